@@ -1,0 +1,49 @@
+"""Everything tidemark raises on purpose.
+
+::
+
+    TidemarkError            the data or the machine would not let it; exit code 1
+    ├── ScanError            a scan that cannot be read or is not what it should be
+    │   ├── FormatError      a file of a foreign, truncated or unsupported format
+    │   ├── StackError       a folder of slices with gaps, mixed shapes or mixed names
+    │   └── ContentError     NaN, infinite or constant values, colour, unclear axes
+    ├── ModelError           weights that cannot be read or do not fit
+    ├── DeviceError          a compute device asked for by name that is not there
+    └── OutputError          a result that cannot be written, or would overwrite one
+
+Every message says what is wrong, what was expected, what was found and what to do.
+"""
+
+from __future__ import annotations
+
+
+class TidemarkError(Exception):
+    """Base of all errors that end a command with one line and exit code 1."""
+
+
+class ScanError(TidemarkError):
+    """A scan that cannot be read or is not what it should be."""
+
+
+class FormatError(ScanError):
+    """A file of a foreign, truncated or unsupported format."""
+
+
+class StackError(ScanError):
+    """A folder of slices with gaps, mixed shapes or mixed names."""
+
+
+class ContentError(ScanError):
+    """Voxels that cannot be a scan: NaN, infinite, constant, colour, unclear axes."""
+
+
+class ModelError(TidemarkError):
+    """Weights that cannot be read or do not fit."""
+
+
+class DeviceError(TidemarkError):
+    """A compute device asked for by name that is not there."""
+
+
+class OutputError(TidemarkError):
+    """A result that cannot be written, or would overwrite one."""

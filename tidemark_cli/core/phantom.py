@@ -1,0 +1,193 @@
+"""Synthetic plugs: scans with a known mask, for trying tidemark out, training and testing.
+
+Nothing here is a real scan, and every result obtained on phantoms should say so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .files import written_whole
+from .scanner import Scanner, ring_profile
+from .texture import Grid, make_grid
+from .tissue import Anatomy, Stain, Tissue
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+VOXEL_UM = 3.2
+SHAPE = (768, 448, 448)  # the public dataset's crop, (Z, Y, X)
+_SLAB = 8  # slices drawn at a time: small enough for the processor's cache
+_CA4_SCANNER = Scanner(blur=0.8, noise=5, noise_blur=0.9, ring=0, hardening=0, shading=0, low=0, high=262, gamma=1)
+
+Voxels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """A synthetic scan and its truth.
+
+    Attributes
+    ----------
+    scan : (Z, Y, X) uint8, the plug under PTA, bone at low Z.
+    mask : (Z, Y, X) uint8, 255 in hard tissue.
+    voxel_um : voxel size in µm.
+    ca4 : (Z, Y, X) uint8, the same plug remounted and scanned under CA4+, or None.
+    matrix : (4, 4) the true rigid transform, from points (x, y, z, 1) in mm of `scan` to points of `ca4`, as
+        ITK resamples `ca4` onto `scan`; None without `ca4`.
+    """
+
+    scan: Voxels
+    mask: Voxels
+    voxel_um: float
+    ca4: Voxels | None = None
+    matrix: NDArray[np.float64] | None = None
+
+
+def draw_phantom(
+    seed: int,
+    shape: tuple[int, int, int] = SHAPE,
+    voxel_um: float = VOXEL_UM,
+    *,
+    pair: bool = False,
+    scan_number: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Phantom:
+    """Draw a plug.
+
+    Parameters
+    ----------
+    seed : the plug; the same seed, shape and voxel size give the same voxels on any number of cores. The tissue
+        is defined in µm: half the voxel size at twice the shape shows the same plug.
+    shape : (Z, Y, X) of the scan.
+    pair : also draw the CA4+ scan: any rotation about Z, a tilt up to 8°, a shift up to 0.3 mm.
+    scan_number : a further scan of the same plug has another number: its noise differs.
+    progress : called with slices done and slices in all.
+    """
+    plug_seed, scan_seed = np.random.SeedSequence(seed).spawn(2)
+    rng = np.random.default_rng(plug_seed)
+    grid = make_grid(shape, voxel_um)
+    height_um, width_um = shape[0] * voxel_um, min(shape[1:]) * voxel_um
+    anatomy, stain = Anatomy.draw(rng, height_um, width_um), Stain.draw(rng)
+    scanner = Scanner.draw(rng, max(stain.deep, stain.bone))
+    # the field is widened to whole voxels of any size, so that the lattices do not depend on the voxel size
+    extent = ((0.0, height_um), (-shape[1] * voxel_um / 2, shape[1] * voxel_um / 2), (-shape[2] * voxel_um / 2, shape[2] * voxel_um / 2))
+    tissue = Tissue(rng, extent, anatomy, stain)
+    pta, mask, ca4 = (np.empty(shape, np.uint8) for _ in range(3))
+
+    def draw(start: int) -> None:
+        slab = slice(start, min(start + _SLAB, shape[0]))
+        levels, hard, ca4_levels = tissue.draw(grid.slab(slab.start, slab.stop))
+        pta[slab] = np.clip(levels, 0, 255)
+        mask[slab] = hard
+        mask[slab] *= 255
+        ca4[slab] = np.clip(ca4_levels, 0, 255)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, _ in enumerate(pool.map(draw, range(0, shape[0], _SLAB))):
+            if progress:
+                progress(min((done + 1) * _SLAB, shape[0]), shape[0])
+    noise = np.random.SeedSequence(scan_seed.entropy, spawn_key=(*scan_seed.spawn_key, scan_number))
+    scan = _scan(noise, scanner, pta, grid)
+    if not pair:
+        return Phantom(scan, mask, voxel_um)
+    transform = _remounting(rng, shape, voxel_um)
+    moved = _resampled(ca4, voxel_um, transform.GetInverse())
+    return Phantom(scan, mask, voxel_um, _scan(noise.spawn(1)[0], _CA4_SCANNER, moved, grid), _matrix(transform))
+
+
+def draw_slice(seed: tuple[int, ...], shape: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Draw one slice through a plug of its own, with more variety than reality has.
+
+    Parameters
+    ----------
+    seed : any integers; the same give the same slice.
+    shape : rows (Z, the bone end at row 0) and columns.
+
+    Returns
+    -------
+    scan : (rows, columns) float32 grey levels, 0-255.
+    hard : (rows, columns) bool, the hard tissue.
+    """
+    rng = np.random.default_rng(seed)
+    voxel_um = VOXEL_UM * rng.uniform(0.6, 1.6)
+    anatomy = Anatomy.draw(rng, shape[0] * voxel_um, shape[1] * voxel_um, wide=True)
+    stain = Stain.draw(rng, wide=True)
+    scanner = Scanner.draw(rng, max(stain.deep, stain.bone), wide=True)
+    chord = rng.uniform(-0.75, 0.75) * anatomy.radius_um
+    aside = rng.uniform(-0.4, 0.4) * anatomy.radius_um
+    grid = make_grid((shape[0], 1, shape[1]), voxel_um, (chord, aside))
+    tissue, hard, _ = Tissue(rng, grid.extent, anatomy, stain).draw(grid)
+    scan = scanner.scan(rng, tissue, grid, ring_profile(rng, 4096))
+    return scan[:, 0], hard[:, 0]
+
+
+def write_transform(path: Path, matrix: NDArray[np.float64]) -> None:
+    """Write a rigid (4, 4) `matrix` in mm as an ITK ``.tfm`` that 3D Slicer opens."""
+    import SimpleITK as sitk
+
+    transform = sitk.Euler3DTransform()
+    transform.SetMatrix(matrix[:3, :3].ravel().tolist(), 1e-6)
+    transform.SetTranslation(matrix[:3, 3].tolist())
+    with written_whole(path) as temporary:
+        sitk.WriteTransform(transform, str(temporary))
+
+
+def _scan(seed: np.random.SeedSequence, scanner: Scanner, tissue: Voxels, grid: Grid) -> Voxels:
+    """Scan a whole volume slab by slab: (Z, Y, X) uint8."""
+    depth = tissue.shape[0]
+    starts = range(0, depth, 4 * _SLAB)
+    rings_seed, *seeds = seed.spawn(len(starts) + 1)
+    rings = ring_profile(np.random.default_rng(rings_seed), max(tissue.shape))
+    out = np.empty_like(tissue)
+
+    def scan(start: int, seed: np.random.SeedSequence) -> None:
+        stop = min(start + 4 * _SLAB, depth)
+        low, high = max(start - scanner.halo, 0), min(stop + scanner.halo, depth)
+        slab = tissue[low:high].astype(np.float32)
+        level = scanner.scan(np.random.default_rng(seed), slab, grid.slab(low, high), rings)
+        out[start:stop] = np.rint(level[start - low : stop - low])
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(scan, starts, seeds))
+    return out
+
+
+def _remounting(
+    rng: np.random.Generator, shape: tuple[int, int, int], voxel_um: float
+) -> SimpleITK.Euler3DTransform:
+    import SimpleITK as sitk
+
+    transform = sitk.Euler3DTransform()
+    transform.SetCenter([(n - 1) / 2 * voxel_um / 1000 for n in shape[::-1]])
+    tilt = np.deg2rad(rng.uniform(0, 8))
+    direction = rng.uniform(0, 2 * np.pi)
+    transform.SetRotation(tilt * np.cos(direction), tilt * np.sin(direction), rng.uniform(0, 2 * np.pi))
+    transform.SetTranslation(rng.uniform(-0.17, 0.17, 3).tolist())  # mm
+    return transform
+
+
+def _resampled(volume: Voxels, voxel_um: float, transform: SimpleITK.Transform) -> Voxels:
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(volume)
+    image.SetSpacing([voxel_um / 1000] * 3)
+    moved: Voxels = sitk.GetArrayFromImage(sitk.Resample(image, image, transform, sitk.sitkLinear, 2.0))
+    return moved
+
+
+def _matrix(transform: SimpleITK.Euler3DTransform) -> NDArray[np.float64]:
+    """(4, 4) of a rigid transform, its centre moved to the origin."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))
+    centre = np.array(transform.GetCenter())
+    matrix[:3, 3] = centre + transform.GetTranslation() - matrix[:3, :3] @ centre
+    return matrix

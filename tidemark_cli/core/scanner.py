@@ -1,0 +1,78 @@
+"""What a scanner adds to tissue: blur, noise, rings, beam hardening, a grey-level window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
+
+from .texture import Array, Grid
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """One scan's artefacts; lengths in voxels, levels on the 0-255 scale before the window."""
+
+    blur: float
+    noise: float
+    noise_blur: float
+    ring: float
+    hardening: float  # relative loss of brightness from the wall to the axis
+    shading: float  # relative drift along z
+    low: float  # grey level that becomes 0
+    high: float  # grey level that becomes 255
+    gamma: float
+
+    @staticmethod
+    def draw(rng: np.random.Generator, brightest: float, wide: bool = False) -> Scanner:
+        """Draw the artefacts; `wide` exceeds a well-kept scanner's. `brightest`: the tissue's highest plateau."""
+        u = rng.uniform
+        window = wide and rng.random() < 0.6
+        return Scanner(
+            blur=u(0.3, 1.8) if wide else u(0.6, 1.0),
+            noise=u(0.5, 16) if wide else u(4, 6),
+            noise_blur=u(0.0, 1.4) if wide else u(0.8, 1.1),
+            ring=u(0, 6) * (rng.random() < (0.3 if wide else 0.15)),
+            hardening=rng.normal(0, 0.08) if wide else u(0, 0.04),
+            shading=rng.normal(0, 0.08) if wide else 0.0,
+            low=u(-30, 25) if window else u(-3, 3),
+            high=brightest * u(0.9, 2.2) if window else max(brightest * 1.15, u(190, 260)),
+            gamma=float(np.exp(rng.normal(0, 0.3))) if wide else 1.0,
+        )
+
+    @property
+    def halo(self) -> int:
+        """Slices beyond a slab that its blur needs."""
+        return int(np.ceil(3 * max(self.blur, self.noise_blur)))
+
+    def scan(self, rng: np.random.Generator, tissue: Array, grid: Grid, rings: Array) -> Array:
+        """Scan `tissue` (Z, Y, X): grey levels on the 0-255 scale, float32, clipped, not yet rounded.
+
+        Parameters
+        ----------
+        rings : ring profile over the distance from the rotation axis, one value a voxel, from `ring_profile`.
+        """
+        thin = 0 if tissue.shape[1] == 1 else 1  # a slice is not blurred across its thickness
+        level = gaussian_filter(tissue, (self.blur, thin * self.blur, self.blur), truncate=3)
+        noise = rng.standard_normal(tissue.shape, dtype=np.float32)
+        if self.noise_blur:
+            noise = gaussian_filter(noise, (self.noise_blur, thin * self.noise_blur, self.noise_blur), truncate=3)
+            noise /= max(float(noise.std()), 1e-6)
+        radius = np.sqrt(grid.y[:, None] ** 2 + grid.x[None, :] ** 2)  # (Y, X) µm
+        cupping = 1 - self.hardening * (1 - (radius / max(float(radius.max()), 1.0)) ** 2)
+        span = max(float(grid.z[-1]), 1.0)
+        drift = 1 + self.shading * (grid.z / span - 0.5)
+        level = level * cupping * drift[:, None, None] + self.noise * noise
+        if self.ring:
+            voxel = float(grid.x[1] - grid.x[0])
+            level = level + self.ring * rings[np.minimum((radius / voxel).astype(int), len(rings) - 1)]
+        level = np.clip((level - self.low) / (self.high - self.low), 0, 1)
+        return (255 * level**self.gamma).astype(np.float32)
+
+
+def ring_profile(rng: np.random.Generator, length: int) -> Array:
+    """Brightness of the ring artefacts over the distance from the axis: (length,), standard deviation 1."""
+    profile = rng.standard_normal(length) * (rng.random(length) < 0.25)
+    profile = gaussian_filter1d(profile, 0.7)
+    return (profile / max(float(profile.std()), 1e-6)).astype(np.float32)
