@@ -68,7 +68,8 @@ def draw_phantom(
     seed : the plug; the same seed, shape and voxel size give the same voxels on any number of cores. The tissue
         is defined in µm: half the voxel size at twice the shape shows the same plug.
     shape : (Z, Y, X) of the scan.
-    pair : also draw the CA4+ scan: any rotation about Z, a tilt up to 8°, a shift up to 0.3 mm.
+    pair : also draw the CA4+ scan: any rotation about Z, a tilt up to 8°, a shift up to 0.3 mm (less in a
+        small field of view).
     scan_number : a further scan of the same plug has another number: its noise differs.
     progress : called with slices done and slices in all.
     """
@@ -78,8 +79,9 @@ def draw_phantom(
     height_um, width_um = shape[0] * voxel_um, min(shape[1:]) * voxel_um
     anatomy, stain = Anatomy.draw(rng, height_um, width_um), Stain.draw(rng)
     scanner = Scanner.draw(rng, max(stain.deep, stain.bone))
-    # the field is widened to whole voxels of any size, so that the lattices do not depend on the voxel size
-    extent = ((0.0, height_um), (-shape[1] * voxel_um / 2, shape[1] * voxel_um / 2), (-shape[2] * voxel_um / 2, shape[2] * voxel_um / 2))
+    # from face to face, not from voxel centre to voxel centre, so that the voxel size does not matter
+    half_y, half_x = (n * voxel_um / 2 for n in shape[1:])
+    extent = ((0.0, height_um), (-half_y, half_y), (-half_x, half_x))
     tissue = Tissue(rng, extent, anatomy, stain)
     pta, mask, ca4 = (np.empty(shape, np.uint8) for _ in range(3))
 
@@ -171,7 +173,8 @@ def _remounting(
     tilt = np.deg2rad(rng.uniform(0, 8))
     direction = rng.uniform(0, 2 * np.pi)
     transform.SetRotation(tilt * np.cos(direction), tilt * np.sin(direction), rng.uniform(0, 2 * np.pi))
-    transform.SetTranslation(rng.uniform(-0.17, 0.17, 3).tolist())  # mm
+    reach_mm = min(0.17, 0.1 * min(shape) * voxel_um / 1000)
+    transform.SetTranslation(rng.uniform(-reach_mm, reach_mm, 3).tolist())
     return transform
 
 

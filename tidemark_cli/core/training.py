@@ -187,7 +187,7 @@ def _step(net: UNet, optimiser: torch.optim.Optimizer, scan: Tensor, mask: Tenso
     loss.backward()
     torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     optimiser.step()
-    return float(loss)
+    return loss.item()
 
 
 def _forward(net: UNet, scan: Tensor, where: torch.device) -> Tensor:

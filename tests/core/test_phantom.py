@@ -1,0 +1,129 @@
+"""Phantoms: the drawn truth is the truth."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from tidemark_cli.core import phantom as phantoms
+from tidemark_cli.core.phantom import draw_phantom, draw_slice, write_transform
+from tidemark_cli.core.scanner import Scanner, ring_profile
+from tidemark_cli.core.texture import make_grid
+from tidemark_cli.core.tissue import Anatomy, Stain, Tissue
+
+SHAPE = (96, 48, 56)
+CLEAN = Scanner(blur=0, noise=0, noise_blur=0, ring=0, hardening=0, shading=0, low=0, high=255, gamma=1)
+
+
+def flat_tissue(**changes) -> Tissue:
+    rng = np.random.default_rng(0)
+    flat = {"tidemark_um": 100.0, "surface_um": 250.0, "tilt": (0.0, 0.0), "curvature": 0.0, "roughness_um": 0.0}
+    solid = {"radius_um": 1000.0, "breach": -9.0, "plate_um": 5000.0}
+    anatomy = replace(Anatomy.draw(rng, 300, 160), **(flat | solid | changes))
+    return Tissue(rng, make_grid(SHAPE, 3.2).extent, anatomy, Stain.draw(rng))
+
+
+def test_the_hard_tissue_of_a_flat_plug_ends_at_its_tidemark():
+    _, hard, _ = flat_tissue().draw(make_grid(SHAPE, 3.2))
+    below = int(100 / 3.2 - 0.5) + 1  # voxel centres at (k + 0.5) * 3.2 below 100 µm
+    assert hard[:below].mean() > 0.98  # all but vascular channels
+    assert not hard[below:].any()
+
+
+def test_a_tilted_plug_has_a_tilted_tidemark():
+    heights, _ = flat_tissue(tilt=(0.0, 0.5)).heights(make_grid(SHAPE, 3.2))
+    np.testing.assert_allclose(np.diff(heights[0], axis=1), 0.5 * 3.2, rtol=1e-3)
+
+
+def test_one_seed_gives_one_phantom_on_any_number_of_cores(monkeypatch):
+    first = draw_phantom(7, SHAPE)
+    monkeypatch.setattr(phantoms.os, "cpu_count", lambda: 1)
+    second = draw_phantom(7, SHAPE)
+    np.testing.assert_array_equal(first.scan, second.scan)
+    np.testing.assert_array_equal(first.mask, second.mask)
+    assert (draw_phantom(8, SHAPE).mask != first.mask).any()
+
+
+def test_a_phantom_has_cartilage_above_hard_tissue():
+    plug = draw_phantom(1, SHAPE)
+    assert plug.scan.dtype == plug.mask.dtype == np.uint8
+    assert plug.scan.shape == plug.mask.shape == SHAPE
+    assert set(np.unique(plug.mask)) == {0, 255}
+    share = (plug.mask > 0).mean(axis=(1, 2))
+    assert share[:10].mean() > 0.2 and share[-10:].max() == 0
+
+
+def test_another_scan_of_the_same_plug_differs_in_its_noise_only():
+    first, second = draw_phantom(2, SHAPE), draw_phantom(2, SHAPE, scan_number=1)
+    np.testing.assert_array_equal(first.mask, second.mask)
+    difference = first.scan.astype(float) - second.scan
+    assert 0 < np.abs(difference).mean() < 15
+
+
+def test_half_the_voxel_size_shows_the_same_plug():
+    coarse = draw_phantom(3, SHAPE).mask > 0
+    fine = draw_phantom(3, tuple(2 * n for n in SHAPE), 1.6).mask > 0
+    blocks = fine.reshape(SHAPE[0], 2, SHAPE[1], 2, SHAPE[2], 2).mean(axis=(1, 3, 5)) > 0.5
+    assert (coarse & blocks).sum() / (coarse | blocks).sum() > 0.97
+
+
+def test_the_true_transform_takes_ca4_onto_pta(tmp_path):
+    plug = draw_phantom(4, (128, 64, 64), pair=True)
+    write_transform(tmp_path / "true.tfm", plug.matrix)
+    transform = sitk.ReadTransform(str(tmp_path / "true.tfm"))
+    images = [sitk.GetImageFromArray(v) for v in (plug.scan, plug.ca4)]
+    for image in images:
+        image.SetSpacing([0.0032] * 3)
+    resampled = sitk.Resample(images[1], images[0], transform, sitk.sitkLinear, -1.0, sitk.sitkFloat32)
+    moved = sitk.GetArrayFromImage(resampled)
+    seen = moved > 5  # the remounted field of view leaves parts out
+    assert seen.mean() > 0.1
+    hard = moved > 160
+    truth = plug.mask > 0
+    aligned = (hard & truth & seen).sum() / ((hard | truth) & seen).sum()
+    assert aligned > 0.85
+    assert aligned > ((plug.ca4 > 160) & truth).sum() / ((plug.ca4 > 160) | truth).sum() + 0.1
+    assert abs(np.linalg.det(plug.matrix[:3, :3]) - 1) < 1e-6
+
+
+def test_slices_are_fresh_reproducible_and_in_range():
+    scan, hard = draw_slice((0, 1), (64, 48))
+    again, _ = draw_slice((0, 1), (64, 48))
+    other, _ = draw_slice((0, 2), (64, 48))
+    assert scan.shape == hard.shape == (64, 48)
+    np.testing.assert_array_equal(scan, again)
+    assert (scan != other).any()
+    assert np.isfinite(scan).all() and scan.min() >= 0 and scan.max() <= 255
+
+
+def test_a_scanner_without_artefacts_changes_nothing():
+    grid = make_grid((4, 5, 6), 3.2)
+    tissue = np.random.default_rng(0).uniform(0, 255, grid.shape).astype(np.float32)
+    np.testing.assert_allclose(CLEAN.scan(np.random.default_rng(0), tissue, grid, np.zeros(20)), tissue, atol=1e-3)
+
+
+def test_the_window_and_gamma_by_hand():
+    grid = make_grid((1, 1, 3), 3.2)
+    tissue = np.array([[[50.0, 100.0, 300.0]]], np.float32)
+    scanner = replace(CLEAN, low=50, high=150, gamma=2)
+    np.testing.assert_allclose(
+        scanner.scan(np.random.default_rng(0), tissue, grid, np.zeros(9)), [[[0, 63.75, 255]]], atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("blur", [0.0, 1.0])
+def test_noise_has_the_standard_deviation_asked_for(blur):
+    grid = make_grid((40, 40, 40), 3.2)
+    scanner = replace(CLEAN, noise=6, noise_blur=blur)
+    scan = scanner.scan(np.random.default_rng(0), np.full(grid.shape, 128, np.float32), grid, np.zeros(99))
+    assert scan.std() == pytest.approx(6, rel=0.05)
+
+
+def test_rings_depend_on_the_distance_from_the_axis_alone():
+    grid = make_grid((2, 9, 9), 3.2)
+    rings = ring_profile(np.random.default_rng(1), 20)
+    scan = replace(CLEAN, ring=5).scan(np.random.default_rng(0), np.full(grid.shape, 100, np.float32), grid, rings)
+    np.testing.assert_allclose(scan, scan.transpose(0, 2, 1))
+    np.testing.assert_allclose(scan[0], scan[1])
+    assert scan[0, 4, 6] == pytest.approx(100 + 5 * rings[2], abs=1e-3)
