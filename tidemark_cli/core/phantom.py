@@ -124,7 +124,7 @@ def draw_slice(seed: tuple[int, ...], shape: tuple[int, int]) -> tuple[NDArray[n
     anatomy = Anatomy.draw(rng, shape[0] * voxel_um, shape[1] * voxel_um, wide=True)
     stain = Stain.draw(rng, wide=True)
     scanner = Scanner.draw(rng, max(stain.deep, stain.bone), wide=True)
-    chord = rng.uniform(-0.75, 0.75) * anatomy.radius_um
+    chord = rng.uniform(-0.95, 0.95) * anatomy.radius_um
     aside = rng.uniform(-0.4, 0.4) * anatomy.radius_um
     grid = make_grid((shape[0], 1, shape[1]), voxel_um, (chord, aside))
     tissue, hard, _ = Tissue(rng, grid.extent, anatomy, stain).draw(grid)

@@ -28,6 +28,7 @@ class Anatomy:
     roughness_um: float  # standard deviation of the tidemark's height, tilt and curvature removed
     surface_roughness_um: float
     fissures: float  # 0 (none) to 1
+    fraying_um: float  # of the surface, into flaps and holes
     radius_um: float
     lean: tuple[float, float]  # slopes of the plug's axis along y and x
     taper: float
@@ -45,6 +46,8 @@ class Anatomy:
         u = rng.uniform
         lean_sd, tilt_sd = (0.16, 0.16) if wide else (0.08, 0.08)
         tidemark = height_um * u(0.12, 0.8) if wide else min(height_um * u(0.3, 0.45), u(900, 1500))
+        if wide and rng.random() < 0.12:  # one of the two tissues may be out of view
+            tidemark = height_um * u(-0.2, 1.15)
         thickness = u(500, 2800) if wide else min(height_um * u(0.4, 0.52), u(1000, 2800))
         return Anatomy(
             tidemark_um=tidemark,
@@ -55,6 +58,7 @@ class Anatomy:
             roughness_um=float(np.exp(rng.normal(np.log(15), 0.6 if wide else 0.3))),
             surface_roughness_um=u(3, 90) if wide else u(5, 45),
             fissures=float(np.clip(rng.normal(0.35, 0.4), 0, 1)),
+            fraying_um=u(3, 70) if wide else u(5, 25),
             radius_um=u(450, 1400) if wide else min(width_um * u(0.41, 0.48), u(950, 1050)),
             lean=tuple(np.clip(rng.normal(0, lean_sd, 2), -0.5, 0.5)),
             taper=rng.normal(0, 0.05),
@@ -84,7 +88,8 @@ class Stain:
     crest_um: float
     crest_patchiness: float  # 0: everywhere the same; 1: gone in places
     bone: float
-    tail_um: float  # how deep the crest's stain diffuses into the hard tissue
+    tail: float  # share of the step at the tidemark that is stain soaked into the hard tissue
+    tail_um: float  # how deep it has soaked
     calcified: float  # calcified cartilage against bone, factor
     lamina: float  # darkness of the lamina below the tidemark
     lamina_um: float  # its depth
@@ -105,6 +110,8 @@ class Stain:
     void: float  # darkness of non-enhancing regions at the interface, 0-1
     void_threshold: float
     void_um: float
+    crumbs: float  # threshold of bright crumbs around the bone, in SD
+    crumbs_above: bool  # whether they lie around the cartilage, too
     wax: float
     parafilm: float
 
@@ -134,7 +141,8 @@ class Stain:
             crest_um=u(8, 45),
             crest_patchiness=u(0, 1),
             bone=bone,
-            tail_um=u(3, 28),
+            tail=u(0, 0.7),
+            tail_um=u(3, 40),
             calcified=u(0.85, 1.08),
             lamina=u(0, 0.4) * (chance() < 0.6),
             lamina_um=u(60, 220),
@@ -155,6 +163,8 @@ class Stain:
             void=u(0.3, 0.95) * (chance() < (0.35 if wide else 0.2)),
             void_threshold=u(0.8, 2.0),
             void_um=u(20, 90),
+            crumbs=u(1.7, 4),
+            crumbs_above=chance() < 0.3,
             wax=u(4, 70) * (chance() < (0.3 if wide else 0.15)),
             parafilm=u(10, 90) * (chance() < 0.4),
         )
@@ -228,7 +238,7 @@ class Tissue:
         hard &= grid.z[:, None, None] > a.bottom_um
         below = inside & (above < 0) & ~hard
 
-        top = surface - above - tidemark + 14 * self.roughening(grid)  # µm below the cartilage surface
+        top = surface - above - tidemark + a.fraying_um * self.roughening(grid)  # µm below the cartilage surface
         crack = np.abs(self.fissure(grid)) * 90 - 14 * a.fissures
         crack_reach = a.fissures * 450 * (self.blotches(grid) + 0.6)
         cartilage = inside & (above >= 0) & (top > 0) & ((crack > 0) | (top > crack_reach))
@@ -291,7 +301,7 @@ class Tissue:
         level = level * (1 + 0.25 * s.blotch * self.blotches(grid) + s.grain * self.grain(grid))
         level = np.where(self.pores(grid) > a.pores, 0.25 * level, level)
         edge = np.maximum(s.deep + self._crest(grid) - s.bone, 0)  # stain that has soaked in from the cartilage
-        level = level + edge * np.exp(-depth / s.tail_um)
+        level = level + s.tail * edge * np.exp(-depth / s.tail_um)
         level = level + s.cavity_rim * np.exp(-solid.clip(0) / 5)
         return level + s.rim * np.exp(-inward.clip(0) / s.rim_um) * np.clip(1 + 0.6 * self.wall(grid), 0, 2)
 
@@ -314,6 +324,7 @@ class Tissue:
         if s.parafilm:
             sheet = np.abs(outward - 90 - 70 * self.blotches(grid)) < 7
             level = np.where(sheet & (outward > 0), s.parafilm, level)
-        crumbs = (self.stuffing(grid) > 2.2) & (outward > 0) & (grid.z[:, None, None] < 0.6 * self.anatomy.tidemark_um)
-        quiet = level
-        return np.where(crumbs & (outward < 200), s.debris, level), quiet
+        crumbs = (self.stuffing(grid) > s.crumbs) & (outward > 0) & (outward < 200)
+        if not s.crumbs_above:
+            crumbs &= grid.z[:, None, None] < 0.6 * self.anatomy.tidemark_um
+        return np.where(crumbs, s.debris * (1 + 0.3 * self.bubbles(grid)), level), level

@@ -1,0 +1,41 @@
+"""The command line as a whole: version, help, pipes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from tests.helpers import Ended
+from tidemark_cli import __version__
+
+Tidemark = Callable[..., Ended]
+
+
+def test_version(tidemark: Tidemark) -> None:
+    assert tidemark("--version") == Ended(0, f"tidemark {__version__}\n", "")
+
+
+def test_help_names_every_command(tidemark: Tidemark) -> None:
+    ended = tidemark("--help")
+    assert ended.code == 0
+    for command in ("predict", "phantom", "train"):
+        assert command in ended.out
+        assert tidemark(command, "--help").code == 0
+
+
+@pytest.mark.parametrize("arguments", [(), ("nonsense",), ("--nonsense",), ("train", "-o", "run")])
+def test_wrong_usage_is_2(tidemark: Tidemark, arguments: tuple[str, ...]) -> None:
+    assert tidemark(*arguments).code == 2
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tidemark_cli", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        assert run.stdout is not None
+        run.stdout.close()
+        err = run.stderr.read() if run.stderr else b""
+    assert err == b""

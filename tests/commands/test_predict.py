@@ -1,0 +1,356 @@
+"""``tidemark predict`` from end to end, with a network that calls hard tissue what is bright."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import tifffile
+
+from tests.helpers import SURFACE_Z, VOXEL_UM, Ended, draw_plug
+from tidemark_cli.core import inference, segmentation
+from tidemark_cli.core.volume import read_volume, write_volume
+
+Tidemark = Callable[..., Ended]
+
+
+@pytest.fixture
+def scan(tmp_path: Path, plug: np.ndarray) -> Path:
+    path = tmp_path / "S01_1.tif"
+    write_volume(path, plug, VOXEL_UM)
+    return path
+
+
+@pytest.fixture
+def scans(tmp_path: Path, plug: np.ndarray) -> Path:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in ("S01_1", "S02_1"):
+        write_volume(folder / f"{name}.tif", plug, VOXEL_UM)
+    return folder
+
+
+def files(folder: Path) -> set[str]:
+    """Return the names of all files in a folder, hidden ones too."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_mask_is_the_hard_tissue_in_the_scan_s_frame(
+    tidemark: Tidemark, scan: Path, model: Path, plug: np.ndarray
+) -> None:
+    ended = tidemark(
+        "predict", scan, "-o", scan.with_name("mask.nrrd"), "--weights", model, "--device", "cpu"
+    )
+    assert ended.code == 0
+    mask = read_volume(scan.with_name("mask.nrrd"))
+    assert mask.voxel_um == pytest.approx(VOXEL_UM)
+    assert set(np.unique(mask.array)) == {0, 255}
+    assert np.mean((mask.array > 0) != (plug > 150)) < 1e-3
+    assert "mask.nrrd" in ended.out
+    assert "80 x 64 x 64 voxels" in ended.err
+
+
+def test_every_output(tidemark: Tidemark, scan: Path, model: Path, plug: np.ndarray) -> None:
+    out = scan.parent / "out"
+    out.mkdir()
+    kinds = {"--probability": "p.tif", "--uncertainty": "u.mha", "--surface": "s.tif", "--stats": "s.json"}
+    options = [a for option, name in (kinds | {"--preview": "p.png"}).items() for a in (option, out / name)]
+    ended = tidemark("predict", scan, "-o", out / "mask.tif", "--weights", model, *options)
+    assert (ended.code, files(out)) == (0, {"mask.tif", "p.tif", "u.mha", "s.tif", "s.json", "p.png"})
+    probability = read_volume(out / "p.tif").array
+    assert probability.dtype == np.uint8
+    assert np.mean((probability > 127) != (plug > 150)) < 1e-3
+    disagreement = sitk.GetArrayFromImage(sitk.ReadImage(str(out / "u.mha")))
+    assert (disagreement.shape, disagreement.dtype) == (plug.shape, np.uint8)
+    assert disagreement.max() <= 1  # both planes see the same grey level
+    height_um = tifffile.imread(out / "s.tif")
+    assert (height_um.shape, height_um.dtype) == (plug.shape[1:], np.float32)
+    assert np.nanmedian(height_um) == pytest.approx(SURFACE_Z * VOXEL_UM, abs=VOXEL_UM)
+    assert np.isnan(height_um[0, 0])
+    stats = json.loads((out / "s.json").read_text(encoding="utf-8"))
+    assert stats["scan"] == str(scan)
+    assert stats["definitions"]
+    picture = cv2.imread(str(out / "p.png"))
+    assert picture is not None
+    assert min(picture.shape[:2]) > 300
+
+
+def test_bone_at_the_other_end_comes_back_as_it_went_in(
+    tidemark: Tidemark, tmp_path: Path, model: Path
+) -> None:
+    upside_down = draw_plug(bone_end="last")
+    write_volume(tmp_path / "scan.tif", upside_down, VOXEL_UM)
+    assert (
+        tidemark("predict", tmp_path / "scan.tif", "-o", tmp_path / "mask.tif", "--weights", model).code == 0
+    )
+    mask = read_volume(tmp_path / "mask.tif").array
+    assert np.mean((mask > 0) != (upside_down > 150)) < 1e-3
+
+
+def test_several_inputs_share_one_model(
+    tidemark: Tidemark, scans: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = []
+    load_models = inference.load_models
+    monkeypatch.setattr(inference, "load_models", lambda w: loads.append(w) or load_models(w))
+    out = scans.parent / "new" / "masks"
+    inputs = (scans / "S01_1.tif", scans / "S02_1.tif")
+    ended = tidemark("predict", *inputs, "-o", f"{out}/", "--stats", f"{out}/", "--weights", model)
+    assert ended.code == 0
+    assert files(out) == {"S01_1.tif", "S02_1.tif", "S01_1.json", "S02_1.json"}
+    assert loads == [model]
+
+
+def test_a_bad_scan_does_not_stop_the_others(tidemark: Tidemark, scans: Path, model: Path) -> None:
+    (scans / "S01_2.tif").write_text("not a TIFF")
+    out = scans.parent / "masks"
+    out.mkdir()
+    ended = tidemark("predict", scans, "-o", out, "--weights", model)
+    assert ended.code == 1
+    assert files(out) == {"S01_1.tif", "S02_1.tif"}
+    assert ended.err.count("error: ") == 1
+    failed = [line for line in ended.out.splitlines() if "failed" in line]
+    assert len(failed) == 1
+    assert "S01_2" in failed[0]
+
+
+def test_a_stack_folder_is_one_scan(
+    tidemark: Tidemark, tmp_path: Path, model: Path, plug: np.ndarray
+) -> None:
+    folder = tmp_path / "S03_1"
+    folder.mkdir()
+    for z, image in enumerate(plug):
+        cv2.imwrite(str(folder / f"S03_1_rec{z + 12:08d}.png"), image)
+    options = ("--weights", model, "--voxel-size", VOXEL_UM)
+    assert tidemark("predict", folder, "-o", tmp_path / "mask.tif", *options).code == 0
+    assert read_volume(tmp_path / "mask.tif").array.shape == plug.shape
+    (tmp_path / "masks").mkdir()
+    assert tidemark("predict", f"{folder}/", "-o", tmp_path / "masks", *options).code == 0
+    assert files(tmp_path / "masks") == {"S03_1.tif"}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no scan", b"II*\x00\x08\x00\x00\x00"])
+def test_an_unreadable_scan_is_one_line(
+    tidemark: Tidemark, tmp_path: Path, model: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "scan.tif").write_bytes(content)
+    ended = tidemark(
+        "predict", tmp_path / "scan.tif", "-o", tmp_path / "mask.tif", "--weights", model, "--quiet"
+    )
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("error: ")
+    assert "scan.tif" in ended.err
+    assert ended.err.count("\n") == 1
+    assert not (tmp_path / "mask.tif").exists()
+
+
+def test_an_existing_output_is_kept_unless_asked(tidemark: Tidemark, scan: Path, model: Path) -> None:
+    mask, preview = scan.with_name("mask.tif"), scan.with_name("preview.png")
+    mask.write_text("mine")
+    command = ("predict", scan, "-o", mask, "--weights", model)
+    refused = tidemark(*command)
+    assert (refused.code, mask.read_text()) == (1, "mine")
+    assert "--overwrite" in refused.err
+    assert tidemark(*command, "--skip-existing", "--preview", preview).code == 0
+    assert mask.read_text() == "mine"
+    assert preview.exists()
+    assert "skipped" in tidemark(*command, "--skip-existing", "--preview", preview).out
+    assert tidemark(*command, "--overwrite").code == 0
+    assert read_volume(mask).array.any()
+
+
+def test_nothing_is_computed_for_an_output_that_cannot_be_written(
+    tidemark: Tidemark, scan: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segmentation, "segment", lambda *_: pytest.fail("it was computed"))
+    ended = tidemark("predict", scan, "-o", scan.parent / "nowhere" / "mask.tif", "--weights", model)
+    assert ended.code == 1
+    assert "nowhere" in ended.err
+    ended = tidemark(
+        "predict",
+        scan,
+        "-o",
+        scan.with_name("m.tif"),
+        "--stats",
+        scan.parent / "no" / "s.json",
+        "--weights",
+        model,
+    )
+    assert ended.code == 1
+
+
+WRONG: dict[str, tuple[str, ...]] = {
+    "no output": ("a.tif",),
+    "no input": ("-o", "m.tif"),
+    "unknown format": ("a.tif", "-o", "m.xyz"),
+    "no format": ("a.tif", "-o", "m"),
+    "preview not png": ("a.tif", "-o", "m.tif", "--preview", "p.jpg"),
+    "file for several": ("a.tif", "b.tif", "-o", "m.tif"),
+    "file for several previews": ("a.tif", "b.tif", "-o", "m/", "--preview", "p.png"),
+    "same name twice": ("a.tif", "x/a.tif", "-o", "m/"),
+    "same scan twice": ("a.tif", "a.tif", "-o", "m/"),
+    "two outputs in one": ("a.tif", "-o", "m.tif", "--probability", "m.tif"),
+    "onto the scan": ("a.tif", "-o", "a.tif", "--overwrite"),
+    "onto a scan": ("a.tif", "b.tif", "-o", "./", "--overwrite"),
+    "threshold": ("a.tif", "-o", "m.tif", "--threshold", "1.5"),
+    "threshold nan": ("a.tif", "-o", "m.tif", "--threshold", "nan"),
+    "voxel size": ("a.tif", "-o", "m.tif", "--voxel-size", "0"),
+    "voxel size infinite": ("a.tif", "-o", "m.tif", "--voxel-size", "inf"),
+    "bone end": ("a.tif", "-o", "m.tif", "--bone-end", "top"),
+    "planes": ("a.tif", "-o", "m.tif", "--planes", "xy"),
+    "overwrite and skip": ("a.tif", "-o", "m.tif", "--overwrite", "--skip-existing"),
+    "unknown option": ("a.tif", "-o", "m.tif", "--nonsense"),
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG.values(), ids=WRONG)
+def test_wrong_usage_is_2(
+    tidemark: Tidemark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.tif").write_text("scan")
+    ended = tidemark("predict", *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err
+    assert files(tmp_path) == {"a.tif"}
+    assert (tmp_path / "a.tif").read_text() == "scan"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--weights", "none.safetensors"), ("--weights", "."), ("--device", "cuda:99"), ("--device", "abacus")],
+)
+def test_what_is_named_and_missing_is_an_error(
+    tidemark: Tidemark, scan: Path, model: Path, monkeypatch: pytest.MonkeyPatch, option: str, value: str
+) -> None:
+    monkeypatch.chdir(scan.parent)
+    ended = tidemark("predict", scan, "-o", "mask.tif", *({"--weights": model} | {option: value}).popitem())
+    assert ended.code == 1
+    assert ended.err.startswith("error: ")
+    assert files(scan.parent) == {"S01_1.tif"}
+
+
+def test_json_is_one_line_a_scan(tidemark: Tidemark, scans: Path, model: Path) -> None:
+    (scans / "bad.tif").write_text("not a TIFF")
+    out = scans.parent / "masks"
+    ended = tidemark("predict", scans, "-o", f"{out}/", "--weights", model, "--json")
+    assert ended.code == 1
+    lines = {Path(line["scan"]).stem: line for line in map(json.loads, ended.out.splitlines())}
+    assert {name: line["state"] for name, line in lines.items()} == {
+        "S01_1": "done",
+        "S02_1": "done",
+        "bad": "failed",
+    }
+    assert lines["S01_1"]["outputs"] == {"out": str(out / "S01_1.tif")}
+    assert lines["S01_1"]["stats"]
+    assert "bad.tif" in lines["bad"]["error"]
+
+
+def test_quiet_says_nothing(tidemark: Tidemark, scan: Path, model: Path) -> None:
+    ended = tidemark("predict", scan, "-o", scan.with_name("m.tif"), "--weights", model, "--quiet")
+    assert ended == Ended(0, "", "")
+
+
+def test_a_2d_image_gives_a_2d_mask(
+    tidemark: Tidemark, tmp_path: Path, model: Path, plug: np.ndarray
+) -> None:
+    slice_zx = plug[:, 32]
+    cv2.imwrite(str(tmp_path / "slice.png"), slice_zx)
+    for name in ("mask.tif", "mask.png"):
+        options = (
+            "--weights",
+            model,
+            "--voxel-size",
+            VOXEL_UM,
+            "--preview",
+            tmp_path / f"{name}.preview.png",
+        )
+        assert tidemark("predict", tmp_path / "slice.png", "-o", tmp_path / name, *options).code == 0
+        mask = cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED)
+        assert mask is not None
+        assert mask.shape == slice_zx.shape
+        assert np.mean((mask > 0) != (slice_zx > 150)) < 5e-3
+
+
+def test_a_16_bit_scan(tidemark: Tidemark, tmp_path: Path, model: Path, plug: np.ndarray) -> None:
+    write_volume(tmp_path / "scan.tif", plug.astype(np.uint16) * 200 + 1000, VOXEL_UM)
+    assert (
+        tidemark("predict", tmp_path / "scan.tif", "-o", tmp_path / "mask.tif", "--weights", model).code == 0
+    )
+    mask = read_volume(tmp_path / "mask.tif").array
+    assert mask.dtype == np.uint8
+    assert np.mean((mask > 0) != (plug > 150)) < 1e-2  # its grey levels are stretched to 0-255
+
+
+def test_an_assumed_voxel_size_is_told(
+    tidemark: Tidemark, tmp_path: Path, model: Path, plug: np.ndarray
+) -> None:
+    cv2.imwrite(str(tmp_path / "slice.png"), np.repeat(np.repeat(plug[:, 32], 4, 0), 4, 1))
+    ended = tidemark("predict", tmp_path / "slice.png", "-o", tmp_path / "mask.tif", "--weights", model)
+    assert "3.2" in ended.err
+    assert "--voxel-size" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (MemoryError(), 1, "error: not enough memory"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "m.tif"), 1, "error: m.tif: No space left"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "error: not enough memory"),
+        (ZeroDivisionError("oops"), 70, "bug: ZeroDivisionError: oops"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_what_ends_a_run_is_told_as_what_it_is(
+    tidemark: Tidemark,
+    scan: Path,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+    told: str,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(segmentation, "segment", fail)
+    ended = tidemark("predict", scan, "-o", scan.with_name("m.tif"), "--weights", model)
+    assert ended.code == code
+    assert told in ended.err
+    assert ("Traceback" in ended.err) == (code == 70)
+    assert files(scan.parent) == {"S01_1.tif"}
+
+
+def test_debug_adds_the_traceback(
+    tidemark: Tidemark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEMARK_DEBUG", "1")
+    ended = tidemark("predict", tmp_path / "scan.tif", "-o", tmp_path / "none" / "mask.tif")
+    assert ended.code == 1
+    assert "Traceback" in ended.err
+    assert "\nerror: " in ended.err
+
+
+def test_an_interruption_while_writing_leaves_nothing_of_the_scan(
+    tidemark: Tidemark, scan: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tidemark_cli.core import preview
+
+    def stop(path: Path, *_: Any) -> None:
+        assert scan.with_name("m.tif").exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(preview, "draw_preview", stop)
+    options = ("--weights", model, "--preview", scan.with_name("p.png"))
+    assert tidemark("predict", scan, "-o", scan.with_name("m.tif"), *options).code == 130
+    assert files(scan.parent) == {"S01_1.tif"}

@@ -1,0 +1,85 @@
+"""Scores by hand, and against the plain way of computing them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from tidemark_cli.core.metrics import height_errors, pad_voxels, zone_counts
+
+
+def column(*values: int) -> np.ndarray:
+    return np.array(values, np.uint8).reshape(-1, 1, 1)
+
+
+def test_zones_by_hand():
+    # cartilage first; tidemark at row 3, zone of pad 2 is rows 1-4
+    truth = column(0, 0, 0, 255, 255, 255)
+    found = column(255, 0, 255, 255, 0, 0)
+    counts = zone_counts(found, truth, "last", [1, 2, 3])
+    assert counts.true_positive.tolist() == [[1, 1, 1]]
+    assert counts.false_positive.tolist() == [[1, 1, 2]]  # row 0 counts from pad 3 on
+    assert counts.false_negative.tolist() == [[0, 1, 2]]
+    np.testing.assert_allclose(counts.iou, [[1 / 2, 1 / 3, 1 / 5]])
+    np.testing.assert_allclose(counts.dice, [[2 / 3, 2 / 4, 2 / 6]])
+    np.testing.assert_allclose(counts.volumetric_similarity, [[1 - 1 / 3, 1, 1]])
+
+
+def test_the_threshold_is_strict():
+    truth = column(0, 255)
+    for threshold, positives in ((127 / 255, 1), (128 / 255, 0), (0.5, 1)):
+        assert zone_counts(column(0, 128), truth, "last", [1], [threshold]).true_positive[0, 0] == positives
+
+
+def test_columns_without_hard_tissue_have_no_zone_and_an_empty_truth_scores_0():
+    counts = zone_counts(column(255, 255), column(0, 0), "last", [2])
+    assert counts.false_positive.tolist() == [[0]]
+    assert counts.iou.tolist() == counts.dice.tolist() == counts.volumetric_similarity.tolist() == [[0]]
+
+
+def test_bad_shapes_and_pads_are_refused():
+    with pytest.raises(ValueError, match="same shape"):
+        zone_counts(column(0), column(0, 0), "last", [1])
+    with pytest.raises(ValueError, match="at least one"):
+        zone_counts(column(0), column(0), "last", [0])
+
+
+volumes = arrays.arrays(np.uint8, (7, 2, 3), elements=st.sampled_from([0, 100, 255]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(volumes, volumes, st.integers(1, 8))
+def test_against_the_plain_way(prediction, truth, pad):
+    truth = np.where(truth == 100, 0, truth).astype(np.uint8)
+    expected = [0, 0, 0]
+    for y in range(2):
+        for x in range(3):
+            hard = np.flatnonzero(truth[:, y, x])
+            for z in range(7):
+                if hard.size and hard[0] - pad <= z < hard[0] + pad:
+                    found, true = prediction[z, y, x] / 255 > 0.3, truth[z, y, x] > 0
+                    expected[0] += found and true
+                    expected[1] += found and not true
+                    expected[2] += true and not found
+    counts = zone_counts(prediction, truth, "last", [pad], [0.3])
+    flipped = zone_counts(prediction[::-1], truth[::-1], "first", [pad], [0.3])
+    for c in (counts, flipped):
+        assert [c.true_positive[0, 0], c.false_positive[0, 0], c.false_negative[0, 0]] == expected
+    assert 0 <= counts.iou[0, 0] <= counts.dice[0, 0] <= 1
+    assert counts.dice[0, 0] <= counts.volumetric_similarity[0, 0] <= 1
+
+
+def test_pads():
+    assert [pad_voxels(p, 3.2) for p in (15, 30, 75)] == [5, 9, 23]
+    assert [pad_voxels(p, 3.2, paper=True) for p in (15, 30, 75)] == [5, 10, 25]
+
+
+def test_height_errors_by_hand():
+    nan = np.nan
+    errors = height_errors(np.array([[1.0, 5.0, nan, 7.0]]), np.array([[2.0, 2.0, 4.0, nan]]))
+    assert errors["bias_um"] == 1 and errors["mean_error_um"] == 2 and errors["median_error_um"] == 2
+    assert errors["rmse_um"] == pytest.approx(5**0.5)
+    assert errors["missed_columns"] == pytest.approx(1 / 3)
+    nothing = height_errors(np.array([[nan]]), np.array([[nan]]))
+    assert set(nothing.values()) == {None}

@@ -1,0 +1,175 @@
+"""From a scan to mask, tidemark and numbers: in the scan's frame, either way up, or with nothing in it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.helpers import SURFACE_Z, VOXEL_UM, draw_plug
+from tidemark_cli.core import segmentation
+from tidemark_cli.core.errors import ContentError, DeviceError
+from tidemark_cli.core.inference import load_models
+from tidemark_cli.core.sample import Plug, find_plug
+from tidemark_cli.core.segmentation import Segmentation, Settings, memory_needed, segment
+from tidemark_cli.core.unet import UNet
+from tidemark_cli.core.volume import Volume
+
+ALL = Settings(device="cpu", uncertainty=True)
+
+
+@pytest.fixture
+def net(model: Path) -> UNet:
+    return load_models(model)[0]
+
+
+def run(array: np.ndarray, *nets: UNet, settings: Settings = ALL, **options: Any) -> Segmentation:
+    return segment(Volume(array, VOXEL_UM, "file", Path("scan.tif"), **options), nets, settings)
+
+
+def test_everything_comes_in_the_frame_of_the_scan(plug: np.ndarray, net: UNet) -> None:
+    # more air on all sides, each by another amount, than the box round the plug keeps
+    scan = np.pad(plug, ((10, 24), (16, 30), (20, 12)))
+    found = run(scan, net)
+    assert (found.mask.shape, found.mask.dtype) == (scan.shape, np.uint8)
+    assert set(np.unique(found.mask)) == {0, 255}
+    assert np.mean((found.mask > 0) != (scan > 150)) < 1e-3
+    assert found.box != tuple(slice(0, n) for n in scan.shape)
+    assert found.uncertainty is not None
+    assert found.probability.shape == found.uncertainty.shape == scan.shape
+    assert np.mean((found.probability > 127) != (scan > 150)) < 1e-3
+    assert found.uncertainty.max() <= 1  # both planes see the same grey level
+    centre = found.surface.height_um[16 + 30 : 16 + 66, 20 + 30 : 20 + 66]
+    assert np.nanmedian(centre) == pytest.approx((10 + SURFACE_Z) * VOXEL_UM, abs=VOXEL_UM / 2)
+    assert found.surface.height_um.shape == found.surface.opening.shape == scan.shape[1:]
+    assert np.isnan(found.surface.height_um[:16]).all()
+    assert found.notes == ()
+    assert found.seconds > 0
+
+
+def test_the_other_way_up_gives_the_same_upside_down(net: UNet) -> None:
+    first, last = (run(draw_plug(bone_end=end), net) for end in ("first", "last"))
+    assert (first.plug.bone_end, last.plug.bone_end) == ("first", "last")
+    assert np.array_equal(last.mask[::-1], first.mask)
+    assert np.array_equal(last.probability[::-1], first.probability)
+    assert np.array_equal(last.surface.height_um, first.surface.height_um, equal_nan=True)
+    height = first.stats["tidemark_height_mean_um"]
+    assert last.stats["tidemark_height_mean_um"] == pytest.approx(height)
+    assert height == pytest.approx(SURFACE_Z * VOXEL_UM, abs=VOXEL_UM / 2)
+
+
+def test_stats_are_json_and_say_what_they_were_made_with(plug: np.ndarray, net: UNet) -> None:
+    found = run(plug, net)
+    stats = json.loads(json.dumps(found.stats, allow_nan=False))
+    voxels = int(np.count_nonzero(found.mask))
+    assert stats["hard_tissue_voxels"] == voxels > 0
+    assert stats["hard_tissue_mm3"] == pytest.approx(voxels * 0.025**3)
+    assert stats["hard_tissue_share"] == pytest.approx(voxels / plug.size)
+    assert stats["shape_zyx"] == list(plug.shape)
+    assert (stats["voxel_um"], stats["voxel_source"]) == (VOXEL_UM, "file")
+    assert (stats["threshold"], stats["bone_end"]) == (0.5, "first")
+    assert [m["width"] for m in stats["models"]] == [1]
+    assert stats["thickness_median_um"] == pytest.approx((112 - SURFACE_Z) * VOXEL_UM, abs=2 * VOXEL_UM)
+    assert found.mask[tuple(slice(*side) for side in stats["box_zyx"])].sum() == voxels * 255
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("uncertainty", [False, True])
+def test_no_hard_tissue_is_no_error(plug: np.ndarray, net: UNet, uncertainty: bool) -> None:
+    found = run(plug, net, settings=replace(ALL, threshold=1.0, uncertainty=uncertainty))
+    assert not found.mask.any()
+    assert np.isnan(found.surface.height_um).all()
+    assert not found.surface.opening.any()
+    assert found.stats["hard_tissue_voxels"] == 0
+    assert found.stats["tidemark_columns_count"] is None
+    assert found.stats["roughness_ra_um"] is None
+    assert "no hard tissue" in found.notes[0]
+    assert (found.uncertainty is not None) == uncertainty
+
+
+def test_the_threshold_is_the_models_mean_or_what_is_asked(plug: np.ndarray, net: UNet, model: Path) -> None:
+    other = load_models(model)[0]
+    other.info = replace(net.info, threshold=0.2)
+    assert run(plug, net, other).stats["threshold"] == pytest.approx(0.35)
+    found = run(plug, net, other, settings=replace(ALL, threshold=0.7))
+    assert found.stats["threshold"] == 0.7
+
+
+def wrong_end(array: np.ndarray, voxel_um: float, bone_end: str) -> Plug:
+    return replace(find_plug(array, voxel_um, bone_end), bone_end="last")
+
+
+def test_the_mask_overrules_the_guess_of_the_bone_end(
+    plug: np.ndarray, net: UNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = run(plug, net)
+    monkeypatch.setattr(segmentation, "find_plug", wrong_end)
+    found = run(plug, net)
+    assert found.plug.bone_end == found.surface.bone_end == found.stats["bone_end"] == "first"
+    assert np.array_equal(found.surface.height_um, truth.surface.height_um, equal_nan=True)
+    assert "first" in found.notes[0]
+    assert run(plug, net, settings=replace(ALL, bone_end="last")).plug.bone_end == "last"
+    net.info = replace(net.info, either_end=False)  # it was shown the slices the wrong way up
+    assert run(plug, net).plug.bone_end == "last"
+
+
+def test_a_crop_at_the_wrong_end_is_cut_again(
+    plug: np.ndarray, net: UNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crop(shape: tuple[int, ...], plug: Plug) -> tuple[slice, ...]:
+        rows = slice(0, 80) if plug.bone_end == "first" else slice(40, shape[0])
+        return rows, slice(10, shape[1]), slice(12, 80)
+
+    monkeypatch.setattr(segmentation, "crop_box", crop)
+    truth = run(plug, net, settings=replace(ALL, crop=True))
+    assert truth.box == (slice(0, 80), slice(10, 96), slice(12, 80))
+    assert np.mean((truth.mask > 0) != (plug > 150)) < 0.1
+    monkeypatch.setattr(segmentation, "find_plug", wrong_end)
+    found = run(plug, net, settings=replace(ALL, crop=True))
+    assert found.box == truth.box
+    assert np.array_equal(found.mask, truth.mask)
+
+
+def test_a_single_image(plug: np.ndarray, net: UNet) -> None:
+    image = plug[:, 48:49]
+    found = run(image, net, is_image=True)
+    assert found.mask.shape == image.shape
+    assert np.mean((found.mask > 0) != (image > 150)) < 5e-3
+    assert found.surface.height_um.shape == (1, plug.shape[2])
+    assert np.nanmedian(found.surface.height_um) == pytest.approx(SURFACE_Z * VOXEL_UM, abs=VOXEL_UM / 2)
+    assert found.stats["hard_tissue_mm3"] is None
+    json.dumps(found.stats, allow_nan=False)
+
+
+@pytest.mark.parametrize("planes", [None, ("zx",), ("zy",)])
+def test_progress_counts_the_slices_of_the_planes_asked_for(
+    plug: np.ndarray, net: UNet, planes: tuple[str, ...] | None
+) -> None:
+    calls: list[tuple[int, int]] = []
+    volume = Volume(plug, VOXEL_UM, "file", Path("scan.tif"))
+    found = segment(volume, [net], replace(ALL, planes=planes), lambda *c: calls.append(c))
+    counts = {"zx": found.box[1].stop - found.box[1].start, "zy": found.box[2].stop - found.box[2].start}
+    total = sum(counts[plane] for plane in planes or ("zx", "zy"))
+    assert calls[-1] == (total, total)
+    assert {t for _, t in calls} == {total}
+
+
+def test_what_is_no_plug_is_refused(net: UNet) -> None:
+    with pytest.raises(ContentError):
+        run(np.full((40, 40, 40), 7, np.uint8), net)
+
+
+def test_a_missing_device_is_refused_before_the_work(net: UNet, plug: np.ndarray) -> None:
+    with pytest.raises(DeviceError):
+        run(plug, net, settings=replace(ALL, device="cuda:99"))
+
+
+def test_memory_is_that_of_the_scan_its_results_and_the_program() -> None:
+    shape = (1500, 1008, 1008)
+    size = 1500 * 1008 * 1008
+    assert memory_needed(shape, 1, False) == 3 * size + 2**30
+    assert memory_needed(shape, 4, True) == 7 * size + 2**30

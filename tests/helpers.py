@@ -1,0 +1,31 @@
+"""What the tests of several folders draw and run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+VOXEL_UM = 40.0  # a 2 mm plug is then 50 voxels wide
+SURFACE_Z = 40  # rows below are hard tissue
+
+
+def draw_plug(shape: tuple[int, int, int] = (80, 64, 64), bone_end: str = "first") -> np.ndarray:
+    """Return a uint8 cylinder (Z, Y, X) in air: bone at 200 with cavities, flat tidemark, cartilage at 90."""
+    rng = np.random.default_rng(0)
+    z, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    inside = (y - shape[1] / 2) ** 2 + (x - shape[2] / 2) ** 2 < 25**2
+    scan = np.where(inside & (z >= 5) & (z < shape[0] - 5), np.where(z < SURFACE_Z, 200, 90), 0)
+    for centre in rng.uniform((10, 14, 14), (30, shape[1] - 14, shape[2] - 14), (20, 3)):
+        scan[((z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2 < 4**2) & inside] = 10
+    scan = np.clip(scan + rng.normal(0, 3, shape), 0, 255).astype(np.uint8)
+    return scan if bone_end == "first" else scan[::-1].copy()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str

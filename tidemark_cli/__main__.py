@@ -1,0 +1,7 @@
+"""``python -m tidemark_cli`` is the command ``tidemark``."""
+
+from __future__ import annotations
+
+from .app import main
+
+main()

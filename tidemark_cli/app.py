@@ -1,0 +1,73 @@
+"""The command ``tidemark``: its subcommands, and the one place where errors become exit codes.
+
+0 done; 1 the data or the machine would not let it; 2 wrong usage; 70 a bug; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from . import __version__, console
+from .commands.phantom import phantom
+from .commands.predict import predict
+from .commands.train import train
+
+app = typer.Typer(name="tidemark", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.command()(predict)
+app.command()(phantom)
+app.command()(train)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tidemark {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Find the tidemark in PTA-stained osteochondral micro-CT scans."""
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a name must not crash a message
+    ended: BaseException = SystemExit(0)
+    with _stoppable() as signals:
+        try:
+            app()
+        except BaseException as error:
+            ended = error
+    code = ended.code if isinstance(ended, SystemExit) else 1
+    if code == console.INTERRUPTED or (signals and code):
+        ended = KeyboardInterrupt()  # typer has swallowed it, or a library made it another error
+    sys.exit(ended.code if isinstance(ended, SystemExit) else console.show_error(ended))
+
+
+@contextmanager
+def _stoppable() -> Iterator[list[int]]:
+    """Make SIGTERM a KeyboardInterrupt as SIGINT is, so that temporary files go; yield the signals seen."""
+    seen: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

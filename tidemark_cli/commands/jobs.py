@@ -1,0 +1,122 @@
+"""Which scans a command takes and which files it writes for each, settled before the work starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan and the files to write for it, by the option that asks for them."""
+
+    scan: Path
+    outputs: dict[str, Path]
+
+
+def plan_jobs(
+    inputs: Sequence[Path],
+    targets: Mapping[str, str],
+    suffixes: Mapping[str, tuple[str, ...]],
+    overwrite: bool,
+    skip_existing: bool,
+) -> list[Job]:
+    """Pair every scan with its outputs, and refuse what could not be written after the work.
+
+    Parameters
+    ----------
+    inputs : scans, or folders of scans.
+    targets : for each option its PATH: a file for a single scan; a folder (existing, or ending in
+        "/" and then made) takes a file named after each scan.
+    suffixes : for each option the endings a file may have; in a folder it gets the first.
+    skip_existing : leave outputs that exist out of the jobs; a job may end up with none.
+
+    Raises
+    ------
+    FormatError, OutputError
+        If a folder holds no scan; if a file exists and `overwrite` is false, or cannot be written.
+    typer.BadParameter
+        If several scans would go to a file, two outputs to the same, or one onto a scan.
+    """
+    from ..core.files import check_writable
+
+    scans = _find(inputs)
+    several = len(scans) > 1 or scans != list(inputs)
+    jobs = [
+        Job(scan, {o: _destination(scan, o, t, suffixes[o], several) for o, t in targets.items()})
+        for scan in scans
+    ]
+    _refuse_clashes(jobs)
+    for target in targets.values():
+        if _means_folder(target):
+            Path(target).mkdir(parents=True, exist_ok=True)
+    if skip_existing:
+        jobs = [Job(j.scan, {o: path for o, path in j.outputs.items() if not path.exists()}) for j in jobs]
+    for job in jobs:
+        for path in job.outputs.values():
+            check_writable(path, overwrite)
+    return jobs
+
+
+def _find(inputs: Sequence[Path]) -> list[Path]:
+    from ..core.errors import FormatError
+    from ..core.volume import find_scans
+
+    scans: list[Path] = []
+    for path in inputs:
+        found = find_scans(path) if path.is_dir() else [path]
+        if not found:
+            raise FormatError(
+                f"{path}: expected a scan, a folder of slices or a folder of scans, found no scan in it."
+            )
+        scans += found
+    return scans
+
+
+def scan_name(scan: Path) -> str:
+    import numpy as np
+
+    from ..core.volume import Volume
+
+    return Volume(np.empty((0, 0, 0)), 0, "", scan).name
+
+
+def _means_folder(target: str) -> bool:
+    return target.endswith(("/", os.sep)) or Path(target).is_dir()
+
+
+def _destination(scan: Path, option: str, target: str, suffixes: tuple[str, ...], several: bool) -> Path:
+    if _means_folder(target):
+        return Path(target) / (scan_name(scan) + suffixes[0])
+    if several:
+        raise typer.BadParameter(
+            f"{option} {target}: expected a folder for several scans; make it, or end its name in /."
+        )
+    return named_file(option, target, suffixes)
+
+
+def named_file(option: str, target: str, suffixes: tuple[str, ...]) -> Path:
+    """Return `target` as a path, or refuse it as wrong usage where it ends in none of `suffixes`."""
+    if not target.lower().endswith(suffixes):
+        raise typer.BadParameter(f"{option} {target}: expected a name ending in {', '.join(suffixes)}.")
+    return Path(target)
+
+
+def _refuse_clashes(jobs: Sequence[Job]) -> None:
+    """Raise where two outputs would be one file, or an output would be a scan."""
+    scans = {job.scan.resolve() for job in jobs}
+    taken: dict[Path, str] = {}
+    for job in jobs:
+        for option, path in job.outputs.items():
+            place, claim = path.resolve(), f"{option} of {job.scan}"
+            if place in scans:
+                raise typer.BadParameter(f"{claim} would replace the scan {path}; name another file.")
+            if place in taken:
+                raise typer.BadParameter(
+                    f"{taken[place]} and {claim} would both be {path}; name other files."
+                )
+            taken[place] = claim

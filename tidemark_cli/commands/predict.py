@@ -1,0 +1,349 @@
+"""``tidemark predict``: from raw scans to hard-tissue masks and what is derived from them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .. import __version__, console
+from .jobs import Job, plan_jobs
+
+if TYPE_CHECKING:
+    from ..core.segmentation import Segmentation, Settings
+    from ..core.unet import UNet
+    from ..core.volume import Volume
+
+
+# what a person is told of the numbers; --stats and --json have them all
+FIGURES = {
+    "tidemark_depth_mean_um": "depth {:.0f} µm",
+    "roughness_ra_um": "Ra {:.1f} µm",
+    "roughness_rq_um": "Rq {:.1f} µm",
+    "openings_count": "openings {}",
+    "thickness_mean_um": "cartilage {:.0f} µm thick",
+}
+
+
+class BoneEnd(str, Enum):
+    """At which end of the scan the bone lies."""
+
+    auto = "auto"
+    first = "first"
+    last = "last"
+
+
+class Planes(str, Enum):
+    """Slicing planes to predict and average."""
+
+    both = "zx,zy"
+    zx = "zx"
+    zy = "zy"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is the same for all scans of one command."""
+
+    models: list[UNet]
+    settings: Settings
+    voxel_um: float | None
+    overwrite: bool
+    quiet: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one scan: "done", "skipped" or "failed", with the error's line and exit code."""
+
+    job: Job
+    state: str
+    error: str = ""
+    code: int = 0
+    stats: dict[str, Any] | None = None
+
+
+def predict(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="INPUT...", help="Scans: files, folders of slices, or folders of scans."),
+    ],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="The mask: .tif, .nrrd, .nii.gz, .nii or .mha. A folder (existing, or ending in /) takes "
+            "NAME.tif of each scan; needed for several scans, and then for every PATH below.",
+        ),
+    ],
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|RUN|FOLDER",
+            help="A model (.safetensors, or .pth of the paper's authors), or a folder of them, averaged. "
+            "Without it, the model inside tidemark.",
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")] = "auto",
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Hard tissue is where the probability is above it [the model's]."),
+    ] = None,
+    planes: Annotated[
+        Planes | None, typer.Option(help="Slicing planes to predict and average. Without it, the model's.")
+    ] = None,
+    bone_end: Annotated[BoneEnd, typer.Option(help="At which end of Z the bone lies.")] = BoneEnd.auto,
+    crop: Annotated[
+        bool, typer.Option("--crop", help="Segment the paper's 448 x 448 x 768 voxels only, at the bone end.")
+    ] = False,
+    voxel_size: Annotated[
+        float | None,
+        typer.Option(metavar="UM", help="Voxel size in µm. Without it, the file's or log's, else 3.2."),
+    ] = None,
+    probability: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Write the probability, 8-bit, 255 is 1.")
+    ] = None,
+    uncertainty: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Write the disagreement of planes and models, 8-bit, 255 is 1."),
+    ] = None,
+    surface: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Write the height map of the tidemark, µm, float TIFF.")
+    ] = None,
+    stats: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Write the numbers, with their definitions, as JSON.")
+    ] = None,
+    preview: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Write a picture to judge the result by, PNG.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Keep outputs that exist and make the missing ones.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON for each scan.")] = False,
+) -> None:
+    """Segment the hard tissue of PTA scans, and find the tidemark on it."""
+    if overwrite and skip_existing:
+        raise typer.BadParameter("--overwrite and --skip-existing exclude each other.")
+    if any(value is not None and not math.isfinite(value) for value in (threshold, voxel_size)) or (
+        voxel_size is not None and voxel_size <= 0
+    ):
+        raise typer.BadParameter("--threshold and --voxel-size: expected finite numbers, the size above 0.")
+    wanted = {
+        "--out": out,
+        "--probability": probability,
+        "--uncertainty": uncertainty,
+        "--surface": surface,
+        "--stats": stats,
+        "--preview": preview,
+    }
+    targets = {option: path for option, path in wanted.items() if path is not None}
+    jobs = plan_jobs(inputs, targets, _suffixes(), overwrite, skip_existing)
+
+    from ..core.segmentation import Settings
+
+    settings = Settings(
+        threshold=threshold,
+        planes=None if planes is None else tuple(planes.value.split(",")),
+        bone_end=bone_end.value,
+        crop=crop,
+        uncertainty=uncertainty is not None,
+        device=device,
+    )
+    models = _load(weights, device, quiet) if any(job.outputs for job in jobs) else []
+    run = Run(models, settings, voxel_size, overwrite, quiet)
+    outcomes = []
+    for number, job in enumerate(jobs, 1):
+        outcomes.append(
+            _segment(job, f"[{number}/{len(jobs)}] {job.scan.name}: " if len(jobs) > 1 else "", run)
+        )
+        if as_json:
+            console.result_json(_summary(outcomes[-1]))
+    if not (as_json or quiet):
+        _show(outcomes)
+    if code := max(outcome.code for outcome in outcomes):
+        raise typer.Exit(code)
+
+
+def _suffixes() -> dict[str, tuple[str, ...]]:
+    """Return the endings that the file of each option may have; in a folder it gets the first."""
+    from ..core.volume import ITK_SUFFIXES, TIFF_SUFFIXES
+
+    volume = (*TIFF_SUFFIXES, *ITK_SUFFIXES, ".png")
+    return {
+        "--out": volume,
+        "--probability": volume,
+        "--uncertainty": volume,
+        "--surface": TIFF_SUFFIXES,
+        "--stats": (".json",),
+        "--preview": (".png",),
+    }
+
+
+def _load(weights: Path | None, device: str, quiet: bool) -> list[UNet]:
+    """Load the models, and say which they are and where they run."""
+    from ..core.inference import choose_device, load_models
+
+    chosen = choose_device(device)
+    models = load_models(weights)
+    if not quiet:
+        count = f", {len(models)} averaged" if len(models) > 1 else ""
+        console.notice(f"model: {weights or 'the one inside tidemark, trained on phantoms only'}{count}")
+        console.notice(f"device: {chosen}{' (auto)' if device == 'auto' else ''}")
+    return models
+
+
+def _segment(job: Job, label: str, run: Run) -> Outcome:
+    """Segment one scan and write its outputs; an error is shown and becomes the outcome."""
+    from ..core.segmentation import segment
+    from ..core.volume import read_volume
+
+    if not job.outputs:
+        return Outcome(job, "skipped")
+    try:
+        volume = read_volume(job.scan, run.voxel_um)
+        _check_formats(job, volume)
+        if not run.quiet:
+            _announce(volume, label, run.settings.uncertainty)
+        with console.progress(label or job.scan.name, run.quiet) as advance:
+            segmentation = segment(volume, run.models, run.settings, advance)
+        if not run.quiet:
+            _tell(label, segmentation.notes)
+        _write(job, volume, segmentation, run.overwrite)
+    except Exception as error:
+        code = console.show_error(error, label)
+        return Outcome(job, "failed", console.error_line(error) or repr(error), code)
+    return Outcome(job, "done", stats=segmentation.stats)
+
+
+def _check_formats(job: Job, volume: Volume) -> None:
+    from ..core.errors import OutputError
+
+    for option in ("--out", "--probability", "--uncertainty"):
+        path = job.outputs.get(option)
+        if path is not None and path.suffix.lower() == ".png" and not volume.is_image:
+            raise OutputError(
+                f"{path}: a PNG holds a 2D image, {volume.path} is a volume; use .tif or .nrrd."
+            )
+
+
+def _announce(volume: Volume, label: str, uncertainty: bool) -> None:
+    from ..core.segmentation import memory_needed
+
+    shape, array = " x ".join(map(str, volume.array.shape)), volume.array
+    need, free = memory_needed(array.shape, array.itemsize, uncertainty), _memory_available()
+    told = [
+        f"{shape} voxels (Z x Y x X) of {volume.voxel_um:g} µm, about {_size(need)} of memory",
+        *volume.notes,
+    ]
+    if free is not None and need > free:
+        told.append(f"warning: only {_size(free)} of memory are free; it may fail, --crop takes less")
+    _tell(label, told)
+
+
+def _tell(label: str, lines: Sequence[str]) -> None:
+    for line in lines:
+        console.notice(f"{label}{line}")
+
+
+def _write(job: Job, volume: Volume, segmentation: Segmentation, overwrite: bool) -> None:
+    """Write every output asked for; an interruption takes those that were not there before."""
+    from ..core.preview import draw_preview
+
+    fresh = [path for path in job.outputs.values() if not path.exists()]
+    try:
+        for option, path in job.outputs.items():
+            if option == "--stats":
+                _write_stats(path, job.scan, segmentation)
+            elif option == "--preview":
+                found = (segmentation.mask, segmentation.surface, segmentation.plug)
+                draw_preview(path, volume.array, *found, volume.name, overwrite, segmentation.stats)
+            else:
+                _write_array(option, path, volume, segmentation, overwrite)
+    except KeyboardInterrupt:
+        for path in fresh:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _write_array(
+    option: str, path: Path, volume: Volume, segmentation: Segmentation, overwrite: bool
+) -> None:
+    from ..core.volume import write_volume
+
+    if option == "--out":
+        array = segmentation.mask
+    elif option == "--probability":
+        array = segmentation.probability
+    elif option == "--uncertainty":
+        assert segmentation.uncertainty is not None
+        array = segmentation.uncertainty
+    else:
+        array = segmentation.surface.height_um[:, None, :]  # (Y, 1, X)
+    # a medical format holds an image as a volume one voxel thick
+    is_image = option == "--surface" or (volume.is_image and path.suffix.lower() in (".tif", ".tiff", ".png"))
+    write_volume(path, array, volume.voxel_um, overwrite=overwrite, is_image=is_image)
+
+
+def _write_stats(path: Path, scan: Path, segmentation: Segmentation) -> None:
+    from ..core.files import written_whole
+    from ..core.surface import DEFINITIONS
+
+    made = {"scan": str(scan), "tidemark_cli": __version__}
+    text = json.dumps(made | segmentation.stats | {"definitions": DEFINITIONS}, indent=2, allow_nan=False)
+    with written_whole(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _memory_available() -> int | None:
+    """Bytes of memory that are free, or all there are, where the system tells."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        if sys.platform == "win32":
+            return None
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def _summary(outcome: Outcome) -> dict[str, Any]:
+    content: dict[str, Any] = {"scan": str(outcome.job.scan), "state": outcome.state}
+    if outcome.state == "failed":
+        return content | {"error": outcome.error}
+    outputs = {option.removeprefix("--"): str(path) for option, path in outcome.job.outputs.items()}
+    return content | {"outputs": outputs, "stats": outcome.stats}
+
+
+def _show(outcomes: Sequence[Outcome]) -> None:
+    """Show what was written, or for several scans what became of each."""
+    if len(outcomes) > 1:
+        rows = [(o.job.scan.name, o.state, o.error or _figures(o.stats)) for o in outcomes]
+        console.result_table(("scan", "state", "tidemark"), rows)
+        return
+    outcome = outcomes[0]
+    if outcome.state == "skipped":
+        console.result("skipped: every output exists")
+    elif outcome.state == "done":
+        for option, path in outcome.job.outputs.items():
+            console.result(f"{'mask' if option == '--out' else option.removeprefix('--'):13}{path}")
+        console.result(f"{'tidemark':13}{_figures(outcome.stats)}")
+
+
+def _figures(stats: dict[str, Any] | None) -> str:
+    found = [text.format(stats[key]) for key, text in FIGURES.items() if stats and stats[key] is not None]
+    return ", ".join(found)

@@ -1,0 +1,135 @@
+"""What a person sees: messages, errors, tables, progress. With `app`, the only place that knows a screen.
+
+Messages and progress go to stderr, results to stdout; no colour where there is no terminal.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from .core.errors import TidemarkError
+
+BUG = 70  # exit code of a bug (EX_SOFTWARE): neither the user's mistake nor the machine's
+INTERRUPTED = 130  # exit code after SIGINT or SIGTERM
+Advance = Callable[[int, int], None]
+
+
+def error_line(error: BaseException) -> str | None:
+    """Return what a user is told of an error that is the data's or the machine's; None for a bug."""
+    if isinstance(error, TidemarkError):
+        return str(error)
+    if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
+        return "not enough memory; close other programs, cut the scan with --crop, or use a larger machine."
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        advice = "; free some space and run again" if error.errno == errno.ENOSPC else ""
+        return f"{where}{error.strerror or error}{advice}."
+    return None
+
+
+def show_error(error: BaseException, subject: str = "") -> int:
+    """Print an error to stderr, one line unless it is a bug, and return the exit code it stands for."""
+    if isinstance(error, KeyboardInterrupt):
+        _print_error("interrupted: no half-written output is left.")
+        return INTERRUPTED
+    line = error_line(error)
+    if line is None or os.environ.get("TIDEMARK_DEBUG"):
+        traceback.print_exception(error)
+    if line is None:
+        _print_error(f"bug: {subject}{type(error).__name__}: {error}; please report it with the lines above")
+        return BUG
+    _print_error(f"error: {subject}{' '.join(line.split())}")
+    return 1
+
+
+def notice(text: str) -> None:
+    """Print a message to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def result(text: str) -> None:
+    """Print a result to stdout."""
+    print(text, flush=True)  # flushed, so that a closed pipe is met here and not at exit
+
+
+def result_json(content: dict[str, Any]) -> None:
+    """Print a result to stdout as one line of JSON."""
+    result(json.dumps(content, allow_nan=False))
+
+
+def result_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table to stdout; fitted to the terminal, whole where there is none."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
+    console.print(table)
+    sys.stdout.flush()
+
+
+@contextmanager
+def progress(label: str, quiet: bool = False) -> Iterator[Advance | None]:
+    """Yield a callback ``(done, total)`` that shows how far `label` is and the time left.
+
+    On a terminal a bar, elsewhere a plain line every ten seconds; None when `quiet`.
+    """
+    if quiet:
+        yield None
+    elif sys.stderr.isatty():
+        with _bar(label) as advance:
+            yield advance
+    else:
+        yield _plain_progress(label)
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(escape(label), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _plain_progress(label: str) -> Advance:
+    start = last = time.monotonic()
+
+    def advance(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= 10 and 0 < done < total:
+            last = now
+            left = round((now - start) * (total - done) / done)
+            notice(f"{label}: {100 * done // total} %, {left // 60}:{left % 60:02d} left")
+
+    return advance
+
+
+def _print_error(text: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True, soft_wrap=True).print(Text(text, style="red"))
+
+
+def _is_torch_out_of_memory(error: BaseException) -> bool:
+    return type(error).__name__ == "OutOfMemoryError" or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )

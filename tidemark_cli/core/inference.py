@@ -1,0 +1,381 @@
+"""Slices in, probability volume out: ZX and ZY slices through the network, averaged (paper, 3.1).
+
+Everything between the network and the result is 8-bit, as in the paper's code: predicted slices,
+those interpolated between them, and the one volume that all planes and models are averaged into.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from .errors import ContentError, DeviceError, ModelError
+from .unet import ModelInfo, UNet, load_model
+
+AXES = {"zx": 1, "zy": 2}  # the axis of (Z, Y, X) along which the slices of a plane are stacked
+SAME_SIZE = 0.02  # voxel sizes closer than this ratio are not resampled
+RANGE_8BIT = (0.1, 99.9)  # percentiles of a 16-bit or float scan that become grey levels 0 and 255
+WINDOW_CLIP = (-0.5, 2.0)  # what lies further outside the window than this carries no more information
+
+Array = np.ndarray
+Normalise = Callable[[Array], Array]
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn "auto", "cpu", "cuda", "cuda:N" or "mps" into a device that is there.
+
+    "auto" takes CUDA before Apple's MPS before the processor.
+
+    Raises
+    ------
+    DeviceError
+        If `name` is none of these, or a device asked for by name is missing.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    kind, colon, number = name.partition(":")
+    if name not in ("cpu", "mps", "cuda") and not (kind == "cuda" and colon and number.isdecimal()):
+        raise DeviceError(f"device {name!r} is unknown: expected auto, cpu, cuda, cuda:N or mps.")
+    if kind == "cuda" and not (cuda and int(number or 0) < torch.cuda.device_count()):
+        found = torch.cuda.device_count() if cuda else 0
+        raise DeviceError(f"device {name} is not there: found {found} CUDA devices; use --device auto.")
+    if kind == "mps" and not mps:
+        raise DeviceError("device mps is not there: it needs an Apple GPU; use --device auto or cpu.")
+    return torch.device(name)
+
+
+def load_models(weights: Path | None) -> list[UNet]:
+    """Read the networks to average.
+
+    Parameters
+    ----------
+    weights : a model file; a folder, of which every ``.safetensors`` is read or, where there is
+        none, every ``.pth``; or None for the model inside the package.
+
+    Raises
+    ------
+    ModelError
+        If a file is missing or not a model, or the folder holds none.
+    """
+    if weights is None:
+        embedded = resources.files("tidemark_cli") / "models" / "default.safetensors"
+        with resources.as_file(embedded) as path:
+            return [load_model(path)]
+    if not weights.is_dir():
+        return [load_model(weights)]
+    files = sorted(weights.glob("*.safetensors")) or sorted(weights.glob("*.pth"))
+    if not files:
+        raise ModelError(f"{weights}: expected model files (.safetensors or .pth) in it, found none.")
+    return [load_model(file) for file in files]
+
+
+def normaliser(array: Array, info: ModelInfo) -> Normalise:
+    """Return the function that turns grey levels of `array` into what the network wants.
+
+    "standard" subtracts the mean and divides by the standard deviation of 0-255 grey levels. A scan
+    that is not 8-bit is first brought to 0-255: its 0.1th percentile becomes 0, its 99.9th 255, and
+    what lies outside is clipped. "window" maps two percentiles of the array to 0 and 1 and clips to
+    [-0.5, 2].
+
+    Parameters
+    ----------
+    array : the scan, or the part of it that is predicted, of any shape and real dtype; percentiles
+        are estimated on an evenly spaced subsample of about a million voxels.
+    info : of the model; its ``normalisation`` is used.
+
+    Returns
+    -------
+    A function of grey levels, any shape, giving float32 of that shape.
+
+    Raises
+    ------
+    ModelError
+        If the kind of normalisation is unknown.
+    """
+    settings = info.normalisation
+    if settings["kind"] == "window":
+        low, high = _percentiles(array, (settings["low"], settings["high"]))
+        return _linear(low, high - low, WINDOW_CLIP)
+    if settings["kind"] != "standard":
+        kind = settings["kind"]
+        raise ModelError(f"the model's normalisation {kind!r} is unknown: expected 'standard' or 'window'.")
+    standard = _linear(settings["mean"], settings["std"], None)
+    if array.dtype == np.uint8:
+        return standard
+    low, high = _percentiles(array, RANGE_8BIT)
+    to_8bit = _linear(low, (high - low) / 255, (0.0, 255.0))
+    return lambda grey: standard(to_8bit(grey))
+
+
+def _percentiles(array: Array, percentiles: tuple[float, float]) -> tuple[float, float]:
+    stride = max(1, round((array.size / 1e6) ** (1 / 3)))
+    low, high = np.percentile(array[(slice(None, None, stride),) * array.ndim], percentiles)
+    return float(low), float(high if high > low else low + 1)  # a flat array must not divide by zero
+
+
+def _linear(origin: float, scale: float, clip: tuple[float, float] | None) -> Normalise:
+    def normalise(grey: Array) -> Array:
+        values = np.subtract(grey, np.float32(origin), dtype=np.float32)
+        values /= np.float32(scale)
+        return values if clip is None else np.clip(values, *clip, out=values)
+
+    return normalise
+
+
+def _black(info: ModelInfo) -> float:
+    """Air, as the network sees it: grey level 0, or the low end of the window."""
+    settings = info.normalisation
+    return 0.0 if settings["kind"] == "window" else -settings["mean"] / settings["std"]
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """Return bfloat16 where the device multiplies it in hardware, else float32.
+
+    Decided by what the device says it supports, not by a timed trial, so that one machine always
+    gives one answer. Older PyTorch versions cannot tell: float32.
+    """
+    if device.type == "cuda":
+        supported = torch.cuda.get_device_capability(device) >= (8, 0)
+    elif device.type == "cpu":
+        questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        supported = any(getattr(torch.cpu, question, bool)() for question in questions)
+    else:
+        supported = False
+    return torch.bfloat16 if supported else torch.float32
+
+
+class _Predictor:
+    """One network made ready for one device: batch norm folded, channels last, the fast dtype."""
+
+    def __init__(self, net: UNet, device: torch.device, normalise: Normalise) -> None:
+        self.info, self.device, self.normalise = net.info, device, normalise
+        self.dtype = fast_dtype(device)
+        net = copy.deepcopy(net).eval()
+        for block in [m for m in net.modules() if isinstance(m, nn.Sequential)]:
+            if isinstance(block[0], nn.Conv2d) and isinstance(block[1], nn.BatchNorm2d):
+                block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
+        net = net.to(device, self.dtype)
+        self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def batch_size(self, shape: tuple[int, int], voxels: int) -> int:
+        """Slices at a time: more keep a GPU busy, but spill out of a processor's caches.
+
+        A slice is computed at `shape` and brings `voxels` of the scan with it, itself and those skipped.
+        """
+        budget = 96e6 if self.device.type == "cpu" else 2e9  # bytes
+        # at the widest point, in the last decoder, six tensors of the first level's size live at once
+        activations = 6 * self.info.width / self.info.stem**2 * self.dtype.itemsize
+        around = 16  # the slice itself in float32, before and after the network
+        return max(1, int(budget / (math.prod(shape) * (activations + around) + 4 * voxels)))
+
+    @torch.inference_mode()
+    def __call__(self, slices: Array, shape: tuple[int, int]) -> Array:
+        """Predict grey slices (N, H, W), computed at `shape`; returns uint8 of the slices' shape."""
+        grey = self.normalise(slices)
+        x = torch.from_numpy(np.stack([_resize(image, shape) for image in grey]))[:, None]
+        # Beyond the box round a plug there is air: reflecting would draw a second tidemark, repeating
+        # the edge would smear it. At the far end, so that row 0 stays the bone end.
+        rows, columns = (-side % self.info.multiple for side in shape)
+        x = F.pad(x, (0, columns, 0, rows), value=_black(self.info))
+        x = x.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+        logits: Tensor = self.net(x)[:, 0, : shape[0], : shape[1]]
+        probability = (torch.sigmoid(logits.float()) * 255).round().byte().cpu().numpy()
+        return np.stack([_resize(image, slices.shape[1:]) for image in probability])
+
+
+def _resize(image: Array, shape: tuple[int, ...]) -> Array:
+    if image.shape == shape:
+        return image
+    way = cv2.INTER_AREA if shape[0] < image.shape[0] else cv2.INTER_LINEAR
+    return cv2.resize(image, shape[::-1], interpolation=way)
+
+
+def _positions(length: int, stride: int) -> list[int]:
+    """Spread slices evenly from the first to the last of `length`, at most `stride` apart."""
+    count = -(-(length - 1) // stride) + 1
+    return [int(p) for p in np.linspace(0, length - 1, count).round()]
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One model over the slices of one plane of an array (Z, Y, X)."""
+
+    net: UNet
+    axis: int
+    positions: list[int]  # of the slices that are predicted
+    ratio: float  # voxel size of the array over that of the model; 1 if they are as good as equal
+    flip: bool  # whether the model wants the rows the other way round
+
+    def run(
+        self, array: Array, predictor: _Predictor, tick: Callable[[int], None]
+    ) -> Iterator[list[tuple[int, Array]]]:
+        """Yield batches of (number of the slice, its probabilities as uint8)."""
+        # the other plane's axis runs along the columns of the slices
+        height, width = array.shape[0], array.shape[3 - self.axis]
+        shape = max(1, round(height * self.ratio)), max(1, round(width * self.ratio))
+        size = predictor.batch_size(shape, array.size // len(self.positions))
+        stack = np.moveaxis(array, self.axis, 0)
+        way = slice(None, None, -1 if self.flip else None)
+        for start in range(0, len(self.positions), size):
+            batch = self.positions[start : start + size]
+            # neighbouring ZY slices share cache lines and pages: one copy for all of them
+            block = np.ascontiguousarray(stack[batch[0] : batch[-1] + 1])
+            slices = block[[p - batch[0] for p in batch]][:, way]
+            yield list(zip(batch, predictor(slices, shape)[:, way], strict=True))
+            tick(len(batch))
+
+
+def _filled(batches: Iterable[list[tuple[int, Array]]]) -> Iterator[tuple[int, Array]]:
+    """Interpolate between predicted slices; yield (number of the first slice, slices) without gaps."""
+    known: list[tuple[int, Array]] = []
+    for batch in batches:
+        filled = [] if known else [batch[0][1]]
+        known = known[-1:] + batch
+        for (a, before), (b, after) in pairwise(known):
+            for p in range(a + 1, b):
+                filled.append(cv2.addWeighted(before, (b - p) / (b - a), after, (p - a) / (b - a), 0))
+            filled.append(after)
+        yield batch[-1][0] + 1 - len(filled), np.stack(filled)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the networks make of a scan.
+
+    Attributes
+    ----------
+    probability : (Z, Y, X) uint8, 255 = surely hard tissue; the mean over planes and models.
+    disagreement : (Z, Y, X) uint8, largest minus smallest probability over planes and models;
+        None if it was not asked for.
+    """
+
+    probability: Array
+    disagreement: Array | None
+
+
+class _Mean:
+    """Mean and, if asked, range of several 8-bit volumes that arrive block by block, one after another."""
+
+    def __init__(self, shape: tuple[int, ...], passes: int, uncertainty: bool) -> None:
+        self.passes = passes
+        # two are averaged in place; more would add up their rounding and are summed in 16 bits
+        self.total = np.zeros(shape, np.uint16 if passes > 2 else np.uint8)
+        self.lowest = np.full(shape, 255, np.uint8) if uncertainty else None
+        self.highest = np.zeros(shape, np.uint8) if uncertainty else None
+
+    def add(self, number: int, axis: int, start: int, block: Array) -> None:
+        """Take slices of pass `number` (from 0), stacked along `axis`, the first being slice `start`."""
+
+        def place(volume: Array) -> Array:
+            return np.moveaxis(volume, axis, 0)[start : start + len(block)]
+
+        total = place(self.total)
+        if self.total.dtype == np.uint16:
+            total += block
+        elif number == 0:
+            total[...] = block
+        else:
+            total[...] = (total | block) - ((total ^ block) >> 1)  # their mean, rounded up, in 8 bits
+        if self.lowest is not None and self.highest is not None:
+            low, high = place(self.lowest), place(self.highest)
+            np.minimum(low, block, out=low)
+            np.maximum(high, block, out=high)
+
+    def result(self) -> Prediction:
+        """Finish; the object is used up."""
+        probability = self.total
+        if self.passes > 2:
+            probability = np.empty(self.total.shape, np.uint8)
+            for z, total in enumerate(self.total):
+                probability[z] = (total.astype(np.uint32) + self.passes // 2) // self.passes
+        if self.highest is not None and self.lowest is not None:
+            np.subtract(self.highest, self.lowest, out=self.highest)
+        return Prediction(probability, self.highest)
+
+
+def predict(
+    array: Array,
+    voxel_um: float,
+    models: Sequence[UNet],
+    *,
+    device: torch.device,
+    bone_end: str,
+    planes: Sequence[str] | None = None,
+    uncertainty: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Prediction:
+    """Predict hard tissue in a scan: every model over every plane, averaged.
+
+    Parameters
+    ----------
+    array : (Z, Y, X), any real dtype; a single ZX slice is (Z, 1, X), a single ZY slice (Z, Y, 1).
+    voxel_um : its voxel size in µm; slices are resampled in-plane where it is not the model's.
+    models : networks to average, each with its own normalisation, voxel size, planes and step.
+    device : from `choose_device`.
+    bone_end : "first" or "last", the end of Z where the bone lies.
+    planes : "zx", "zy" or both, in place of the models' own. Planes without extent are dropped.
+    uncertainty : whether to keep the disagreement of planes and models too.
+    progress : called with (slices done, slices in all).
+
+    Raises
+    ------
+    ContentError
+        If the array has no extent in any of the planes.
+    ModelError
+        If there is no model, or one wants a plane or a normalisation that is unknown.
+    """
+    if not models:
+        raise ModelError("there is no model to predict with: expected at least one.")
+    passes = [p for net in models for p in _passes(net, array.shape, voxel_um, bone_end, planes)]
+    total, done = sum(len(p.positions) for p in passes), 0
+
+    def tick(slices: int) -> None:
+        nonlocal done
+        done += slices
+        if progress is not None:
+            progress(done, total)
+
+    mean = _Mean(array.shape, len(passes), uncertainty)
+    predictor: _Predictor | None = None
+    for number, item in enumerate(passes):
+        if number == 0 or item.net is not passes[number - 1].net:
+            predictor = _Predictor(item.net, device, normaliser(array, item.net.info))
+        assert predictor is not None
+        for start, block in _filled(item.run(array, predictor, tick)):
+            mean.add(number, item.axis, start, block)
+    return mean.result()
+
+
+def _passes(
+    net: UNet, shape: tuple[int, ...], voxel_um: float, bone_end: str, planes: Sequence[str] | None
+) -> list[_Pass]:
+    info = net.info
+    wanted = planes or info.planes
+    unknown = [plane for plane in wanted if plane not in AXES]
+    if unknown:
+        raise ModelError(f"planes {', '.join(unknown)} are unknown: expected zx, zy or both.")
+    axes = [AXES[plane] for plane in wanted if shape[0] > 1 and shape[3 - AXES[plane]] > 1]
+    if not axes:
+        raise ContentError(
+            f"a scan of {' x '.join(map(str, shape))} voxels (Z, Y, X) has no extent in the planes "
+            f"{', '.join(wanted)}; choose other planes."
+        )
+    ratio = voxel_um / info.voxel_um
+    stride = max(1, round(info.step / ratio))
+    if abs(ratio - 1) <= SAME_SIZE:
+        ratio = 1.0
+    flip = bone_end == "last" and not info.either_end
+    return [_Pass(net, axis, _positions(shape[axis], stride), ratio, flip) for axis in axes]

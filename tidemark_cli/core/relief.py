@@ -1,0 +1,150 @@
+"""Fits, local medians and outlines of height maps ``(Y, X)`` with gaps (NaN).
+
+A map with a single row or column is a profile; everything here takes it as such.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+OUTLIER_UM = 60.0  # further than this from its surroundings a hard voxel is not the tidemark
+BEYOND_UM = 150.0  # surroundings further than this from the trend are a cavity's floor or debris
+WINDOW_UM = 300.0  # wide enough that a vascular channel (up to some 150 µm) fills less than half
+BLOCK_UM = 15.0
+WALL_UM = 150.0  # surface this far below its trend, reached from the rim, is the plug's side
+WALL_REACH_UM = 400.0  # as far as a tilt of 15° moves the side over 1.5 mm of cartilage
+RIM_UM = 50.0  # a bite into the rim narrower than twice this is an opening, a wider one is outside
+
+
+def fit(height: np.ndarray, order: int, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a plane (order 1) or a quadratic surface (order 2) by weighted least squares.
+
+    Returns
+    -------
+    surface : ``(Y, X)`` float32, without gaps.
+    slope : change of a *plane* per column along (y, x), in units of the height.
+    """
+    rows, columns = height.shape
+    half = max(rows, columns, 2) / 2
+    y = ((np.arange(rows) - (rows - 1) / 2) / half)[:, None]
+    x = ((np.arange(columns) - (columns - 1) / 2) / half)[None, :]
+    terms = [np.ones((1, 1)), y, x, y**2, x * y, x**2][: 3 if order == 1 else 6]
+    valid = np.isfinite(height)
+    root = np.ones(np.count_nonzero(valid)) if weight is None else np.sqrt(weight[valid])
+    design = np.stack([np.broadcast_to(term, height.shape)[valid] * root for term in terms], 1)
+    # normal equations: 6 x 6 for any number of columns; the pseudo-inverse copes with a single row
+    normal, target = design.T @ design, design.T @ (height[valid] * root)
+    coefficients = np.linalg.pinv(normal, rcond=1e-10, hermitian=True) @ target
+    surface = sum(coefficient * term for coefficient, term in zip(coefficients, terms, strict=True))
+    return np.broadcast_to(surface, height.shape).astype(np.float32), coefficients[1:3] / half
+
+
+def surroundings(height: np.ndarray, voxel_um: float) -> np.ndarray:
+    """Return ``(Y, X)`` the height to expect in each column from the columns around it, in µm.
+
+    The local median over 300 µm along a robust quadratic trend; NaN where there is nothing around,
+    or where what is around lies more than 150 µm off the trend.
+    """
+    import cv2
+
+    block = max(1, round(BLOCK_UM / voxel_um))
+    coarse = _block_medians(height, block)
+    trend = _robust_trend(coarse)
+    reach = max(1, round(WINDOW_UM / 2 / (block * voxel_um)))
+    local = _window_medians(coarse - trend, reach)
+    local[~(np.abs(local) <= BEYOND_UM)] = np.nan
+    sides = [n * block if full > 1 else n for n, full in zip(coarse.shape, height.shape, strict=True)]
+    full_size = cv2.resize((local + trend).astype(np.float32), sides[::-1], interpolation=cv2.INTER_LINEAR)
+    return full_size[: height.shape[0], : height.shape[1]]
+
+
+def outline(found: np.ndarray, voxel_um: float) -> np.ndarray:
+    """Return ``(Y, X)`` bool, the area that the `found` columns enclose.
+
+    Holes are enclosed, and so are bites of less than 100 µm into the rim; in a profile all between
+    the first and the last found column is.
+    """
+    from scipy import ndimage
+
+    if not found.any():
+        return np.zeros_like(found)
+    if 1 in found.shape:
+        line = np.flatnonzero(found)
+        enclosed = np.zeros(found.size, bool)
+        enclosed[line[0] : line[-1] + 1] = True
+        return enclosed.reshape(found.shape)
+    radius = RIM_UM / voxel_um
+    reach = int(radius) + 2
+    # the plug goes on beyond the edge of the scan where it is cut by it
+    padded = np.pad(found, reach, mode="edge")
+    grown = ndimage.distance_transform_edt(~padded) <= radius if not padded.all() else padded
+    closed = ndimage.distance_transform_edt(grown) > radius if not grown.all() else grown
+    inner = closed[reach:-reach, reach:-reach] | found
+    return np.asarray(ndimage.binary_fill_holes(inner))
+
+
+def side_wall(height: np.ndarray, voxel_um: float) -> np.ndarray:
+    """Return ``(Y, X)`` bool, the columns of a map of the outer surface that lie on the plug's side.
+
+    A tilted or tapered plug is left through its side by the columns near its rim. These are the
+    columns more than 150 µm below the robust quadratic trend of the surface, within 400 µm of the
+    rim and connected with it. A plug cut by the edge of the scan has no rim there.
+    """
+    from scipy import ndimage
+
+    block = max(1, round(BLOCK_UM / voxel_um))
+    coarse = _block_medians(height, block)
+    known = np.isfinite(coarse)
+    if not known.any():
+        return np.zeros(height.shape, bool)
+    neighbourhood = np.ones([3 if n > 1 else 1 for n in known.shape])
+    enclosed = outline(known, block * voxel_um)
+    rim = known & ~ndimage.binary_erosion(enclosed, neighbourhood, border_value=1)
+    with np.errstate(invalid="ignore"):
+        low = coarse < _robust_trend(coarse) - WALL_UM
+    steps = max(1, round(WALL_REACH_UM / (block * voxel_um)))
+    wall = ndimage.binary_dilation(rim & low, neighbourhood, iterations=steps, mask=low)
+    for axis, length in enumerate(height.shape):
+        wall = np.repeat(wall, block if length > 1 else 1, axis)
+    return np.asarray(wall[: height.shape[0], : height.shape[1]])
+
+
+def _robust_trend(coarse: np.ndarray) -> np.ndarray:
+    """Return the quadratic surface of least absolute deviations, by reweighting.
+
+    A fifth of the columns may be openings or debris.
+    """
+    weight = np.ones(coarse.shape)
+    for _ in range(15):
+        trend = fit(coarse, 2, weight)[0]
+        weight = 1 / np.maximum(np.abs(np.nan_to_num(coarse - trend)), 5.0)
+    return trend
+
+
+def _block_medians(height: np.ndarray, block: int) -> np.ndarray:
+    """Return the median, NaN left out, of each block of columns; an axis of length 1 is kept."""
+    sides = [block if n > 1 else 1 for n in height.shape]
+    padded = np.pad(
+        height, [(0, -n % side) for n, side in zip(height.shape, sides, strict=True)], constant_values=np.nan
+    )
+    rows, columns = padded.shape[0] // sides[0], padded.shape[1] // sides[1]
+    blocks = padded.reshape(rows, sides[0], columns, sides[1])  # (Y, y, X, x)
+    return _nan_median(blocks.transpose(0, 2, 1, 3).reshape(rows, columns, -1))
+
+
+def _window_medians(values: np.ndarray, reach: int) -> np.ndarray:
+    """Return the median, NaN left out, of the window of `reach` blocks around each block."""
+    reaches = [reach if n > 1 else 0 for n in values.shape]
+    padded = np.pad(values, [(n, n) for n in reaches], constant_values=np.nan)
+    size = (2 * reaches[0] + 1, 2 * reaches[1] + 1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, size)
+    return np.stack([_nan_median(row.reshape(row.shape[0], -1)) for row in windows])
+
+
+def _nan_median(values: np.ndarray) -> np.ndarray:
+    """Return the median along the last axis, NaN left out, NaN where all are."""
+    ordered = np.sort(values, axis=-1)  # NaN go to the end
+    count = np.isfinite(values).sum(-1)
+    low = np.take_along_axis(ordered, np.maximum((count - 1) // 2, 0)[..., None], -1)[..., 0]
+    high = np.take_along_axis(ordered, np.minimum(count // 2, values.shape[-1] - 1)[..., None], -1)[..., 0]
+    return np.where(count > 0, (low + high) / 2, np.nan)

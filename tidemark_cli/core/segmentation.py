@@ -1,0 +1,226 @@
+"""From a scan to its mask, its tidemark and the numbers on it, in one call."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .mask import clean_mask
+from .sample import BoneEnd, Box, Plug, crop_box, find_plug
+from .surface import Surface, cartilage_thickness, find_surface, morphometry
+from .volume import Volume
+
+if TYPE_CHECKING:
+    from .inference import Prediction
+    from .unet import UNet
+
+BASE_BYTES = 2**30  # the program and its libraries, the network's activations, the labels of islands
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `segment` is to do; None takes the model's own.
+
+    Attributes
+    ----------
+    threshold : probability above which (strictly) a voxel is hard tissue.
+    planes : slicing planes to predict and average, of "zx" and "zy".
+    bone_end : "first" or "last" end of Z, or "auto" to find it.
+    crop : whether to look at the paper's 768 x 448 x 448 voxels only, at the bone end.
+    uncertainty : whether to keep the disagreement of planes and models.
+    device : auto, cpu, cuda[:N] or mps.
+    """
+
+    threshold: float | None = None
+    planes: tuple[str, ...] | None = None
+    bone_end: str = "auto"
+    crop: bool = False
+    uncertainty: bool = False
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A segmented scan.
+
+    Attributes
+    ----------
+    mask : (Z, Y, X) uint8, 255 in hard tissue, in the frame of the scan.
+    box : the part of the scan that was predicted; outside it everything is 0.
+    probability_box, uncertainty_box : uint8, of the box only; 255 is 1.
+    surface : the tidemark, in the frame of the scan.
+    stats : `morphometry` of the surface, voxel counts and what they were made with; JSON-ready.
+    plug : where the plug lies.
+    notes : what the user should hear.
+    seconds : time taken.
+    """
+
+    mask: np.ndarray
+    box: Box
+    probability_box: np.ndarray
+    uncertainty_box: np.ndarray | None
+    surface: Surface
+    stats: dict[str, Any]
+    plug: Plug
+    notes: tuple[str, ...]
+    seconds: float
+
+    @property
+    def probability(self) -> np.ndarray:
+        """(Z, Y, X) uint8 in the frame of the scan, 255 = surely hard tissue; made anew each time."""
+        return _placed(self.probability_box, self.mask.shape, self.box)
+
+    @property
+    def uncertainty(self) -> np.ndarray | None:
+        """(Z, Y, X) uint8 in the frame of the scan, or None if not asked for; made anew each time."""
+        if self.uncertainty_box is None:
+            return None
+        return _placed(self.uncertainty_box, self.mask.shape, self.box)
+
+
+def segment(
+    volume: Volume,
+    models: Sequence[UNet],
+    settings: Settings,
+    progress: Callable[[int, int], None] | None = None,
+) -> Segmentation:
+    """Find the plug, predict it, clean the mask, and measure the tidemark on it.
+
+    With `settings.bone_end` "auto" and models that take slices either way up, the bone end is where
+    the predicted hard tissue lies, whatever the grey levels suggested.
+
+    Parameters
+    ----------
+    volume : the scan.
+    models : networks to average, from `inference.load_models`; the threshold is the mean of theirs.
+    progress : called with (slices done, slices in all).
+
+    Returns
+    -------
+    The segmentation. A scan without hard tissue is no error: the mask is empty, the numbers on the
+    tidemark are None and a note says so.
+
+    Raises
+    ------
+    ContentError
+        If the scan holds nothing like a plug.
+    ModelError, DeviceError
+        As `inference.predict` and `inference.choose_device` do.
+    """
+    started = time.monotonic()
+    threshold = settings.threshold
+    if threshold is None:
+        threshold = sum(net.info.threshold for net in models) / len(models)
+    plug = find_plug(volume.array, volume.voxel_um, settings.bone_end)
+    box, prediction, mask = _mask(volume, plug, models, settings, threshold, progress)
+    notes: tuple[str, ...] = ()
+    seen = _bone_end_seen(mask, plug)
+    if seen is None:
+        notes = ("no hard tissue was found, the mask is empty: check the scan, the weights, the threshold",)
+    elif settings.bone_end == "auto" and seen != plug.bone_end and all(net.info.either_end for net in models):
+        notes = (f"the bone lies at the {seen} slices, as the mask shows; the grey levels suggest otherwise",)
+        plug = replace(plug, bone_end=seen)
+        if settings.crop:  # it was cut from the wrong end
+            box, prediction, mask = _mask(volume, plug, models, settings, threshold, progress)
+    surface, stats = _measured(volume, plug, box, mask, prediction, threshold)
+    stats |= _provenance(volume, plug, box, mask, threshold, models)
+    seconds = time.monotonic() - started
+    return Segmentation(
+        mask, box, prediction.probability, prediction.disagreement, surface, stats, plug, notes, seconds
+    )
+
+
+def memory_needed(shape: Sequence[int], itemsize: int, uncertainty: bool) -> int:
+    """Estimate the peak memory of `segment`, in bytes, before it runs.
+
+    The scan is counted whole; the mask, the probability and what cleaning takes beside them fill
+    only the box round the plug, and together count as two bytes a voxel of the scan.
+    """
+    return math.prod(shape) * (itemsize + 2 + uncertainty) + BASE_BYTES
+
+
+def _mask(
+    volume: Volume,
+    plug: Plug,
+    models: Sequence[UNet],
+    settings: Settings,
+    threshold: float,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[Box, Prediction, np.ndarray]:
+    """Predict the box round the plug; the mask comes in the frame of the scan."""
+    from .inference import choose_device, predict
+
+    shape = volume.array.shape
+    box = crop_box(shape, plug) if settings.crop else plug.box
+    prediction = predict(
+        volume.array[box],
+        volume.voxel_um,
+        models,
+        device=choose_device(settings.device),
+        bone_end=plug.bone_end,
+        planes=settings.planes,
+        uncertainty=settings.uncertainty,
+        progress=progress,
+    )
+    return (
+        box,
+        prediction,
+        _placed(clean_mask(prediction.probability, threshold, volume.voxel_um), shape, box),
+    )
+
+
+def _placed(part: np.ndarray, shape: tuple[int, ...], box: tuple[slice, ...], fill: float = 0) -> np.ndarray:
+    """Return an array of `shape` with `part` in its box and `fill` around it."""
+    # zeros take no memory before they are written, other values do
+    whole = np.full(shape, fill, part.dtype) if fill else np.zeros(shape, part.dtype)
+    whole[box] = part
+    return whole
+
+
+def _bone_end_seen(mask: np.ndarray, plug: Plug) -> BoneEnd | None:
+    """Return the end of the plug that the hard tissue lies nearer to; None for an empty mask."""
+    counts = np.array([np.count_nonzero(plane) for plane in mask])
+    if not counts.any():
+        return None
+    centre = np.average(np.arange(len(counts)), weights=counts)
+    return "first" if centre < (plug.box[0].start + plug.box[0].stop - 1) / 2 else "last"
+
+
+def _measured(
+    volume: Volume, plug: Plug, box: Box, mask: np.ndarray, prediction: Prediction, threshold: float
+) -> tuple[Surface, dict[str, Any]]:
+    """Find the tidemark in the box, to spare memory, and give it in the frame of the scan."""
+    surface = find_surface(mask[box], volume.voxel_um, plug.bone_end, prediction.probability, threshold)
+    thickness_um = cartilage_thickness(volume.array[box], plug.tissue_level, surface)
+    depth, *columns = mask.shape
+    below = box[0].start if plug.bone_end == "first" else depth - box[0].stop
+    height_um = surface.height_um + np.float32(below * volume.voxel_um)
+    surface = replace(
+        surface,
+        height_um=_placed(height_um, tuple(columns), box[1:], np.nan),
+        opening=_placed(surface.opening, tuple(columns), box[1:]),
+    )
+    return surface, morphometry(surface, _placed(thickness_um, tuple(columns), box[1:], np.nan))
+
+
+def _provenance(
+    volume: Volume, plug: Plug, box: Box, mask: np.ndarray, threshold: float, models: Sequence[UNet]
+) -> dict[str, Any]:
+    voxels = int(np.count_nonzero(mask))
+    return {
+        "hard_tissue_voxels": voxels,
+        "hard_tissue_share": voxels / mask.size,
+        "hard_tissue_mm3": None if volume.is_image else voxels * (volume.voxel_um / 1000) ** 3,
+        "shape_zyx": list(mask.shape),
+        "box_zyx": [[side.start, side.stop] for side in box],
+        "voxel_um": volume.voxel_um,
+        "voxel_source": volume.voxel_source,
+        "bone_end": plug.bone_end,
+        "threshold": threshold,
+        "models": [asdict(net.info) for net in models],
+    }

@@ -1,0 +1,309 @@
+"""Folders of slices as NRecon (SkyScan) and others write them, and the logs beside them."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .errors import FormatError, StackError
+from .formats import TIFF_SUFFIXES, Content, grey_levels, read_tiff, tiff_is_stack
+
+IMAGE_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg")
+SLICE_SUFFIXES = (*IMAGE_SUFFIXES, *TIFF_SUFFIXES)
+
+_END_MARKS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
+_CLEAR_MAJORITY = 0.75
+_NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class SkyscanLog:
+    """What a log of NRecon tells about a reconstructed stack; None where it is silent."""
+
+    path: Path
+    voxel_um: float | None
+    section_step: int
+    sections: int | None
+    shape: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class SliceSeries:
+    """Slice files of one name: `prefix`, then an index, then `suffix` (lower case), sorted by index."""
+
+    prefix: str
+    suffix: str
+    indices: tuple[int, ...]
+    files: tuple[Path, ...]
+
+
+# --------------------------------------------------------------------------------------------- logs
+
+
+def read_log(path: Path) -> SkyscanLog:
+    """Read a log of NRecon or of the scanner.
+
+    Raises
+    ------
+    FormatError
+        If the file is no such log.
+    """
+    parser = configparser.ConfigParser(
+        interpolation=None, strict=False, allow_no_value=True, delimiters=("=",), comment_prefixes=()
+    )
+    text = path.read_text(encoding="latin-1")
+    try:
+        parser.read_string(text[max(text.find("["), 0) :])
+    except configparser.Error as error:
+        raise FormatError(f"{path} is not a SkyScan log; expected [section] and key=value lines.") from error
+    sections = {name.lower(): parser[name] for name in parser.sections()}
+
+    def number(section: str, key: str) -> float | None:
+        value = (section in sections and sections[section].get(key)) or ""
+        try:
+            return float(value.replace(",", ".")) or None
+        except ValueError:
+            return None
+
+    # [System] Camera Pixel Size is the detector's; [Acquisition] Image Pixel Size is rounded
+    voxel_um = number("reconstruction", "pixel size (um)") or number("acquisition", "image pixel size (um)")
+    width = number("reconstruction", "result image width (pixels)")
+    height = number("reconstruction", "result image height (pixels)")
+    count = number("reconstruction", "sections count")
+    return SkyscanLog(
+        path=path,
+        voxel_um=voxel_um,
+        section_step=int(number("reconstruction", "section to section step") or 1),
+        sections=int(count) if count else None,
+        shape=(int(height), int(width)) if height and width else None,
+    )
+
+
+def find_log(folder: Path, prefix: str) -> SkyscanLog | None:
+    """Return the log in `folder`, or one folder up, whose name `prefix` starts with; None if there is none.
+
+    Of several the one with the longest name is taken, which is the reconstruction's (``..._rec.log``)
+    rather than the scanner's.
+    """
+    for place in (folder, folder.resolve().parent):
+        matching = [log for log in _logs(place) if _starts_with(prefix, log.path.stem)]
+        if matching:
+            return max(matching, key=lambda log: len(log.path.stem))
+    return None
+
+
+def _logs(folder: Path) -> Iterator[SkyscanLog]:
+    """Yield the logs of a folder that tell a voxel size."""
+    for path in sorted(folder.glob("*.[lL][oO][gG]")):
+        if path.name.startswith(".") or ".ctan." in path.name.lower() or not path.is_file():
+            continue
+        try:
+            log = read_log(path)
+        except (FormatError, OSError):
+            continue
+        if log.voxel_um:
+            yield log
+
+
+def _starts_with(prefix: str, stem: str) -> bool:
+    """Tell whether `prefix` begins with `stem` as a whole part: ``S1_rec`` does with S1, ``S10_rec`` not."""
+    rest = prefix[len(stem) :]
+    return prefix.lower().startswith(stem.lower()) and not rest[:1].isalnum()
+
+
+# -------------------------------------------------------------------------------------------- slices
+
+
+def read_image(path: Path) -> Content:
+    """Read one BMP, PNG, JPEG or single-page TIFF as (rows, columns).
+
+    Raises
+    ------
+    FormatError
+        If the file is cut short or not what its suffix says.
+    ContentError
+        If it is a colour image.
+    """
+    if path.suffix.lower() in TIFF_SUFFIXES:
+        return read_tiff(path)
+    import cv2
+
+    silence = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # OpenCV 4, OpenCV 5
+    silence(0)  # what it complains of becomes our error
+    data = np.fromfile(path, np.uint8)
+    whole = _END_MARKS.get(path.suffix.lower(), b"") in data[-4096:].tobytes()
+    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if whole and data.size else None
+    if pixels is None:
+        raise FormatError(
+            f"{path} is not a whole {path.suffix[1:].upper()} image ({data.size} bytes); it may be cut short "
+            "or of another format; copy it again from its source."
+        )
+    grey, notes = grey_levels(path, pixels)
+    return Content(grey, None, notes)
+
+
+def list_series(folder: Path) -> tuple[list[SliceSeries], list[Path]]:
+    """Return the series of numbered images in a folder, longest first, and the images that belong to none.
+
+    Hidden files, ``Thumbs.db``, logs and all other files are passed over.
+    """
+    groups: defaultdict[tuple[str, str], list[tuple[int, Path]]] = defaultdict(list)
+    loose: list[Path] = []
+    for path in sorted(folder.iterdir()):
+        suffix = path.suffix.lower()
+        if path.name.startswith(".") or suffix not in SLICE_SUFFIXES or not path.is_file():
+            continue
+        numbered = re.fullmatch(r"(.*?)([0-9]+)", path.stem)
+        if numbered is None or path.stem.lower().endswith("_spr"):
+            loose.append(path)
+        else:
+            groups[numbered[1], suffix].append((int(numbered[2]), path))
+    series = []
+    for (prefix, suffix), members in groups.items():
+        members.sort()
+        if len(members) == 1:
+            loose.append(members[0][1])
+        else:
+            series.append(
+                SliceSeries(prefix, suffix, tuple(i for i, _ in members), tuple(p for _, p in members))
+            )
+    return sorted(series, key=lambda one: -len(one.files)), loose
+
+
+def is_stack(folder: Path) -> bool:
+    """Tell whether a folder holds a series of at least two slices (multi-page TIFFs are no slices)."""
+    series, _ = list_series(folder)
+    return any(one.suffix not in TIFF_SUFFIXES or not tiff_is_stack(one.files[0]) for one in series)
+
+
+def read_stack(folder: Path) -> Content:
+    """Read a folder of slices into one array (Z, Y, X), Z in the order of the indices in the names.
+
+    The voxel size is the log's, else that of the first slice where it is a TIFF that tells one.
+
+    Raises
+    ------
+    StackError
+        If there is no stack or more than one, or slices are missing or of different shapes.
+    FormatError, ContentError
+        If a slice cannot be read or is in colour.
+    """
+    series, notes = _one_series(folder)
+    log = find_log(folder, series.prefix) or _only_log(folder)
+    step = log.section_step if log else 1
+    _check_numbering(folder, series, step)
+    array, more = _read_slices(folder, series)
+    notes += more
+    if log is None or log.voxel_um is None:
+        in_plane = read_image(series.files[0]).spacing_um
+        return Content(array, in_plane and (in_plane[1], *in_plane), notes)
+    if log.shape and log.shape != array.shape[1:]:
+        notes += (
+            f"slices are {_size(array.shape[1:])} where {log.path.name} says {_size(log.shape)}; "
+            "taken as cropped: if they were resized, give --voxel-size",
+        )
+    if log.sections and log.sections != len(array) and log.path.stem == series.prefix:
+        notes += (f"{len(array)} slices where {log.path.name} says {log.sections}",)
+    return Content(array, (log.voxel_um * step, log.voxel_um, log.voxel_um), notes)
+
+
+def _one_series(folder: Path) -> tuple[SliceSeries, tuple[str, ...]]:
+    """Return the one series of slices in a folder, with a note of the images that are passed over."""
+    series, loose = list_series(folder)
+    if not series:
+        raise StackError(
+            f"{folder} holds no stack; expected at least two numbered slices "
+            f"({', '.join(SLICE_SUFFIXES)}), found {len(loose)} such image(s)."
+        )
+    if len(series) > 1:
+        found = " and ".join(f"{len(one.files)} x {one.prefix}#{one.suffix}" for one in series[:3])
+        raise StackError(
+            f"{folder} is mixed; expected the slices of one stack, found {found}; "
+            "put each stack into its own folder."
+        )
+    if series[0].suffix in TIFF_SUFFIXES and tiff_is_stack(series[0].files[0]):
+        raise StackError(
+            f"{folder} holds TIFF files of many pages each; expected single slices; "
+            "give these files one by one."
+        )
+    return series[0], ((f"skipped {_listed(loose)}: not slices of this stack",) if loose else ())
+
+
+def _only_log(folder: Path) -> SkyscanLog | None:
+    """Return the log inside the folder of slices where it is the only one, whatever its name."""
+    logs = list(_logs(folder))
+    return logs[0] if len(logs) == 1 else None
+
+
+def _check_numbering(folder: Path, series: SliceSeries, step: int) -> None:
+    digits = [path.stem[len(series.prefix) :] for path in series.files]
+    names: list[str] = []
+    missing = 0
+    for before, after, text in zip(series.indices, series.indices[1:], digits, strict=False):
+        if after == before:
+            raise StackError(f"{folder} has two slices numbered {before}; remove one of them.")
+        gap = range(before + step, after, step)
+        missing += len(gap)
+        room = max(_NAMES_SHOWN - len(names), 0)
+        names += [f"{series.prefix}{index:0{len(text)}d}{series.suffix}" for index in gap[:room]]
+    if missing:
+        more = ", ..." if missing > len(names) else ""
+        raise StackError(
+            f"{folder} misses {missing} slice(s): {', '.join(names)}{more}; expected "
+            f"{series.indices[0]} to {series.indices[-1]} without gaps; copy the missing files."
+        )
+
+
+def _read_slices(folder: Path, series: SliceSeries) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Read all slices into one array; those unlike the rest are passed over, at the ends only."""
+    count = len(series.files)
+    samples = sorted({round(k * (count - 1) / 4) for k in range(5)})
+    kinds = Counter((one.shape, one.dtype) for one in (_read_slice(series.files[k]).array for k in samples))
+    shape, dtype = kinds.most_common(1)[0][0]
+    array = np.empty((count, *shape), dtype)
+
+    def read_into(z: int) -> tuple[bool, tuple[str, ...]]:
+        content = _read_slice(series.files[z])
+        fits = (content.array.shape, content.array.dtype) == (shape, dtype)
+        if fits:
+            array[z] = content.array
+        return fits, content.notes
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        results = list(pool.map(read_into, range(count)))
+    fits = np.array([fit for fit, _ in results])
+    notes = tuple(dict.fromkeys(note for _, of_slice in results for note in of_slice))
+    if fits.all():
+        return array, notes
+    odd = _listed([path for path, fit in zip(series.files, fits, strict=True) if not fit])
+    first, last = int(np.argmax(fits)), count - int(np.argmax(fits[::-1]))
+    if fits.mean() < _CLEAR_MAJORITY or not fits[first:last].all():
+        raise StackError(
+            f"{folder} has slices of different shapes or depths; expected all {_size(shape)} {dtype}, "
+            f"found others: {odd}; remove or replace them."
+        )
+    return array[first:last], (*notes, f"skipped {odd}: of another shape or depth than the rest")
+
+
+def _read_slice(path: Path) -> Content:
+    content = read_image(path)
+    if content.array.ndim != 2:
+        raise StackError(f"{path} has several pages; expected a single slice; move it out of the folder.")
+    return content
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]} x {shape[0]}"
+
+
+def _listed(paths: list[Path]) -> str:
+    names = ", ".join(path.name for path in paths[:_NAMES_SHOWN])
+    return names if len(paths) <= _NAMES_SHOWN else f"{names} and {len(paths) - _NAMES_SHOWN} more"

@@ -1,0 +1,325 @@
+"""Scans: an array (Z, Y, X) with its voxel size, read from and written to files and folders of slices."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .errors import ContentError, FormatError, OutputError, ScanError
+from .files import check_writable, written_whole
+from .formats import TIFF_DTYPES, TIFF_SUFFIXES, Content, read_tiff, write_tiff
+from .skyscan import IMAGE_SUFFIXES, find_log, is_stack, read_image, read_stack
+
+DEFAULT_VOXEL_UM = 3.2
+ITK_SUFFIXES = (".nrrd", ".nii.gz", ".nii", ".mha")
+READ_SUFFIXES = (*TIFF_SUFFIXES, *ITK_SUFFIXES, ".nhdr", ".mhd", *IMAGE_SUFFIXES)
+
+_ITK_DTYPES = (*TIFF_DTYPES, "int64", "uint64")
+_PNG_DTYPES = ("uint8", "uint16")
+_PLAUSIBLE_UM = (0.01, 500.0)  # ITK says 1 mm where a file tells nothing
+_ISOTROPY = 0.01
+_BLOCK_BYTES = 2**24
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A scan.
+
+    Attributes
+    ----------
+    array : (Z, Y, X), Z the scan axis; integer or float as stored, in native byte order; perhaps a
+        read-only memory map. A 2D image is (rows, 1, columns): one ZX slice, its rows are Z.
+    voxel_um : edge of the cubic voxels in µm.
+    voxel_source : where it comes from: ``file``, ``option`` or ``default``.
+    path : the file, or the folder of slices.
+    is_image : whether it is a single 2D image.
+    notes : what the user should hear: slices skipped, voxel size assumed, ...
+    """
+
+    array: np.ndarray
+    voxel_um: float
+    voxel_source: str
+    path: Path
+    is_image: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The file name without its suffixes (``.nii.gz`` and ``.ome.tif`` too), or the folder's name."""
+        return _name(self.path)
+
+
+def read_volume(path: Path, voxel_um: float | None = None) -> Volume:
+    """Read a scan from a file or a folder of slices, with at most one copy of it in memory.
+
+    Parameters
+    ----------
+    path : a TIFF of any kind, NRRD, NIfTI or MetaImage file, a 2D image, or a folder of slices.
+    voxel_um : voxel size in µm that overrules what the file says; without it the file or the log
+        beside it tells, and where neither does, 3.2 µm is taken, with a note.
+
+    Raises
+    ------
+    ScanError
+        If `path` does not exist or `voxel_um` is not positive; as `FormatError` if it is no known
+        format, truncated or damaged; as `StackError` if slices are missing, mixed or of different
+        shapes; as `ContentError` for colour, unclear axes, voxels that are no cubes, NaN or infinite
+        values, or an image of one grey level (an empty mask is one, too).
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ScanError(f"{path} does not exist; expected a scan file or a folder of slices; check the name.")
+    try:
+        content = read_stack(path) if path.is_dir() else _read_file(path)
+    except OSError as error:
+        raise ScanError(f"{path} could not be opened: {error.strerror or error}.") from error
+    is_image = content.array.ndim == 2
+    array = content.array[:, np.newaxis, :] if is_image else content.array
+    _check_grey_levels(path, array)
+    size_um, source, notes = _choose_voxel_size(path, content.spacing_um, voxel_um)
+    return Volume(array, size_um, source, path, is_image, content.notes + notes)
+
+
+def write_volume(
+    path: Path, array: np.ndarray, voxel_um: float, *, overwrite: bool = False, is_image: bool = False
+) -> None:
+    """Write a scan or a mask by the suffix of `path`; it appears whole or not at all.
+
+    ``.tif`` and ``.tiff`` open in Fiji at the right scale, compressed; what ImageJ's format cannot
+    hold (over 4 GB compressed, or other dtypes than uint8, uint16, int16 and float32) and
+    ``.ome.tif`` become OME-TIFF. ``.nrrd``, ``.nii.gz``, ``.nii`` and ``.mha`` are written by ITK,
+    spacing in mm; ITK copies the array once.
+
+    Parameters
+    ----------
+    array : (Z, Y, X); of one ZX slice (Z, 1, X) where `is_image`.
+    voxel_um : edge of the voxels in µm.
+    overwrite : replace an existing file.
+    is_image : write a plain 2D image, rows = Z, as ``.tif`` or ``.png`` (which keeps no voxel size).
+
+    Raises
+    ------
+    OutputError
+        If the suffix or the dtype (bool and float16 among others) is not supported, the file exists
+        already, or the system refuses to write.
+    """
+    path = Path(path)
+    if array.ndim != 3 or array.size == 0 or (is_image and array.shape[1] != 1):
+        raise ValueError(f"not a (Z, Y, X) volume or (Z, 1, X) image: shape {array.shape}")
+    suffix = _suffix(path)
+    supported = (*TIFF_SUFFIXES, ".png") if is_image else (*TIFF_SUFFIXES, *ITK_SUFFIXES)
+    if suffix not in supported:
+        kind = "a 2D image" if is_image else "a volume"
+        raise OutputError(
+            f"{path} cannot be written: {suffix or 'no suffix'} is not a format for {kind}; "
+            f"use one of {', '.join(supported)}."
+        )
+    dtypes = TIFF_DTYPES if suffix in TIFF_SUFFIXES else _PNG_DTYPES if suffix == ".png" else _ITK_DTYPES
+    if array.dtype.name not in dtypes:
+        raise OutputError(
+            f"{path} cannot be written: {suffix} does not hold {array.dtype.name} values; "
+            f"expected one of {', '.join(dtypes)}."
+        )
+    if suffix in TIFF_SUFFIXES and len(array) == 1 and not is_image:
+        raise OutputError(f"{path} cannot be written: a TIFF stack needs two slices or more; use .nrrd.")
+    check_writable(path, overwrite)
+    with written_whole(path) as temporary:
+        pixels = array[:, 0, :] if is_image else array
+        if suffix in TIFF_SUFFIXES:
+            write_tiff(temporary, pixels, voxel_um, ome=".ome." in path.name.lower())
+        elif suffix == ".png":
+            _write_png(temporary, pixels)
+        else:
+            _write_itk(temporary, pixels, voxel_um)
+
+
+def is_scan(path: Path) -> bool:
+    """Tell whether `read_volume` would try `path`: a file of a known suffix or a folder of slices."""
+    path = Path(path)
+    if path.is_dir():
+        return is_stack(path)
+    return path.is_file() and not path.name.startswith(".") and _suffix(path) in READ_SUFFIXES
+
+
+def find_scans(folder: Path) -> list[Path]:
+    """Return the scans of a folder: itself where it is a stack of slices, else the scans in it, sorted.
+
+    Raises
+    ------
+    ScanError
+        If `folder` is not a folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ScanError(f"{folder} is not a folder; expected one with scans in it; check the name.")
+    if is_stack(folder):
+        return [folder]
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and is_scan(path))
+
+
+def _suffix(path: Path) -> str:
+    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
+
+
+def _name(path: Path) -> str:
+    if path.is_dir():
+        return path.resolve().name
+    name = path.name[: len(path.name) - len(_suffix(path))]
+    return name[:-4] if name.lower().endswith(".ome") else name
+
+
+def _read_file(path: Path) -> Content:
+    suffix = _suffix(path)
+    if suffix in TIFF_SUFFIXES:
+        content = read_tiff(path)
+    elif suffix in IMAGE_SUFFIXES:
+        content = read_image(path)
+    elif suffix in READ_SUFFIXES:
+        content = _read_itk(path)
+    else:
+        raise FormatError(
+            f"{path} is of no known format; expected a folder of slices or one of {', '.join(READ_SUFFIXES)}."
+        )
+    if content.spacing_um is None and content.array.ndim == 3 and (log := find_log(path.parent, _name(path))):
+        assert log.voxel_um is not None
+        return Content(content.array, (log.voxel_um,) * 3, content.notes)
+    return content
+
+
+def _choose_voxel_size(
+    path: Path, spacing_um: tuple[float, ...] | None, option_um: float | None
+) -> tuple[float, str, tuple[str, ...]]:
+    """Return the voxel size in µm, its source, and a note where it had to be assumed."""
+    if option_um is not None:
+        if not (math.isfinite(option_um) and option_um > 0):
+            raise ScanError(f"a voxel size of {option_um} µm is impossible; expected a positive number.")
+        return float(option_um), "option", ()
+    low, high = _PLAUSIBLE_UM
+    if spacing_um is None:
+        reason = "no voxel size in the file or a log"
+    elif not low <= spacing_um[-1] <= high:
+        reason = f"a voxel size of {spacing_um[-1]:g} µm is no micro-CT scan's"
+    elif max(spacing_um) > min(spacing_um) * (1 + _ISOTROPY):
+        edges = " x ".join(f"{edge:g}" for edge in spacing_um)
+        raise ContentError(
+            f"{path} has voxels of {edges} µm ({'Z, Y, X' if len(spacing_um) == 3 else 'rows, columns'}); "
+            "expected cubes within 1 %; resample it, or give --voxel-size to overrule the file."
+        )
+    else:
+        return float(f"{spacing_um[-1]:.9g}"), "file", ()
+    return DEFAULT_VOXEL_UM, "default", (f"{reason}: {DEFAULT_VOXEL_UM} µm assumed, else give --voxel-size",)
+
+
+def _check_grey_levels(path: Path, array: np.ndarray) -> None:
+    """Raise a ContentError for values that cannot be a scan; block by block, without a copy."""
+    if array.dtype.kind not in "uif":
+        raise ContentError(f"{path} holds {array.dtype} values; expected integer or float grey levels.")
+    if array.size == 0:
+        raise ContentError(f"{path} holds no voxels (shape {array.shape}); export it again.")
+    planes = max(1, _BLOCK_BYTES // max(1, array[0].nbytes))
+    varies = False
+    for z in range(0, len(array), planes):
+        block = array[z : z + planes]
+        if array.dtype.kind == "f" and not np.isfinite(block).all():
+            first = np.argwhere(~np.isfinite(block))[0] + (z, 0, 0)
+            raise ContentError(
+                f"{path} has NaN or infinite values, first at (Z, Y, X) = {tuple(first.tolist())}; "
+                "expected finite grey levels; replace them."
+            )
+        varies = varies or bool((block != array[0, 0, 0]).any())
+        if varies and array.dtype.kind != "f":
+            return
+    if not varies:
+        raise ContentError(
+            f"{path} has the one grey level {array[0, 0, 0]} everywhere; expected an image; export it again."
+        )
+
+
+# ----------------------------------------------------------------------------------- ITK and images
+
+
+class _KeptAlive:
+    """An ITK image seen as an array, which holds the image for as long as the array lives."""
+
+    def __init__(self, image: object, view: np.ndarray) -> None:
+        self.image = image
+        self.__array_interface__ = view.__array_interface__
+
+
+def _read_itk(path: Path) -> Content:
+    """Read NRRD, NIfTI or MetaImage as (Z, Y, X) or (rows, columns), without a second copy."""
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    if _suffix(path) in (".nii", ".nii.gz"):
+        _check_nifti(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        size, channels = reader.GetSize(), reader.GetNumberOfComponents()
+        if channels > 1 or any(length > 1 for length in size[3:]):
+            raise ContentError(
+                f"{path} has the axes {' x '.join(map(str, size))} (X, Y, Z, ...) and {channels} channel(s); "
+                "expected one grey stack X, Y, Z; save one frame or channel alone."
+            )
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise FormatError(
+            f"{path} is not a whole {_suffix(path)} file; it may be cut short or of another format; "
+            "copy or export it again."
+        ) from error
+    view = sitk.GetArrayViewFromImage(image).reshape(size[:3][::-1])
+    digits = 6 if ".nii" in _suffix(path) else 12  # NIfTI keeps the spacing in single precision
+    spacing_um = tuple(float(f"{edge * 1000:.{digits}g}") for edge in image.GetSpacing()[:3][::-1])
+    return Content(np.asarray(_KeptAlive(image, view)), spacing_um)
+
+
+def _check_nifti(path: Path) -> None:
+    """Raise a FormatError for a NIfTI-1 file that is cut short, which ITK fills up with zeros."""
+    twin = path.with_name(path.name[:-3])
+    if _suffix(path) == ".nii.gz" and twin.exists():
+        raise FormatError(f"{path} lies beside {twin.name}, which ITK would read instead; move one of them.")
+    try:
+        with gzip.open(path) if _suffix(path) == ".nii.gz" else path.open("rb") as file:
+            header = file.read(348)
+            order = "<" if header[:4] == struct.pack("<i", 348) else ">"
+            if header[:4] != struct.pack(f"{order}i", 348):
+                return  # NIfTI-2 or foreign: ITK's to judge
+            axes, *lengths = struct.unpack(f"{order}8h", header[40:56])
+            (bits,) = struct.unpack(f"{order}h", header[72:74])
+            (start,) = struct.unpack(f"{order}f", header[108:112])
+            expected = int(start) + math.prod(lengths[:axes]) * bits // 8
+            found = len(header)
+            while found < expected and (chunk := file.read(_BLOCK_BYTES)):
+                found += len(chunk)
+    except (EOFError, gzip.BadGzipFile, zlib.error, struct.error) as error:
+        raise FormatError(
+            f"{path} is not a whole .nii.gz file ({error}); copy or export it again."
+        ) from error
+    if found < expected:
+        raise FormatError(f"{path} is cut short: {expected} bytes expected, {found} found; copy it again.")
+
+
+def _write_itk(path: Path, array: np.ndarray, voxel_um: float) -> None:
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
+    image.SetSpacing([voxel_um / 1000] * 3)
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True)
+    except RuntimeError as error:
+        raise OSError(f"ITK refused it ({str(error).strip().splitlines()[-1][:80]})") from error
+
+
+def _write_png(path: Path, pixels: np.ndarray) -> None:
+    import cv2
+
+    _, data = cv2.imencode(".png", np.ascontiguousarray(pixels))
+    path.write_bytes(data.tobytes())
