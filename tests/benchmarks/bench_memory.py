@@ -21,7 +21,7 @@ import tifffile
 from tidemark_cli.core.phantom import draw_phantom
 
 VOXEL_UM = 3.2
-COARSE = 6  # the phantom is drawn at voxels this many times larger, which is quicker, and enlarged
+COARSE = 12  # the phantom is drawn at voxels this many times larger, which is quicker, and enlarged
 
 
 def slices(shape: tuple[int, int, int]) -> Iterator[np.ndarray]:

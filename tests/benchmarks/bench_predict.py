@@ -9,6 +9,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -52,7 +53,7 @@ def fit(net: UNet, scan: np.ndarray, mask: np.ndarray, steps: int, device: torch
 
 
 def plain_way(net: UNet, slices: np.ndarray) -> np.ndarray:
-    """Predict slices (N, H, W) in float32, default memory format, one by one; uint8 as the paper's code."""
+    """Predict slices (N, H, W) in float32, default memory format, one by one; gives probabilities."""
     normalise = normaliser(slices, net.info)
     found = []
     with torch.no_grad():
@@ -60,7 +61,7 @@ def plain_way(net: UNet, slices: np.ndarray) -> np.ndarray:
             probability = torch.sigmoid(
                 net(torch.from_numpy(normalise(image))[None, None].to(net.head.weight.device))
             )
-            found.append((probability[0, 0] * 255).byte().cpu().numpy())
+            found.append(probability[0, 0].cpu().numpy())
     return np.stack(found)
 
 
@@ -84,6 +85,60 @@ def peak_gflops(device: torch.device) -> float:
     return 2 * 2048**3 / min(timed(product)[0] for _ in range(5)) / 1e9
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """The paper's network on the same slices, the plain way and through `predict`."""
+
+    plain_s: float  # a slice
+    setup_s: float  # of `predict`, once
+    ours_s: float  # a slice
+    equal: float  # share of voxels in which the two masks agree
+    hard: float  # share of voxels that the plain way calls hard
+
+
+def compare(net: UNet, scan: np.ndarray, plane: str, count: int, device: torch.device) -> Comparison:
+    axis = AXES[plane]
+    length = scan.shape[axis]
+    part = np.take(scan, np.linspace(length // 4, length * 3 // 4, count).astype(int), axis)
+    stack = np.moveaxis(part, axis, 0)
+
+    def ours(slices: int) -> np.ndarray:
+        some = np.take(part, range(slices), axis)
+        return predict(some, VOXEL_UM, [net], device=device, bone_end="first", planes=[plane]).probability
+
+    plain_way(net, stack[:1]), ours(1)  # the first call of each kind sets itself up
+    plain_s, truth = timed(partial(plain_way, net, stack))
+    one_s, _ = timed(partial(ours, 1))
+    all_s, found = timed(partial(ours, count))
+    ours_s = (all_s - one_s) / (count - 1)
+    hard = truth > net.info.threshold
+    equal = (np.moveaxis(found, axis, 0) > 255 * net.info.threshold) == hard
+    return Comparison(plain_s / count, one_s - ours_s, ours_s, float(equal.mean()), float(hard.mean()))
+
+
+def whole(scan: np.ndarray, device: torch.device) -> tuple[str, UNet, int, float]:
+    """Predict the whole scan with the embedded model; give its name, slices predicted and seconds."""
+    try:
+        net, name = load_models(None)[0], "embedded model"
+    except ModelError:
+        net, name = UNet(PhantomTraining().model_info()).eval(), "embedded model (random weights)"
+    done: list[int] = []
+
+    def run() -> np.ndarray:
+        found = predict(
+            scan, VOXEL_UM, [net], device=device, bone_end="first", progress=lambda n, _: done.append(n)
+        )
+        return found.probability
+
+    seconds, _ = timed(run)
+    return name, net, done[-1], seconds
+
+
+def report(name: str, seconds: float, plain_s: float, floor_s: float | None, detail: str) -> None:
+    floor = "" if floor_s is None else f", floor {floor_s:.1f} s"
+    print(f"{name}: {seconds:.1f} s, {plain_s / seconds:.1f} times as fast{floor}; {detail}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, nargs=3, default=(768, 448, 448), metavar=("Z", "Y", "X"))
@@ -94,73 +149,27 @@ def main() -> None:
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
     dtype = str(fast_dtype(device)).removeprefix("torch.")
-    print(f"{device}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}, {dtype}")
+    print(f"{device}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}, {dtype}", flush=True)
     phantom = draw_phantom(arguments.seed, tuple(arguments.size), VOXEL_UM)
-    scan, all_slices = phantom.scan, sum(arguments.size[1:])
+    scan, slices = phantom.scan, sum(arguments.size[1:])
 
     torch.manual_seed(0)
     paper = UNet(ModelInfo())
     fit(paper, scan, phantom.mask, arguments.steps, device)
-    ys, xs = (
-        np.linspace(n // 4, n * 3 // 4, max(2, arguments.slices // 2)).astype(int) for n in scan.shape[1:]
-    )
-    parts = {"zx": np.ascontiguousarray(scan[:, ys]), "zy": np.ascontiguousarray(scan[:, :, xs])}
-    count, plain, setups, ours, equal, hard = 0, [], [], [], [], []
-    for plane, part in parts.items():
-        axis = AXES[plane]
-        stack = np.moveaxis(part, axis, 0)
-        one = np.ascontiguousarray(np.take(part, [0], axis))
-
-        def run(block: np.ndarray, plane: str = plane) -> np.ndarray:
-            return predict(
-                block, VOXEL_UM, [paper], device=device, bone_end="first", planes=[plane]
-            ).probability
-
-        plain_way(paper, stack[:1]), run(one)  # the first call of each kind sets itself up
-        seconds, truth = timed(partial(plain_way, paper, stack))
-        plain.append(seconds / len(stack))
-        one_s, _ = timed(partial(run, one))
-        seconds, found = timed(partial(run, part))
-        ours.append((seconds - one_s) / (len(stack) - 1))
-        setups.append(one_s - ours[-1])
-        level = 255 * paper.info.threshold
-        equal.append(np.mean((np.moveaxis(found, axis, 0) > level) == (truth > level)))
-        hard.append(np.mean(truth > level))
-        count += len(stack)
-    plain_s, ours_s = np.mean(plain) * all_slices, np.mean(setups) + np.mean(ours) * all_slices
-    report("paper's network, the plain way", plain_s, plain_s, None, f"from {count} slices")
+    count = max(2, arguments.slices // 2)
+    planes = [compare(paper, scan, plane, count, device) for plane in AXES]
+    plain_s = slices * np.mean([p.plain_s for p in planes])
+    ours_s = np.mean([p.setup_s for p in planes]) + slices * np.mean([p.ours_s for p in planes])
     peak = peak_gflops(device)
-    floor_s = all_slices * gflop(paper, scan[:, 0].shape) / peak
-    detail = (
-        f"from {count} slices; masks equal in {100 * np.mean(equal):.3f} % ({100 * np.mean(hard):.0f} % hard)"
-    )
+    report("paper's network, the plain way", plain_s, plain_s, None, f"from {2 * count} slices")
+    equal, hard = (100 * np.mean([getattr(p, name) for p in planes]) for name in ("equal", "hard"))
+    floor_s = slices * gflop(paper, scan[:, 0].shape) / peak
+    detail = f"from {2 * count} slices; masks equal in {equal:.3f} % of voxels ({hard:.0f} % hard)"
     report("paper's network, predict", ours_s, plain_s, floor_s, detail)
-
-    try:
-        models, name = load_models(None), "embedded model"
-    except ModelError:
-        models, name = [UNet(PhantomTraining().model_info()).eval()], "embedded model (random weights)"
-    calls: list[int] = []
-    seconds, _ = timed(
-        lambda: (
-            predict(
-                scan,
-                VOXEL_UM,
-                models,
-                device=device,
-                bone_end="first",
-                progress=lambda done, _: calls.append(done),
-            ).probability
-        )
-    )
-    floor_s = calls[-1] * gflop(models[0], scan[:, 0].shape) / peak
-    report(f"{name}, predict", seconds, plain_s, floor_s, f"all {calls[-1]} slices")
-    print(f"floor: operations at the measured {peak:.0f} GFLOP/s of a {dtype} matrix product")
-
-
-def report(name: str, seconds: float, plain_s: float, floor_s: float | None, detail: str) -> None:
-    floor = "" if floor_s is None else f", floor {floor_s:.1f} s"
-    print(f"{name}: {seconds:.1f} s, {plain_s / seconds:.1f} times as fast{floor}; {detail}")
+    name, net, predicted, seconds = whole(scan, device)
+    floor_s = predicted * gflop(net, scan[:, 0].shape) / peak
+    report(f"{name}, predict", seconds, plain_s, floor_s, f"all {predicted} slices")
+    print(f"floor: the network's operations at the measured {peak:.0f} GFLOP/s of a {dtype} matrix product")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A second family of synthetic PTA plugs, for testing only: other shapes, noise and grey levels than training's.
+"""A second family of synthetic PTA plugs, for testing only: other shapes, noise and greys than training's.
 
     python tests/benchmarks/second_family.py OUT.png [--seeds 1 2 3]
 
@@ -10,7 +10,7 @@ what the kind costs is measured pairwise.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -112,7 +112,7 @@ def draw_recipe(rng: np.random.Generator) -> Recipe:
         lean=(between(-0.06, 0.06), between(-0.06, 0.06)),
         radii=(radius * between(0.95, 1.05), radius * between(0.95, 1.05)),
         bow_um=between(-40, 40),
-        rough_um=17 * np.exp(rng.normal(0, 0.3)),
+        rough_um=17 * np.exp(rng.normal(0, 0.25)),
         rough_tail=between(0.1, 0.4),
         tongues=int(count(0, 6)),
         overhang_um=between(0, 10),
@@ -141,8 +141,8 @@ def draw_recipe(rng: np.random.Generator) -> Recipe:
         mid=between(78, 98),
         deep=between(124, 165),
         cell_level=between(55, 80),
-        crest=between(28, 65),
-        crest_um=between(24, 46),
+        crest=between(34, 75),
+        crest_um=between(20, 36),
         crest_shift_um=between(-4, 4),
         edge_um=between(2.5, 6),
         bone=between(88, 116),
@@ -194,7 +194,7 @@ def spectral_field(
 
 
 def plane_of(field: np.ndarray, factor: int, z: int, shape: tuple[int, int, int]) -> np.ndarray:
-    """Return plane `z` of a field given on a grid `factor` times coarser, interpolated to (Y, X) of `shape`."""
+    """Return plane `z`, (Y, X) of `shape`, interpolated from a field on a grid `factor` times coarser."""
     place = float(np.clip((z + 0.5) / factor - 0.5, 0, len(field) - 1))
     low = min(int(place), len(field) - 2)
     share = np.float32(place - low)
@@ -265,26 +265,22 @@ class Grid:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Fields of one plug: maps (Y, X) on the scan's grid, volumes on the coarse or middle grid, all float32."""
+    """Fields of one plug: maps (Y, X) on the scan's grid, volumes by name on the coarse or middle grid.
+
+    Volumes in µm are positive inside what they are named after; the others are random, of SD 1.
+    """
 
     tidemark_um: np.ndarray  # map: height
     surface_um: np.ndarray  # map: height
     fissures: tuple[tuple[np.ndarray, np.ndarray, float, float], ...]  # distance, path, half-width, depth
-    wall_um: np.ndarray  # coarse: µm inside the side wall
-    marrow_um: np.ndarray  # coarse: µm inside a marrow space
-    wobble: np.ndarray  # coarse: SD 1
-    patches: np.ndarray  # coarse: SD 1, long waves
-    streaks: np.ndarray  # middle: SD 1, along the columns
-    fine: np.ndarray  # middle: SD 1, short waves
-    chondron_um: np.ndarray  # middle: µm inside a chondron
-    open_um: np.ndarray  # middle: µm inside a channel wider than OPEN_UM
-    pore_um: np.ndarray  # middle: µm inside a pore or channel that the mask fills
+    coarse: dict[str, np.ndarray]
+    middle: dict[str, np.ndarray]
 
 
 def tidemark_map(
     rng: np.random.Generator, recipe: Recipe, shape: tuple[int, int, int], voxel_um: float
 ) -> np.ndarray:
-    """Return the height of the tidemark (Y, X) in µm: plane, bow, waves of 90-310 µm with a rough tail, dips."""
+    """Return the height of the tidemark (Y, X) in µm: plane, bow, waves of 90-310 µm and shorter, dips."""
     y = (np.arange(shape[1]) - (shape[1] - 1) / 2)[:, None] * voxel_um
     x = (np.arange(shape[2]) - (shape[2] - 1) / 2)[None, :] * voxel_um
     half_um = max(shape[1:]) * voxel_um / 2
@@ -331,7 +327,7 @@ def _wall(
 
 
 def _marrow(rng: np.random.Generator, recipe: Recipe, grid: Grid, depth: np.ndarray) -> np.ndarray:
-    """Return the µm inside marrow, below a plate of varying thickness; `depth` is µm below the tidemark."""
+    """Return the µm inside marrow, below an uneven plate; `depth` is µm below a smooth tidemark."""
     if recipe.marrow_fraction == 0:
         return grid.empty()
     size = np.array([len(axis) for axis in grid.axes]) * grid.unit_um
@@ -394,7 +390,8 @@ def _chondrons(
                 turn = lean + rng.normal(0, 0.2, 2)
                 axis = np.array([1.0, *turn]) / np.sqrt(1 + turn @ turn)
                 centre = np.array([tidemark_um + height, *(base + lean * height)])
-                if rng.random() < 0.85 and (centre[1:] > -long).all() and (centre[1:] < size[1:] + long).all():
+                near = np.abs(centre[1:] - size[1:] / 2) < size[1:] / 2 + long
+                if rng.random() < 0.85 and near.all():
                     grid.stamp_egg(field, centre, axis, (long, half))
                 height += 2 * long * rng.uniform(0.95, 1.25) + 5
     return field
@@ -461,25 +458,27 @@ def build(recipe: Recipe, seed: int, shape: tuple[int, int, int], voxel_um: floa
     mean_um = recipe.bone_share * size_um[0]
     thick_um = size_um[0] * (1 - recipe.air_share) - mean_um
     relief = spectral_field(rng, shape[1:], voxel_um, (40, 900), 3)
-    smooth = cv2.GaussianBlur(tidemark, (0, 0), 150 / voxel_um)
+    smooth = cv2.GaussianBlur(tidemark, (0, 0), 80 / voxel_um)
     surface = 0.5 * smooth + 0.5 * mean_um + thick_um + recipe.surface_um * relief
+    surface -= max(0.0, float(surface.max()) - size_um[0] + 30)  # air above every column
     wide, narrow = _channels(rng, recipe, middle, tidemark, voxel_um)
-    coarse_tidemark = cv2.resize(tidemark, coarse.shape[:0:-1], interpolation=cv2.INTER_AREA)
+    plate_top = cv2.resize(smooth, coarse.shape[:0:-1], interpolation=cv2.INTER_AREA)
     along = (1.0, *recipe.column_lean)
-    return Anatomy(
-        tidemark_um=tidemark,
-        surface_um=surface.astype(np.float32),
-        fissures=_fissures(rng, recipe, shape, voxel_um),
-        wall_um=_wall(rng, recipe, coarse, size_um),
-        marrow_um=_marrow(rng, recipe, coarse, coarse_tidemark[None] - coarse.z),
-        wobble=spectral_field(rng, coarse.shape, coarse.unit_um, (40, 200), 2.5),
-        patches=spectral_field(rng, coarse.shape, coarse.unit_um, (200, 1500), 3),
-        streaks=spectral_field(rng, middle.shape, middle.unit_um, (18, 500), 2.6, along, 4.0),
-        fine=spectral_field(rng, middle.shape, middle.unit_um, (13, 80), 1.5),
-        chondron_um=_chondrons(rng, recipe, middle, mean_um, thick_um),
-        open_um=wide,
-        pore_um=narrow,
-    )
+    volumes = {
+        "wall_um": _wall(rng, recipe, coarse, size_um),
+        "marrow_um": _marrow(rng, recipe, coarse, plate_top[None] - coarse.z),
+        "wobble": spectral_field(rng, coarse.shape, coarse.unit_um, (40, 200), 2.5),
+        "patches": spectral_field(rng, coarse.shape, coarse.unit_um, (200, 1500), 3),
+    }
+    details = {
+        "streaks": spectral_field(rng, middle.shape, middle.unit_um, (18, 500), 2.6, along, 4.0),
+        "fine": spectral_field(rng, middle.shape, middle.unit_um, (13, 80), 1.5),
+        "chondron_um": _chondrons(rng, recipe, middle, mean_um, thick_um),
+        "open_um": wide,  # channels that the mask leaves out
+        "pore_um": narrow,  # pores and channels that the mask fills
+    }
+    fissures = _fissures(rng, recipe, shape, voxel_um)
+    return Anatomy(tidemark, surface.astype(np.float32), fissures, volumes, details)
 
 
 # --- kinds ------------------------------------------------------------------------------------------------
@@ -523,7 +522,7 @@ def _void_plane(
     for cy, cx, ry, rx, height, grey in trouble.voids:
         square = ((y - cy) / ry)[:, None] ** 2 + ((x - cx) / rx)[None, :] ** 2
         square = square + (phi / np.where(phi > 0, height, 0.3 * height)) ** 2
-        here = np.clip((1 - np.sqrt(square) + 0.22 * wobble) * 5, 0, 1)
+        here = np.clip((1 - np.sqrt(square) + 0.13 * wobble) * 4, 0, 1)
         level = np.where(here > share, grey, level)
         share = np.maximum(share, here)
     return share, level
@@ -544,16 +543,8 @@ class Painter:
     def plane(self, z: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the grey levels before the scanner (Y, X) and the hard tissue (Y, X) bool at one height."""
         a, r = self.anatomy, self.recipe
-        f = {
-            field.name: plane_of(
-                getattr(a, field.name),
-                COARSE if len(getattr(a, field.name)) < 0.4 * self.shape[0] else MIDDLE,
-                z,
-                self.shape,
-            )
-            for field in fields(a)
-            if field.name != "fissures" and getattr(a, field.name).ndim == 3
-        }
+        f = {name: plane_of(field, COARSE, z, self.shape) for name, field in a.coarse.items()}
+        f |= {name: plane_of(field, MIDDLE, z, self.shape) for name, field in a.middle.items()}
         height = (z + 0.5) * self.voxel_um
         phi = height - a.tidemark_um - r.overhang_um * f["wobble"]
         inside = f["wall_um"]
@@ -592,9 +583,11 @@ class Painter:
         surface = np.exp(-np.maximum(free, 0) / 70)  # PTA comes in from the free surfaces
         matrix = matrix + surface * (14 + 16 * f["patches"])
         cell = np.clip(f["chondron_um"] / (4 + 0.22 * r.chondron_um) + 0.4, 0, 1) * (0.8 + 0.12 * f["fine"])
-        matrix = matrix + cell * (np.minimum(r.cell_level + 6 * f["fine"] + 8 * f["patches"], matrix) - matrix)
+        inner = np.minimum(r.cell_level + 6 * f["fine"] + 8 * f["patches"], matrix)
+        matrix = matrix + cell * (inner - matrix)
         crest = r.crest * (1 + 0.2 * f["patches"] + 0.12 * f["wobble"]) * (1 - self.trouble.lost)
-        up = np.maximum(phi, 0) / (r.crest_um * (1 + 0.2 * f["wobble"]))
+        width = r.crest_um * (1 + 0.2 * f["wobble"])
+        up = np.maximum(phi, 0) / width - 0.5
         matrix = matrix + crest * np.exp(-(up**2))
         if self.trouble.voids:
             share, level = _void_plane(self.trouble, phi, f["wobble"], self.voxel_um)
@@ -616,7 +609,7 @@ class Painter:
         bone = bone + r.rim * _ramp(3 * f["patches"] + 1.5) * np.exp(-(wall**2))
         if self.trouble.voids:
             share, _ = _void_plane(self.trouble, phi, f["wobble"], self.voxel_um)
-            bone = bone * (1 - 0.3 * share)
+            bone = bone * (1 - 0.2 * share)
         pore = np.clip(f["pore_um"] / 5 + 0.6, 0, 1)
         return bone + pore * (18 + 12 * f["wobble"] - bone)
 

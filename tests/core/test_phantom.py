@@ -18,7 +18,13 @@ CLEAN = Scanner(blur=0, noise=0, noise_blur=0, ring=0, hardening=0, shading=0, l
 
 def flat_tissue(**changes) -> Tissue:
     rng = np.random.default_rng(0)
-    flat = {"tidemark_um": 100.0, "surface_um": 250.0, "tilt": (0.0, 0.0), "curvature": 0.0, "roughness_um": 0.0}
+    flat = {
+        "tidemark_um": 100.0,
+        "surface_um": 250.0,
+        "tilt": (0.0, 0.0),
+        "curvature": 0.0,
+        "roughness_um": 0.0,
+    }
     solid = {"radius_um": 1000.0, "breach": -9.0, "plate_um": 5000.0}
     anatomy = replace(Anatomy.draw(rng, 300, 160), **(flat | solid | changes))
     return Tissue(rng, make_grid(SHAPE, 3.2).extent, anatomy, Stain.draw(rng))
@@ -100,7 +106,9 @@ def test_slices_are_fresh_reproducible_and_in_range():
 def test_a_scanner_without_artefacts_changes_nothing():
     grid = make_grid((4, 5, 6), 3.2)
     tissue = np.random.default_rng(0).uniform(0, 255, grid.shape).astype(np.float32)
-    np.testing.assert_allclose(CLEAN.scan(np.random.default_rng(0), tissue, grid, np.zeros(20)), tissue, atol=1e-3)
+    np.testing.assert_allclose(
+        CLEAN.scan(np.random.default_rng(0), tissue, grid, np.zeros(20)), tissue, atol=1e-3
+    )
 
 
 def test_the_window_and_gamma_by_hand():
@@ -123,7 +131,9 @@ def test_noise_has_the_standard_deviation_asked_for(blur):
 def test_rings_depend_on_the_distance_from_the_axis_alone():
     grid = make_grid((2, 9, 9), 3.2)
     rings = ring_profile(np.random.default_rng(1), 20)
-    scan = replace(CLEAN, ring=5).scan(np.random.default_rng(0), np.full(grid.shape, 100, np.float32), grid, rings)
+    scan = replace(CLEAN, ring=5).scan(
+        np.random.default_rng(0), np.full(grid.shape, 100, np.float32), grid, rings
+    )
     np.testing.assert_allclose(scan, scan.transpose(0, 2, 1))
     np.testing.assert_allclose(scan[0], scan[1])
     assert scan[0, 4, 6] == pytest.approx(100 + 5 * rings[2], abs=1e-3)

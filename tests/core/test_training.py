@@ -10,11 +10,27 @@ import torch
 from torch.nn import functional as F
 
 from tidemark_cli.core.errors import OutputError
-from tidemark_cli.core.training import _TRAINING, _VALIDATION, PhantomSlices, PhantomTraining, train_on_phantoms, validate
+from tidemark_cli.core.training import (
+    _TRAINING,
+    _VALIDATION,
+    PhantomSlices,
+    PhantomTraining,
+    train_on_phantoms,
+    validate,
+)
 from tidemark_cli.core.unet import load_model
 
 TINY = PhantomTraining(
-    slices=12, batch=2, rows=32, columns=16, width=2, depth=2, stem=2, validate_every=4, validation_slices=3, seed=5
+    slices=12,
+    batch=2,
+    rows=32,
+    columns=16,
+    width=2,
+    depth=2,
+    stem=2,
+    validate_every=4,
+    validation_slices=3,
+    seed=5,
 )
 
 
@@ -72,7 +88,10 @@ def test_validation_slices_are_never_trained_on():
 
 def test_every_other_slice_has_its_bone_at_the_far_end():
     slices = PhantomSlices(replace(TINY, rows=192, columns=96), _TRAINING, 0, 24)
-    ends = [(float(mask[0, :64].mean()), float(mask[0, -64:].mean())) for mask in (slices[i][1] for i in range(len(slices)))]
+    ends = [
+        (float(mask[0, :64].mean()), float(mask[0, -64:].mean()))
+        for mask in (slices[i][1] for i in range(len(slices)))
+    ]
     low_first = sum(low >= high for low, high in ends[0::2])
     low_second = sum(low >= high for low, high in ends[1::2])
     assert low_first > 8 and low_second < 4

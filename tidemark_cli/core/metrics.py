@@ -81,7 +81,9 @@ def zone_counts(
     tidemark = (truth != 0).argmax(axis=0)  # (Y, X)
     y, x = np.nonzero((truth != 0).any(axis=0))
     levels = [int(np.searchsorted(np.arange(256) / 255, t, side="right")) for t in thresholds]
-    counts = np.zeros((3, len(levels), reach), np.int64)  # by distance from the tidemark, on both sides together
+    counts = np.zeros(
+        (3, len(levels), reach), np.int64
+    )  # by distance from the tidemark, on both sides together
     for offset in range(-reach, reach):
         z = tidemark[y, x] + offset
         inside = (z >= 0) & (z < depth)
@@ -115,8 +117,8 @@ def height_errors(found_um: NDArray[np.float32], truth_um: NDArray[np.float32]) 
 
     Returns
     -------
-    ``bias_um`` (found minus true), ``mean_error_um`` (of the absolute error), ``median_error_um``, ``rmse_um``,
-    ``p95_error_um`` over the columns that both have, and ``missed_columns``, the share of the true columns
+    ``bias_um`` (found minus true), ``mean_error_um`` (of the absolute error), ``median_error_um``,
+    ``rmse_um``, ``p95_error_um`` over the columns that both have, and ``missed_columns``, the share of the true columns
     without a found height. None where there are no such columns.
     """
     true = np.isfinite(truth_um)

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 VOXEL_UM = 3.2
 SHAPE = (768, 448, 448)  # the public dataset's crop, (Z, Y, X)
 _SLAB = 8  # slices drawn at a time: small enough for the processor's cache
-_CA4_SCANNER = Scanner(blur=0.8, noise=5, noise_blur=0.9, ring=0, hardening=0, shading=0, low=0, high=262, gamma=1)
+_CA4_SCANNER = Scanner(
+    blur=0.8, noise=5, noise_blur=0.9, ring=0, hardening=0, shading=0, low=0, high=262, gamma=1
+)
 
 Voxels = NDArray[np.uint8]
 
@@ -65,8 +67,8 @@ def draw_phantom(
 
     Parameters
     ----------
-    seed : the plug; the same seed, shape and voxel size give the same voxels on any number of cores. The tissue
-        is defined in µm: half the voxel size at twice the shape shows the same plug.
+    seed : the plug; the same seed, shape and voxel size give the same voxels on any number of cores. The
+        tissue is defined in µm: half the voxel size at twice the shape shows the same plug.
     shape : (Z, Y, X) of the scan.
     pair : also draw the CA4+ scan: any rotation about Z, a tilt up to 8°, a shift up to 0.3 mm (less in a
         small field of view).
@@ -103,10 +105,14 @@ def draw_phantom(
         return Phantom(scan, mask, voxel_um)
     transform = _remounting(rng, shape, voxel_um)
     moved = _resampled(ca4, voxel_um, transform.GetInverse())
-    return Phantom(scan, mask, voxel_um, _scan(noise.spawn(1)[0], _CA4_SCANNER, moved, grid), _matrix(transform))
+    return Phantom(
+        scan, mask, voxel_um, _scan(noise.spawn(1)[0], _CA4_SCANNER, moved, grid), _matrix(transform)
+    )
 
 
-def draw_slice(seed: tuple[int, ...], shape: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def draw_slice(
+    seed: tuple[int, ...], shape: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Draw one slice through a plug of its own, with more variety than reality has.
 
     Parameters

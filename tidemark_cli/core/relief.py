@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 OUTLIER_UM = 60.0  # further than this from its surroundings a hard voxel is not the tidemark
-BEYOND_UM = 150.0  # surroundings further than this from the trend are a cavity's floor or debris
+BEYOND_UM = 200.0  # surroundings further than this off the plane are a cavity's floor or debris
 WINDOW_UM = 300.0  # wide enough that a vascular channel (up to some 150 µm) fills less than half
 BLOCK_UM = 15.0
-WALL_UM = 150.0  # surface this far below its trend, reached from the rim, is the plug's side
+WALL_UM = 200.0  # surface this far below its plane, reached from the rim, is the plug's side
 WALL_REACH_UM = 400.0  # as far as a tilt of 15° moves the side over 1.5 mm of cartilage
 RIM_UM = 50.0  # a bite into the rim narrower than twice this is an opening, a wider one is outside
 
@@ -42,19 +42,19 @@ def fit(height: np.ndarray, order: int, weight: np.ndarray | None = None) -> tup
 def surroundings(height: np.ndarray, voxel_um: float) -> np.ndarray:
     """Return ``(Y, X)`` the height to expect in each column from the columns around it, in µm.
 
-    The local median over 300 µm along a robust quadratic trend; NaN where there is nothing around,
-    or where what is around lies more than 150 µm off the trend.
+    The local median over 300 µm along a robust plane; NaN where there is nothing around,
+    or where what is around lies more than 200 µm off that plane.
     """
     import cv2
 
     block = max(1, round(BLOCK_UM / voxel_um))
     coarse = _block_medians(height, block)
-    trend = _robust_trend(coarse)
+    plane = _robust_plane(coarse)
     reach = max(1, round(WINDOW_UM / 2 / (block * voxel_um)))
-    local = _window_medians(coarse - trend, reach)
+    local = _window_medians(coarse - plane, reach)
     local[~(np.abs(local) <= BEYOND_UM)] = np.nan
     sides = [n * block if full > 1 else n for n, full in zip(coarse.shape, height.shape, strict=True)]
-    full_size = cv2.resize((local + trend).astype(np.float32), sides[::-1], interpolation=cv2.INTER_LINEAR)
+    full_size = cv2.resize((local + plane).astype(np.float32), sides[::-1], interpolation=cv2.INTER_LINEAR)
     return full_size[: height.shape[0], : height.shape[1]]
 
 
@@ -87,7 +87,7 @@ def side_wall(height: np.ndarray, voxel_um: float) -> np.ndarray:
     """Return ``(Y, X)`` bool, the columns of a map of the outer surface that lie on the plug's side.
 
     A tilted or tapered plug is left through its side by the columns near its rim. These are the
-    columns more than 150 µm below the robust quadratic trend of the surface, within 400 µm of the
+    columns more than 200 µm below the robust plane of the surface, within 400 µm of the
     rim and connected with it. A plug cut by the edge of the scan has no rim there.
     """
     from scipy import ndimage
@@ -101,7 +101,7 @@ def side_wall(height: np.ndarray, voxel_um: float) -> np.ndarray:
     enclosed = outline(known, block * voxel_um)
     rim = known & ~ndimage.binary_erosion(enclosed, neighbourhood, border_value=1)
     with np.errstate(invalid="ignore"):
-        low = coarse < _robust_trend(coarse) - WALL_UM
+        low = coarse < _robust_plane(coarse) - WALL_UM
     steps = max(1, round(WALL_REACH_UM / (block * voxel_um)))
     wall = ndimage.binary_dilation(rim & low, neighbourhood, iterations=steps, mask=low)
     for axis, length in enumerate(height.shape):
@@ -109,16 +109,18 @@ def side_wall(height: np.ndarray, voxel_um: float) -> np.ndarray:
     return np.asarray(wall[: height.shape[0], : height.shape[1]])
 
 
-def _robust_trend(coarse: np.ndarray) -> np.ndarray:
-    """Return the quadratic surface of least absolute deviations, by reweighting.
+def _robust_plane(coarse: np.ndarray) -> np.ndarray:
+    """Return the plane of quantile regression at 0.7, by reweighting.
 
-    A fifth of the columns may be openings or debris.
+    What does not belong to the surface mostly lies below it (openings, side walls, wider bone). A
+    quadratic would bend down to these at the rim.
     """
     weight = np.ones(coarse.shape)
-    for _ in range(15):
-        trend = fit(coarse, 2, weight)[0]
-        weight = 1 / np.maximum(np.abs(np.nan_to_num(coarse - trend)), 5.0)
-    return trend
+    for _ in range(20):
+        plane = fit(coarse, 1, weight)[0]
+        residual = np.nan_to_num(coarse - plane)
+        weight = np.where(residual > 0, 0.7, 0.3) / np.maximum(np.abs(residual), 5.0)
+    return plane
 
 
 def _block_medians(height: np.ndarray, block: int) -> np.ndarray:

@@ -276,8 +276,8 @@ def _bone_end(
     """Return the bone end and how sure it is, 0 to 1.
 
     Marrow cavities hollow out the bone third of the plug's outline; cartilage is solid. Where both
-    ends are equally solid, the steep fall of grey from the crest into the bone decides. Bone at more
-    than twice the grey of the other end is that of a CA4+ scan.
+    ends are equally solid, the steep fall of grey from the crest into the bone decides. An end
+    over 2.5 times as bright as the other is the bone of a CA4+ scan.
     """
     filled = np.flatnonzero(tissue.any((1, 2)))
     inside = slice(filled[0], filled[-1] + 1)
@@ -336,13 +336,13 @@ def _fall(smooth: np.ndarray, tissue: np.ndarray, level: float, sample_um: float
 
 
 def _brightness(smooth: np.ndarray, tissue: np.ndarray) -> float:
-    """Return 2 where the last third of the plug is over twice as bright as the first, -2 the other way."""
+    """Return 2 where the last third is over 2.5 times as bright as the first, -2 the other way round."""
     third = max(1, len(smooth) // 3)
     first, last = smooth[:third][tissue[:third]], smooth[-third:][tissue[-third:]]
     if not first.size or not last.size:
         return 0.0
     ratio = float(np.median(last) - smooth.min()) / max(float(np.median(first) - smooth.min()), 1e-6)
-    return 2.0 if ratio > 2 else -2.0 if ratio < 0.5 else 0.0
+    return 2.0 if ratio > 2.5 else -2.0 if ratio < 0.4 else 0.0
 
 
 def _bone_centre(tissue: np.ndarray, bone_end: BoneEnd) -> tuple[float, float]:

@@ -26,7 +26,7 @@ class Scanner:
 
     @staticmethod
     def draw(rng: np.random.Generator, brightest: float, wide: bool = False) -> Scanner:
-        """Draw the artefacts; `wide` exceeds a well-kept scanner's. `brightest`: the tissue's highest plateau."""
+        """Draw the artefacts; `wide` exceeds a well-kept scanner's. `brightest` is the tissue's level."""
         u = rng.uniform
         window = wide and rng.random() < 0.6
         return Scanner(
@@ -57,7 +57,9 @@ class Scanner:
         level = gaussian_filter(tissue, (self.blur, thin * self.blur, self.blur), truncate=3)
         noise = rng.standard_normal(tissue.shape, dtype=np.float32)
         if self.noise_blur:
-            noise = gaussian_filter(noise, (self.noise_blur, thin * self.noise_blur, self.noise_blur), truncate=3)
+            noise = gaussian_filter(
+                noise, (self.noise_blur, thin * self.noise_blur, self.noise_blur), truncate=3
+            )
             noise /= max(float(noise.std()), 1e-6)
         radius = np.sqrt(grid.y[:, None] ** 2 + grid.x[None, :] ** 2)  # (Y, X) µm
         cupping = 1 - self.hardening * (1 - (radius / max(float(radius.max()), 1.0)) ** 2)

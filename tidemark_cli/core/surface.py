@@ -79,7 +79,7 @@ def find_surface(
     """Find in each column the first hard voxel seen from the cartilage side.
 
     The surroundings of a column are the local median, over 300 µm, of the height above a robust
-    quadratic surface. A column more than 60 µm
+    plane. A column more than 60 µm
 
     - above them takes the next hard voxel below that limit, if the piece above floats free (a false
       speck in the cartilage); a ridge that stands on the bone is left as it is;

@@ -7,11 +7,12 @@ volume, or at another voxel size, and shows the same tissue each time.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 Extent = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
 _SPLINE_POWER = 151 / 315  # mean over phase of the summed squares of the cubic B-spline's weights
@@ -39,7 +40,9 @@ class Grid:
         return Grid(self.z[start:stop], self.y, self.x)
 
 
-def make_grid(shape: tuple[int, int, int], voxel_um: float, centre_yx_um: tuple[float, float] = (0, 0)) -> Grid:
+def make_grid(
+    shape: tuple[int, int, int], voxel_um: float, centre_yx_um: tuple[float, float] = (0, 0)
+) -> Grid:
     """A grid of `shape` (Z, Y, X), Z from 0 upwards, Y and X centred on `centre_yx_um`."""
     z = (np.arange(shape[0], dtype=np.float32) + 0.5) * voxel_um
     y, x = (
@@ -64,7 +67,11 @@ class Field:
     """
 
     def __init__(
-        self, rng: np.random.Generator, extent: Extent, scale_um: tuple[float, float, float], shear: float = 0.0
+        self,
+        rng: np.random.Generator,
+        extent: Extent,
+        scale_um: tuple[float, float, float],
+        shear: float = 0.0,
     ) -> None:
         (z0, z1), (y0, y1), (x0, x1) = extent
         lean = sorted((shear * z0, shear * z1))
@@ -75,7 +82,8 @@ class Field:
         # the lattice starts at a random phase, so that its nodes fall nowhere in particular
         self.phase = tuple(float(p) for p in rng.random(3))
         nodes = tuple(
-            1 if np.isinf(s) else int((high - low) / s) + 6 for (low, high), s in zip(bounds, scale_um, strict=True)
+            1 if np.isinf(s) else int((high - low) / s) + 6
+            for (low, high), s in zip(bounds, scale_um, strict=True)
         )
         lattice = rng.standard_normal(nodes, dtype=np.float32)
         self.lattice = lattice / np.float32(_SPLINE_POWER ** (sum(n > 1 for n in nodes) / 2))
@@ -111,7 +119,9 @@ class Field:
 
     def _along_sheared_x(self, rows: Array, grid: Grid) -> Array:
         rows = np.broadcast_to(rows, (len(grid.z), *rows.shape[1:]))
-        first, weights = self._weights(grid.x[None, :] - self.shear * grid.z[:, None], axis=2)  # (Z, X), (Z, X, 4)
+        first, weights = self._weights(
+            grid.x[None, :] - self.shear * grid.z[:, None], axis=2
+        )  # (Z, X), (Z, X, 4)
         out = np.zeros((rows.shape[0], rows.shape[1], len(grid.x)), np.float32)
         for k in range(4):
             out += np.take_along_axis(rows, (first + k)[:, None, :], axis=2) * weights[:, None, :, k]

@@ -101,8 +101,9 @@ class Stain:
     chondron_zone_um: tuple[float, float]  # above the tidemark
     chondron_lean: float
     chondron_threshold: float
-    skin: float  # brightness added under the cartilage's free surfaces, in patches
+    skin: float  # brightness added under the cartilage's free surfaces
     skin_um: float
+    skin_cover: float  # 0: in patches; above 1: nearly everywhere
     lacunae: float  # threshold of small black lacunae in the cartilage, in SD
     streak: float
     blotch: float
@@ -154,8 +155,9 @@ class Stain:
             chondron_zone_um=(zone_start, zone_start + u(200, 1200)),
             chondron_lean=float(np.clip(rng.normal(0, 0.3), -0.8, 0.8)),
             chondron_threshold=u(0.1, 1.4),
-            skin=u(0, 90) * (chance() < 0.5),
+            skin=u(0, 100) * (chance() < 0.6),
             skin_um=u(20, 200),
+            skin_cover=u(-0.5, 2) if wide else u(-0.5, 0.5),
             lacunae=u(2.6, 5),
             streak=u(0, 0.12),
             blotch=u(0.02, 0.16),
@@ -187,9 +189,17 @@ class Tissue:
             return Field(rng, extent, (z, y, x), shear)
 
         # heights over (y, x): the tidemark's dominant wavelengths are 90-310 µm, with teeth of some 25 µm
-        self.tidemark_octaves = [(0.75, field(INF, 110, 110)), (0.55, field(INF, 45, 45)), (0.3, field(INF, 18, 18))]
+        self.tidemark_octaves = [
+            (0.75, field(INF, 110, 110)),
+            (0.55, field(INF, 45, 45)),
+            (0.3, field(INF, 18, 18)),
+        ]
         self.surface_octaves = [(0.8, field(INF, 180, 180)), (0.5, field(INF, 45, 45))]
-        self.plate, self.crest_gain, self.lamina_gain = field(INF, 160, 160), field(INF, 90, 90), field(INF, 80, 80)
+        self.plate, self.crest_gain, self.lamina_gain = (
+            field(INF, 160, 160),
+            field(INF, 90, 90),
+            field(INF, 80, 80),
+        )
         # in space
         self.cavities = field(a.cavity_um, a.cavity_um, a.cavity_um)
         self.roughening = field(30, 30, 30)
@@ -224,7 +234,7 @@ class Tissue:
         hard : (Z, Y, X) bool, the hard tissue: calcified cartilage and bone without marrow and channels.
         ca4 : (Z, Y, X) float32 grey levels of the same plug under CA4+.
         """
-        a, s = self.anatomy, self.stain
+        a = self.anatomy
         tidemark, surface = self.heights(grid)
         above = grid.z[:, None, None] - tidemark  # µm above the tidemark
         inward = self._inward(grid, above)  # µm inside the plug's wall
@@ -232,13 +242,17 @@ class Tissue:
 
         plate = a.plate_um * np.clip(1 + 0.4 * self.plate(grid), 0.15, 2)
         marrow_level = a.breach + (a.marrow - a.breach) * smoothstep(-above, 0.25 * plate, plate)
-        solid = (cavities - marrow_level) * a.cavity_um * 0.6  # µm, roughly, into the bone from its marrow spaces
+        solid = (
+            (cavities - marrow_level) * a.cavity_um * 0.6
+        )  # µm, roughly, into the bone from its marrow spaces
         inside = inward > 0
         hard = inside & (above < 0) & (solid > 0) & (self.channels(grid) > -2.6)
         hard &= grid.z[:, None, None] > a.bottom_um
         below = inside & (above < 0) & ~hard
 
-        top = surface - above - tidemark + a.fraying_um * self.roughening(grid)  # µm below the cartilage surface
+        top = (
+            surface - above - tidemark + a.fraying_um * self.roughening(grid)
+        )  # µm below the cartilage surface
         crack = np.abs(self.fissure(grid)) * 90 - 14 * a.fissures
         crack_reach = a.fissures * 450 * (self.blotches(grid) + 0.6)
         cartilage = inside & (above >= 0) & (top > 0) & ((crack > 0) | (top > crack_reach))
@@ -272,7 +286,10 @@ class Tissue:
         x = grid.x[None, None, :] - a.lean[1] * z
         radius = a.radius_um * (1 + a.taper * z / 1000) + a.step_um * smoothstep(above, -20, 20)
         # the cartilage's upper edge is rounded
-        radius = radius - 160 * smoothstep(z, a.surface_um - a.tidemark_um - 260, a.surface_um - a.tidemark_um) ** 2
+        radius = (
+            radius
+            - 160 * smoothstep(z, a.surface_um - a.tidemark_um - 260, a.surface_um - a.tidemark_um) ** 2
+        )
         return radius - np.sqrt(y * y + x * x) + a.wall_roughness_um * self.wall(grid)
 
     def _cartilage(self, grid: Grid, above: Array, top: Array, inward: Array) -> Array:
@@ -283,9 +300,12 @@ class Tissue:
         zone = smoothstep(above, start, start + 120) * smoothstep(-above, -stop - 150, -stop)
         t = s.chondron_threshold
         level = level * (1 - s.chondron * zone * smoothstep(self.chondrons(grid), t, t + 0.8))
-        level = level * (1 + s.streak * self.streaks(grid) + s.blotch * self.blotches(grid) + s.grain * self.grain(grid))
+        level = level * (
+            1 + s.streak * self.streaks(grid) + s.blotch * self.blotches(grid) + s.grain * self.grain(grid)
+        )
         level = np.where(self.pores(grid) > s.lacunae, 0.3 * level, level)
-        level = level + s.skin * np.exp(-np.minimum(top, inward).clip(0) / s.skin_um) * self.blotches(grid).clip(0)
+        skin = np.exp(-((np.minimum(top, inward).clip(0) / s.skin_um) ** 2))
+        level = level + s.skin * skin * np.clip(self.blotches(grid) + s.skin_cover, 0, 1.2)
         return level + self._crest(grid) * np.exp(-above.clip(0) / s.crest_um)
 
     def _crest(self, grid: Grid) -> Array:
@@ -295,12 +315,16 @@ class Tissue:
     def _bone(self, grid: Grid, above: Array, inward: Array, solid: Array) -> Array:
         s, a = self.stain, self.anatomy
         depth = (-above).clip(0)
-        level = s.bone * (s.calcified + (1 - s.calcified) * smoothstep(depth, s.lamina_um - 15, s.lamina_um + 15))
+        level = s.bone * (
+            s.calcified + (1 - s.calcified) * smoothstep(depth, s.lamina_um - 15, s.lamina_um + 15)
+        )
         lamina = np.exp(-(((depth - s.lamina_um - 12 * self.plate(grid)) / 7) ** 2))
         level = level * (1 - s.lamina * lamina * smoothstep(self.lamina_gain(grid), -0.3, 0.5))
         level = level * (1 + 0.25 * s.blotch * self.blotches(grid) + s.grain * self.grain(grid))
         level = np.where(self.pores(grid) > a.pores, 0.25 * level, level)
-        edge = np.maximum(s.deep + self._crest(grid) - s.bone, 0)  # stain that has soaked in from the cartilage
+        edge = np.maximum(
+            s.deep + self._crest(grid) - s.bone, 0
+        )  # stain that has soaked in from the cartilage
         level = level + s.tail * edge * np.exp(-depth / s.tail_um)
         level = level + s.cavity_rim * np.exp(-solid.clip(0) / 5)
         return level + s.rim * np.exp(-inward.clip(0) / s.rim_um) * np.clip(1 + 0.6 * self.wall(grid), 0, 2)
@@ -320,7 +344,9 @@ class Tissue:
         outward = -inward
         level = np.full(grid.shape, s.air, np.float32)
         if s.wax:
-            level = np.where((self.blotches(grid) > 0) & (outward > 20), s.wax * (1 + 0.15 * self.bubbles(grid)), level)
+            level = np.where(
+                (self.blotches(grid) > 0) & (outward > 20), s.wax * (1 + 0.15 * self.bubbles(grid)), level
+            )
         if s.parafilm:
             sheet = np.abs(outward - 90 - 70 * self.blotches(grid)) < 7
             level = np.where(sheet & (outward > 0), s.parafilm, level)

@@ -8,8 +8,9 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,6 +58,10 @@ class PhantomTraining:
     validation_slices: int = 64
     init: str | None = None
 
+    def described(self) -> dict[str, Any]:
+        """The settings as JSON, without the folder of the model to start from."""
+        return asdict(self) | {"init": Path(self.init).name if self.init else None}
+
     def model_info(self) -> ModelInfo:
         """The network this trains, ready to be used at full resolution."""
         return ModelInfo(
@@ -67,7 +72,8 @@ class PhantomTraining:
             voxel_um=VOXEL_UM,
             threshold=self.threshold,
             either_end=True,
-            training={"trained_on": "phantoms only, no real image", "tidemark": __version__, **asdict(self)},
+            training={"trained_on": "phantoms only, no real image", "tidemark": __version__}
+            | self.described(),
         )
 
 
@@ -83,7 +89,9 @@ class PhantomSlices(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         i = self.start + index
-        scan, hard = draw_slice((self.purpose, self.settings.seed, i), (self.settings.rows, self.settings.columns))
+        scan, hard = draw_slice(
+            (self.purpose, self.settings.seed, i), (self.settings.rows, self.settings.columns)
+        )
         scan = normaliser(scan[:, None, :], self.info)(scan)
         if i % 2:  # the network is to take either end
             scan, hard = scan[::-1], hard[::-1]
@@ -122,21 +130,30 @@ def train_on_phantoms(
     settings = _open_run(run, settings, resume)
     where = choose_device(device)
     torch.manual_seed(settings.seed)
-    net = UNet(settings.model_info()).to(where, memory_format=torch.channels_last)
+    net = UNet(settings.model_info()).to(where)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.init:
         net.load_state_dict(load_model(Path(settings.init)).state_dict())
-    optimiser = torch.optim.Adam(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    done, log = 0, []
+    optimiser = torch.optim.Adam(
+        net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    done = 0
+    log: list[dict[str, float]] = []
     if checkpoint.is_file():
         state = torch.load(checkpoint, map_location=where, weights_only=True)
         net.load_state_dict(state["net"])
         optimiser.load_state_dict(state["optimiser"])
         done, log = state["done"], state["log"]
-    validation = _loader(PhantomSlices(settings, _VALIDATION, 0, settings.validation_slices), settings.batch, 0)
+    validation = _loader(
+        PhantomSlices(settings, _VALIDATION, 0, settings.validation_slices), settings.batch, 0
+    )
     fixed = [(scan, mask) for scan, mask in validation]
     workers = max(1, (os.cpu_count() or 2) - 1) if workers is None else workers
-    started, begun_at, losses = time.monotonic(), done, []
-    for scan, mask in _loader(PhantomSlices(settings, _TRAINING, done, settings.slices), settings.batch, workers):
+    started, begun_at = time.monotonic(), done
+    losses: list[float] = []
+    for scan, mask in _loader(
+        PhantomSlices(settings, _TRAINING, done, settings.slices), settings.batch, workers
+    ):
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * _schedule(done / settings.slices)
         losses.append(_step(net, optimiser, scan, mask, where))
@@ -144,9 +161,8 @@ def train_on_phantoms(
         if progress:
             progress(done, settings.slices, {"loss": losses[-1]})
         if done // settings.validate_every > before // settings.validate_every or done >= settings.slices:
-            seconds = (time.monotonic() - started) / (done - begun_at)
-            log.append({"slices": done, "loss": float(np.mean(losses)), **validate(net, fixed, where)}
-                       | {"seconds_a_slice": seconds})
+            figures = {"slices": done, "loss": float(np.mean(losses))} | validate(net, fixed, where)
+            log.append(figures | {"seconds_a_slice": (time.monotonic() - started) / (done - begun_at)})
             losses.clear()
             _checkpoint(run, net, optimiser, done, log)
             if progress:
@@ -160,13 +176,19 @@ def _open_run(run: Path, settings: PhantomTraining, resume: bool) -> PhantomTrai
     description = run / "run.json"
     if resume:
         if not description.is_file():
-            raise OutputError(f"{run}: expected a run to resume (run.json), found none; start it without --resume.")
+            raise OutputError(
+                f"{run}: expected a run to resume (run.json), found none; start it without --resume."
+            )
         return PhantomTraining(**json.loads(description.read_text())["settings"])
     if description.exists():
-        raise OutputError(f"{run} holds a run already; use --resume to go on with it, or name another folder.")
+        raise OutputError(
+            f"{run} holds a run already; use --resume to go on with it, or name another folder."
+        )
     run.mkdir(parents=True, exist_ok=True)
     with written_whole(description) as temporary:
-        temporary.write_text(json.dumps({"tidemark": __version__, "settings": asdict(settings)}, indent=2) + "\n")
+        temporary.write_text(
+            json.dumps({"tidemark": __version__, "settings": asdict(settings)}, indent=2) + "\n"
+        )
     return settings
 
 
@@ -179,7 +201,9 @@ def _schedule(share: float) -> float:
     return min(share / 0.02 + 0.01, 1) * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def _step(net: UNet, optimiser: torch.optim.Optimizer, scan: Tensor, mask: Tensor, where: torch.device) -> float:
+def _step(
+    net: UNet, optimiser: torch.optim.Optimizer, scan: Tensor, mask: Tensor, where: torch.device
+) -> float:
     net.train()
     logits = _forward(net, scan, where)
     loss = bce_log_jaccard(logits, mask.to(where))
@@ -204,7 +228,8 @@ def validate(net: UNet, slices: list[tuple[Tensor, Tensor]], where: torch.device
     share of the columns with hard tissue in which none was found.
     """
     net.eval()
-    losses, intersection, union, errors, missed, columns = [], 0, 0, [], 0, 0
+    losses, errors = [], []
+    intersection = union = missed = columns = 0
     for index, (scan, mask) in enumerate(slices):
         logits = _forward(net, scan, where).cpu()
         losses.append(float(bce_log_jaccard(logits, mask)))

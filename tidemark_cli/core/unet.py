@@ -137,7 +137,8 @@ def load_model(path: Path) -> UNet:
         return _load_safetensors(path)
     if path.suffix in (".pth", ".pt"):
         return _load_original(path)
-    raise ModelError(f"{path}: expected a model file (.safetensors or .pth), found {path.suffix or 'no suffix'}.")
+    found = path.suffix or "no suffix"
+    raise ModelError(f"{path}: expected a model file (.safetensors or .pth), found {found}.")
 
 
 def _load_safetensors(path: Path) -> UNet:
@@ -146,9 +147,10 @@ def _load_safetensors(path: Path) -> UNet:
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get("tidemark")
-            weights = {name: file.get_tensor(name) for name in file.keys()}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is not a whole .safetensors file ({error}); fetch or copy it again.") from error
+        message = f"{path} is not a whole .safetensors file ({error}); fetch or copy it again."
+        raise ModelError(message) from error
     if header is None:
         raise ModelError(f"{path} was not written by tidemark: its header has no 'tidemark' entry.")
     settings = json.loads(header)
@@ -163,15 +165,20 @@ def _load_original(path: Path) -> UNet:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds for a bad file
-        raise ModelError(f"{path} is not a checkpoint that can be read without unpickling: {error}.") from error
+        message = f"{path} is not a checkpoint that can be read without unpickling: {error}."
+        raise ModelError(message) from error
     weights = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(weights, dict) or "mixer.weight" not in weights:
-        raise ModelError(f"{path}: expected the parameters of the paper's U-Net (mixer.weight, ...), found others.")
+        raise ModelError(
+            f"{path}: expected parameters of the paper's U-Net (mixer.weight, ...), found others."
+        )
     statistics = next(
         (f for f in (path.parent / "mean_std.npy", path.parent.parent / "mean_std.npy") if f.is_file()), None
     )
     if statistics is None:
-        raise ModelError(f"{path}: expected mean_std.npy beside it (the grey levels it was trained with), found none.")
+        raise ModelError(
+            f"{path}: expected the grey levels it was trained with, mean_std.npy, beside it; found none."
+        )
     mean, std = (float(v) for v in np.load(statistics, allow_pickle=False).ravel()[:2])
     depth = len({name.split(".")[0] for name in weights if name.startswith("down")})
     info = ModelInfo(
@@ -202,5 +209,6 @@ def _network(info: ModelInfo, weights: dict[str, Tensor], path: Path) -> UNet:
         net.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
-        raise ModelError(f"{path}: the weights do not fit a U-Net of width {info.width}, depth {info.depth}: {reason}") from error
+        size = f"a U-Net of width {info.width}, depth {info.depth}"
+        raise ModelError(f"{path}: the weights do not fit {size}: {reason}") from error
     return net.eval()
