@@ -1,50 +1,66 @@
 """How far the predicted tidemark is from the true one: on unseen phantoms, and on annotated real slices.
 
-    python tests/benchmarks/bench_accuracy.py [--count 6] [--weights MODEL] [--real FOLDER]
+    python tests/benchmarks/bench_accuracy.py [--count 6] [--second 10] [--weights MODEL] [--real FOLDER]
 
-Phantoms are drawn from seeds that training never uses (training draws slices from other seeds, with other
-ranges). FOLDER holds NAME.png, a real PTA slice, and NAME_tidemark.csv with columns column,row: the first
-hard pixel in image coordinates. Both are segmented as `tidemark predict` does it.
+Three kinds of data, never mixed in one figure:
+
+- phantoms of the package's own generator, from seeds that training never uses (training draws slices from
+  other seeds, with wider ranges);
+- phantoms of a second generator, `second_family.py`, written apart from the first and never trained on: so
+  many of each kind (easy; the crest lost; voids at the interface);
+- FOLDER with NAME.png, a real PTA slice, and NAME_tidemark.csv with columns column,row: the first hard pixel.
+
+All are segmented as `tidemark predict` does it. Heights are compared where the truth has a tidemark;
+"missed" are those columns where none was found, marked openings among them.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from tidemark_cli.core.inference import load_models
+from tidemark_cli.core.metrics import height_errors, pad_voxels, zone_counts
 from tidemark_cli.core.phantom import SHAPE, draw_phantom
 from tidemark_cli.core.segmentation import Settings, segment
 from tidemark_cli.core.surface import find_surface
 from tidemark_cli.core.volume import Volume, read_volume
 
+sys.path.insert(0, str(Path(__file__).parent))
+from second_family import draw_plug
+
 FIRST_SEED = 1000
+PADS_UM = (15, 75)
 
 
-def phantom_row(seed: int, shape: tuple[int, int, int], models: list) -> dict[str, float]:
-    """Error of the height map, in voxels, and overlap of the masks on one phantom."""
-    phantom = draw_phantom(seed, shape)
-    volume = Volume(phantom.scan, phantom.voxel_um, "option", Path(f"phantom_{seed}"))
-    found = segment(volume, models, Settings())
-    truth = find_surface(phantom.mask, phantom.voxel_um, "first").height_um
-    height = found.surface.height_um
-    columns = np.isfinite(truth)
-    both = columns & np.isfinite(height)
-    error = np.abs(height[both] - truth[both]) / phantom.voxel_um
-    a, b = found.mask > 0, phantom.mask > 0
-    # a truth column is missed when no tidemark is found in it at all: neither a height nor a marked opening
-    missed = columns & ~np.isfinite(height) & ~found.surface.opening
-    return {
-        "median": float(np.median(error)),
-        "mean": float(error.mean()),
-        "p95": float(np.percentile(error, 95)),
-        "missed %": 100 * float(missed.sum() / columns.sum()),
-        "called opening %": 100 * float((columns & found.surface.opening).sum() / columns.sum()),
-        "IoU": float((a & b).sum() / (a | b).sum()),
-        "bone end": float(found.plug.bone_end == "first"),
+def phantom_row(
+    name: str, scan: np.ndarray, mask: np.ndarray, voxel_um: float, models: list
+) -> dict[str, float]:
+    """Errors of the height map in voxels, and overlap of the masks, of one phantom."""
+    found = segment(Volume(scan, voxel_um, "option", Path(name)), models, Settings())
+    truth = find_surface(mask, voxel_um, "first")
+    errors = height_errors(found.surface.height_um, truth.height_um)
+    zones = zone_counts(found.mask, mask, "first", [pad_voxels(p, voxel_um) for p in PADS_UM])
+    row = {
+        "median": _voxels(errors["median_error_um"], voxel_um),
+        "mean": _voxels(errors["mean_error_um"], voxel_um),
+        "p95": _voxels(errors["p95_error_um"], voxel_um),
+        "bias": _voxels(errors["bias_um"], voxel_um),
+        "missed %": 100 * _number(errors["missed_columns"]),
     }
+    row |= {f"IoU {pad} µm": float(v) for pad, v in zip(PADS_UM, zones.iou[0], strict=True)}
+    return row | {"seconds": found.seconds}
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _voxels(value_um: float | None, voxel_um: float) -> float:
+    return _number(value_um) / voxel_um
 
 
 def real_row(image: Path, models: list) -> dict[str, float]:
@@ -71,6 +87,14 @@ def real_row(image: Path, models: list) -> dict[str, float]:
     }
 
 
+def with_median(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Add a row of the medians over the plugs."""
+    heads = next(iter(rows.values()))
+    return rows | {
+        "median": {head: float(np.nanmedian([row[head] for row in rows.values()])) for head in heads}
+    }
+
+
 def show(title: str, rows: dict[str, dict[str, float]]) -> None:
     """Print a Markdown table."""
     heads = list(next(iter(rows.values())))
@@ -82,18 +106,26 @@ def show(title: str, rows: dict[str, dict[str, float]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--count", type=int, default=6)
+    parser.add_argument("--second", type=int, default=0)
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
     parser.add_argument("--shape", type=int, nargs=3, default=SHAPE)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--real", type=Path)
     options = parser.parse_args()
     models = load_models(options.weights)
+    seeds = range(options.first_seed, options.first_seed + options.count)
     if options.count:
-        seeds = range(FIRST_SEED, FIRST_SEED + options.count)
-        rows = {f"seed {seed}": phantom_row(seed, tuple(options.shape), models) for seed in seeds}
-        rows["median"] = {
-            h: float(np.median([row[h] for row in rows.values()])) for h in rows[f"seed {FIRST_SEED}"]
-        }
-        show("Phantoms (voxels)", rows)
+        rows = {}
+        for seed in seeds:
+            plug = draw_phantom(seed, tuple(options.shape))
+            rows[f"seed {seed}"] = phantom_row(f"seed {seed}", plug.scan, plug.mask, plug.voxel_um, models)
+        show("Phantoms of the package's generator (voxels)", with_median(rows))
+    for kind in ("easy", "crest_lost", "voids") if options.second else ():
+        rows = {}
+        for seed in range(options.first_seed, options.first_seed + options.second):
+            other = draw_plug(seed, kind=kind)
+            rows[f"seed {seed}"] = phantom_row(f"seed {seed}", other.scan, other.mask, other.voxel_um, models)
+        show(f"Phantoms of the second generator, {kind} (voxels)", with_median(rows))
     if options.real:
         images = sorted(
             p for p in options.real.glob("*.png") if p.with_name(f"{p.stem}_tidemark.csv").exists()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tidemark_cli.core import mask as module
-from tidemark_cli.core.mask import clean_mask
+from tidemark_cli.core.mask import clean_mask, drop_caps
 
 UM = 10.0  # islands go below 500 voxels (25 in a slice), pinholes below 34 (12.5 in a slice)
 
@@ -135,3 +135,51 @@ def test_the_input_is_left_alone_and_an_empty_one_gives_an_empty_mask() -> None:
 def test_wrong_arguments_are_refused(probability: np.ndarray, threshold: float) -> None:
     with pytest.raises(ValueError, match="must"):
         clean_mask(probability, threshold, UM)
+
+
+def plug_with(
+    piece: tuple[slice, ...], marrow: tuple[slice, ...] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a mask and its scan (60, 20, 20): bone to Z 20, cartilage to Z 50, one more hard piece."""
+    mask, scan = np.zeros((60, 20, 20), np.uint8), np.zeros((60, 20, 20), np.uint8)
+    mask[:20], scan[:50] = 255, 100
+    mask[piece] = 255
+    if marrow:
+        mask[marrow] = scan[marrow] = 0
+    return mask, scan
+
+
+@pytest.mark.parametrize("end", ["first", "last"])
+def test_a_piece_on_the_cartilage_surface_goes(end: str) -> None:
+    mask, scan = plug_with(np.s_[46:50, 2:13, 2:14])
+    way = slice(None, None, 1 if end == "first" else -1)
+    mask, scan = mask[way], scan[way]
+    drop_caps(mask, scan, 50, end, UM)
+    assert np.count_nonzero(mask) == 20 * 20 * 20
+    assert (mask[way][:20] == 255).all()
+
+
+def test_pieces_of_the_plate_stay() -> None:
+    plate = np.s_[17:20, 2:13, 2:14]
+    mask, scan = plug_with(plate, marrow=np.s_[10:17, :, :])  # cut off by marrow, cartilage above
+    before = mask.copy()
+    drop_caps(mask, scan, 50, "first", UM)
+    np.testing.assert_array_equal(mask, before)
+    mask, scan = plug_with(np.s_[30:33, 2:13, 2:14])  # 100 µm up in the cartilage: too near, covered
+    before = mask.copy()
+    drop_caps(mask, scan, 50, "first", UM)
+    np.testing.assert_array_equal(mask, before)
+
+
+def test_caps_are_found_on_a_coarse_grid_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CAP_VOXELS", 4000)
+    mask, scan = plug_with(np.s_[46:50, 3:12, 3:12])
+    drop_caps(mask, scan, 50, "first", UM)
+    assert not mask[40:].any()
+    assert (mask[:20] == 255).all()
+
+
+def test_an_empty_mask_has_no_caps() -> None:
+    mask = np.zeros((5, 5, 5), np.uint8)
+    drop_caps(mask, mask + 100, 50, "first", UM)
+    assert not mask.any()

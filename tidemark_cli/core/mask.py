@@ -12,6 +12,9 @@ ISLAND_UM2 = 2.5e3  # in a single slice: a disc 56 µm wide
 ISLAND_SHARE = 0.05  # an island is small beside the mainland, too
 PINHOLE_UM3 = 3.4e4  # a ball 40 µm wide
 PINHOLE_UM2 = 1.25e3  # in a single slice: a disc 40 µm wide
+CAP_GAP_UM = 200.0  # soft tissue under a false piece on the cartilage surface; no plate is that far up
+CAP_COVER_UM = 100.0  # cartilage over a real piece
+CAP_VOXELS = 8 * 2**20  # look for caps in at most this many voxels
 LABEL_VOXELS = 64 * 2**20  # label at most this many voxels at once: 256 MiB of labels
 
 
@@ -62,6 +65,67 @@ def clean_mask(probability: np.ndarray, threshold: float, voxel_um: float) -> np
     _remove_islands(mask[inner], island)
     _fill_pinholes(mask[inner], pinhole)
     return mask
+
+
+def drop_caps(
+    mask: np.ndarray, scan: np.ndarray, tissue_level: float, bone_end: str, voxel_um: float
+) -> None:
+    """Clear, in place, pieces that lie on the cartilage instead of under it.
+
+    A brightly stained articular surface can look like bone to a network. A *cap* is a piece, not the
+    largest, that in the median over its columns has more than 200 µm of tissue without gaps below it
+    before the next hard tissue, and less than 100 µm of tissue above it. A real piece of the plate has the
+    whole cartilage above it, and marrow, or hard tissue, below.
+
+    Parameters
+    ----------
+    mask : ``(Z, Y, X)`` uint8, 0 or 255; looked at on a grid of at most 8 million voxels.
+    scan : ``(Z, Y, X)``, the grey levels of the same voxels.
+    tissue_level : grey level that separates air and marrow from tissue.
+    bone_end : "first" or "last", the end of Z where the bone lies.
+    voxel_um : voxel size in µm.
+    """
+    import cc3d
+    from scipy.ndimage import binary_dilation
+
+    if bone_end == "last":
+        mask, scan = mask[::-1], scan[::-1]
+    step = max(1, math.ceil((mask.size / CAP_VOXELS) ** (1 / 3)))
+    grid = (slice(None, None, step),) * 3
+    hard = np.ascontiguousarray(mask[grid]) > 0
+    labels = cc3d.connected_components(hard, connectivity=26, binary_image=True)
+    sizes = np.bincount(labels.ravel())
+    if len(sizes) < 3:  # background and one piece
+        return
+    tissue = scan[grid] > tissue_level
+    for piece, (z, y, x) in enumerate(cc3d.statistics(labels)["bounding_boxes"]):
+        if piece in (0, 1 + sizes[1:].argmax()):
+            continue
+        if _is_cap(labels[:, y, x], tissue[:, y, x], piece, step * voxel_um):
+            # one cell more on each side: the piece may begin between the grid's samples
+            box = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in (z, y, x))
+            cap = binary_dilation(labels[box] == piece, np.ones((3, 3, 3), bool))
+            for axis in range(3):
+                cap = cap.repeat(step, axis)
+            part = mask[tuple(slice(side.start * step, side.stop * step) for side in box)]
+            part[cap[: part.shape[0], : part.shape[1], : part.shape[2]]] = 0
+
+
+def _is_cap(labels: np.ndarray, tissue: np.ndarray, piece: int, voxel_um: float) -> bool:
+    """Tell whether `piece` lies on cartilage; ``(Z, Y, X)`` with the bone at low Z."""
+    ours = labels == piece
+    columns = ours.any(axis=0)
+    height = np.arange(len(labels))[:, None]
+    ours, hard, soft = ours[:, columns], labels[:, columns] > 0, tissue[:, columns]  # (Z, columns)
+    bottom = ours.argmax(axis=0)
+    top = len(labels) - 1 - ours[::-1].argmax(axis=0)
+    below = np.where(hard & (height < bottom), height, -1).max(axis=0)  # next hard voxel under the piece
+    between = (height > below) & (height < bottom)
+    gap = bottom - below - 1
+    filled = (soft & between).sum(axis=0) >= 0.9 * gap
+    cover = (soft & (height > top)).sum(axis=0)
+    solid_gap = np.where(filled, gap, 0)
+    return bool(np.median(solid_gap) * voxel_um > CAP_GAP_UM and np.median(cover) * voxel_um < CAP_COVER_UM)
 
 
 def _thresholded(probability: np.ndarray, threshold: float) -> np.ndarray:

@@ -118,8 +118,8 @@ def height_errors(found_um: NDArray[np.float32], truth_um: NDArray[np.float32]) 
     Returns
     -------
     ``bias_um`` (found minus true), ``mean_error_um`` (of the absolute error), ``median_error_um``,
-    ``rmse_um``, ``p95_error_um`` over the columns that both have, and ``missed_columns``, the share of the true columns
-    without a found height. None where there are no such columns.
+    ``rmse_um``, ``p95_error_um`` over the columns that both have, and ``missed_columns``, the share of the
+    true columns without a found height. None where there are no such columns.
     """
     true = np.isfinite(truth_um)
     both = true & np.isfinite(found_um)

@@ -14,6 +14,7 @@ BLOCK_UM = 15.0
 WALL_UM = 200.0  # surface this far below its plane, reached from the rim, is the plug's side
 WALL_REACH_UM = 400.0  # as far as a tilt of 15° moves the side over 1.5 mm of cartilage
 RIM_UM = 50.0  # a bite into the rim narrower than twice this is an opening, a wider one is outside
+JAG_UM = 10.0  # a bite narrower than twice this is none
 
 
 def fit(height: np.ndarray, order: int, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -61,8 +62,8 @@ def surroundings(height: np.ndarray, voxel_um: float) -> np.ndarray:
 def outline(found: np.ndarray, voxel_um: float) -> np.ndarray:
     """Return ``(Y, X)`` bool, the area that the `found` columns enclose.
 
-    Holes are enclosed, and so are bites of less than 100 µm into the rim; in a profile all between
-    the first and the last found column is.
+    Holes are enclosed, and so are bites into the rim between 20 and 100 µm wide; in a profile all
+    between the first and the last found column is.
     """
     from scipy import ndimage
 
@@ -79,8 +80,13 @@ def outline(found: np.ndarray, voxel_um: float) -> np.ndarray:
     padded = np.pad(found, reach, mode="edge")
     grown = ndimage.distance_transform_edt(~padded) <= radius if not padded.all() else padded
     closed = ndimage.distance_transform_edt(grown) > radius if not grown.all() else grown
-    inner = closed[reach:-reach, reach:-reach] | found
-    return np.asarray(ndimage.binary_fill_holes(inner))
+    holed = np.asarray(ndimage.binary_fill_holes(found))
+    bites = ndimage.binary_fill_holes(closed[reach:-reach, reach:-reach] | found) & ~holed
+    # a narrower one is the jagged edge of the plug
+    wide = ndimage.distance_transform_edt(bites) > JAG_UM / voxel_um
+    if wide.any():
+        holed |= bites & (ndimage.distance_transform_edt(~wide) <= JAG_UM / voxel_um + 1)
+    return holed
 
 
 def side_wall(height: np.ndarray, voxel_um: float) -> np.ndarray:

@@ -207,7 +207,7 @@ def _is_flat(values: np.ndarray, level: float) -> bool:
     below, above = values[values <= level], values[values > level]
     middle = float(np.median(below))
     spread = float(np.median(np.abs(below - middle)))
-    return spread < 0.08 * (float(np.median(above)) - middle)
+    return spread < 0.1 * (float(np.median(above)) - middle)
 
 
 def _inside_field(smooth: np.ndarray) -> np.ndarray:
@@ -277,7 +277,7 @@ def _bone_end(
 
     Marrow cavities hollow out the bone third of the plug's outline; cartilage is solid. Where both
     ends are equally solid, the steep fall of grey from the crest into the bone decides. An end
-    over 2.5 times as bright as the other is the bone of a CA4+ scan.
+    over twice as bright as the other is the bone of a CA4+ scan.
     """
     filled = np.flatnonzero(tissue.any((1, 2)))
     inside = slice(filled[0], filled[-1] + 1)
@@ -287,7 +287,8 @@ def _bone_end(
     first, last = voids[skip : max(third, skip + 1)], voids[::-1][skip : max(third, skip + 1)]
     hollow = float(np.median(last) - np.median(first)) / 0.15
     evidence = hollow + _fall(smooth[inside], tissue[inside], level, sample_um)
-    evidence += _brightness(smooth[inside], tissue[inside])
+    if level > smooth.min():
+        evidence += _brightness(smooth[inside], tissue[inside])
     return ("last" if evidence >= 0 else "first"), float(np.tanh(abs(evidence)))
 
 
@@ -336,13 +337,13 @@ def _fall(smooth: np.ndarray, tissue: np.ndarray, level: float, sample_um: float
 
 
 def _brightness(smooth: np.ndarray, tissue: np.ndarray) -> float:
-    """Return 2 where the last third is over 2.5 times as bright as the first, -2 the other way round."""
+    """Return 2 where the last third is over twice as bright as the first, -2 the other way round."""
     third = max(1, len(smooth) // 3)
     first, last = smooth[:third][tissue[:third]], smooth[-third:][tissue[-third:]]
     if not first.size or not last.size:
         return 0.0
     ratio = float(np.median(last) - smooth.min()) / max(float(np.median(first) - smooth.min()), 1e-6)
-    return 2.0 if ratio > 2.5 else -2.0 if ratio < 0.4 else 0.0
+    return 2.0 if ratio > 2 else -2.0 if ratio < 0.5 else 0.0
 
 
 def _bone_centre(tissue: np.ndarray, bone_end: BoneEnd) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .mask import clean_mask
+from .mask import clean_mask, drop_caps
 from .sample import BoneEnd, Box, Plug, crop_box, find_plug
 from .surface import Surface, cartilage_thickness, find_surface, morphometry
 from .volume import Volume
@@ -127,6 +127,7 @@ def segment(
         plug = replace(plug, bone_end=seen)
         if settings.crop:  # it was cut from the wrong end
             box, prediction, mask = _mask(volume, plug, models, settings, threshold, progress)
+    drop_caps(mask[box], volume.array[box], plug.tissue_level, plug.bone_end, volume.voxel_um)
     surface, stats = _measured(volume, plug, box, mask, prediction, threshold)
     stats |= _provenance(volume, plug, box, mask, threshold, models)
     seconds = time.monotonic() - started

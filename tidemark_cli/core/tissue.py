@@ -88,6 +88,7 @@ class Stain:
     crest_um: float
     crest_patchiness: float  # 0: everywhere the same; 1: gone in places
     bone: float
+    edge_um: float  # half the width of the fall from cartilage to bone
     tail: float  # share of the step at the tidemark that is stain soaked into the hard tissue
     tail_um: float  # how deep it has soaked
     calcified: float  # calcified cartilage against bone, factor
@@ -142,6 +143,7 @@ class Stain:
             crest_um=u(8, 45),
             crest_patchiness=u(0, 1),
             bone=bone,
+            edge_um=u(0, 26) if wide else u(4, 16),
             tail=u(0, 0.7),
             tail_um=u(3, 40),
             calcified=u(0.85, 1.08),
@@ -259,13 +261,19 @@ class Tissue:
 
         pta, ca4 = self._outside(grid, inward)
         bright = 1 - self._void(grid, above)
-        if cartilage.any():
-            pta = np.where(cartilage, self._cartilage(grid, above, top, inward) * bright, pta)
-            ca4 = np.where(cartilage, 70 + 12 * smoothstep(-above, -900, 0) + 4 * self.blotches(grid), ca4)
-        if hard.any():
-            pta = np.where(hard, self._bone(grid, above, inward, solid) * (0.2 + 0.8 * bright), pta)
+        solid_tissue = cartilage | hard
+        if solid_tissue.any():
+            # the steepest fall lies at the tidemark, whatever its width
+            share = smoothstep(above, -self.stain.edge_um - 0.1, self.stain.edge_um + 0.1)
+            level = np.zeros(grid.shape, np.float32)
+            if share.max() > 0:
+                level = share * self._cartilage(grid, above, top, inward) * bright
+            if share.min() < 1:
+                level = level + (1 - share) * self._bone(grid, above, inward, solid) * (0.2 + 0.8 * bright)
+            pta = np.where(solid_tissue, level, pta)
             speckled = np.where(self.pores(grid) > a.pores, 90, 250 + 8 * self.blotches(grid))
-            ca4 = np.where(hard, speckled, ca4)
+            soft = 70 + 12 * smoothstep(-above, -900, 0) + 4 * self.blotches(grid)
+            ca4 = np.where(hard, speckled, np.where(cartilage, soft, ca4))
         if below.any():
             stuffing, stuffing_ca4 = self._marrow(grid)
             pta, ca4 = np.where(below, stuffing, pta), np.where(below, stuffing_ca4, ca4)

@@ -1,0 +1,97 @@
+"""How far to believe a segmentation: whether what was found looks like a tidemark at all.
+
+A network gives some mask for any image: a brain, a plug in the wrong stain, a scan without bone. Each sign
+below is something every plug shows and few other things do; confidence is the weakest of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .surface import Surface
+
+ENOUGH = 0.5  # confidence below this is worth a warning
+# where a sign is as good as absent, and where it is as in any plug: see tests/benchmarks/bench_doubt.py
+SHARPNESS = (0.3, 0.8)
+COVERAGE = (0.2, 0.6)
+EVENNESS = (0.4, 0.8)
+COVER_UM = (40.0, 160.0)
+_PROBE = 4  # voxels looked at on each side of the tidemark
+_EVEN_UM = 40.0  # neighbouring columns of a tidemark differ by less
+
+REASONS = {
+    "sharpness": "the network is unsure where the hard tissue ends",
+    "coverage": "a tidemark was found in a small part of the sample only",
+    "evenness": "the surface found jumps from column to column",
+    "cover": "there is hardly any cartilage above the surface found",
+}
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """Confidence, 0 (none) to 1, in a segmentation, and the signs it is the least of, each 0 to 1."""
+
+    value: float
+    signs: dict[str, float]
+
+    @property
+    def reason(self) -> str:
+        """What is wrong most, in words."""
+        return REASONS[min(self.signs, key=lambda sign: self.signs[sign])]
+
+
+def judge(
+    probability: np.ndarray, surface: Surface, thickness_um: np.ndarray, sample: np.ndarray
+) -> Confidence:
+    """Judge a segmentation by its own plausibility.
+
+    Parameters
+    ----------
+    probability : (Z, Y, X) uint8, 255 = surely hard tissue.
+    surface : the tidemark found, in the frame of `probability`.
+    thickness_um : (Y, X) cartilage thickness in µm, NaN where there is none.
+    sample : (Y, X) bool, columns that hold tissue.
+
+    Returns
+    -------
+    The confidence; 0 where no tidemark was found. ``sharpness``: the drop of probability across the tidemark.
+    ``coverage``: columns with a tidemark among those of the sample. ``evenness``: neighbouring columns less
+    than 40 µm apart in height. ``cover``: the median thickness of the cartilage.
+    """
+    found = np.isfinite(surface.height_um)
+    if not found.any():
+        return Confidence(0.0, dict.fromkeys(REASONS, 0.0))
+    cover = thickness_um[np.isfinite(thickness_um)]
+    signs = {
+        "sharpness": _ramp(_drop(probability, surface, found), SHARPNESS),
+        "coverage": _ramp(found.sum() / max(int((sample | found).sum()), 1), COVERAGE),
+        "evenness": _ramp(_even_share(surface.height_um), EVENNESS),
+        "cover": _ramp(float(np.median(cover)) if cover.size else 0.0, COVER_UM),
+    }
+    return Confidence(min(signs.values()), signs)
+
+
+def _ramp(value: float, limits: tuple[float, float]) -> float:
+    return float(np.clip((value - limits[0]) / (limits[1] - limits[0]), 0, 1))
+
+
+def _drop(probability: np.ndarray, surface: Surface, found: np.ndarray) -> float:
+    """Mean probability just below the tidemark minus that just above it."""
+    if surface.bone_end == "last":
+        probability = probability[::-1]
+    y, x = np.nonzero(found)
+    # height k + 1 voxels: voxel k is the first hard one
+    first = np.ceil(surface.height_um[y, x] / surface.voxel_um - 1e-3).astype(int) - 1
+    last = len(probability) - 1
+    below = [probability[np.clip(first - k, 0, last), y, x].mean() for k in range(1, 1 + _PROBE)]
+    above = [probability[np.clip(first + 1 + k, 0, last), y, x].mean() for k in range(1, 1 + _PROBE)]
+    return float(np.mean(below) - np.mean(above)) / 255
+
+
+def _even_share(height_um: np.ndarray) -> float:
+    """Share of neighbouring columns less than 40 µm apart in height; 1 where there are no neighbours."""
+    steps = [np.abs(np.diff(height_um, axis=axis)) for axis in (0, 1)]
+    known = np.concatenate([step[np.isfinite(step)] for step in steps])
+    return float((known < _EVEN_UM).mean()) if known.size else 1.0
