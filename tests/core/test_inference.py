@@ -58,7 +58,7 @@ def constant(probability: float, **changes: Any) -> UNet:
     net = UNet(ModelInfo(width=1, depth=1, **changes)).eval()
     with torch.no_grad():
         net.head.weight.zero_()
-        net.head.bias.fill_(math.log(probability / (1 - probability)))
+        net.head.bias[:] = math.log(probability / (1 - probability))  # type: ignore[index]
     return net
 
 
@@ -184,7 +184,7 @@ def test_the_window_goes_between_its_percentiles_and_is_clipped() -> None:
 @pytest.mark.parametrize("info", [STANDARD, WINDOW], ids=["standard", "window"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_a_flat_scan_divides_by_nothing(info: ModelInfo, dtype: type) -> None:
-    flat = np.full((3, 4, 5), 7, dtype)
+    flat: np.ndarray = np.full((3, 4, 5), 7, dtype)
     assert np.isfinite(normaliser(flat, info)(flat)).all()
 
 
@@ -405,6 +405,7 @@ def test_planes_are_averaged_and_their_disagreement_is_kept() -> None:
     both = run(scan, net, uncertainty=True)
     assert (zx != zy).any()
     assert np.abs(both.probability - (zx + zy) / 2).max() <= 0.5
+    assert both.disagreement is not None
     assert np.array_equal(both.disagreement, abs(zx - zy))
 
 
@@ -415,7 +416,8 @@ def test_an_ensemble_of_equal_models_equals_one(count: int, planes: tuple[str, .
     one = run(scan, random_net(planes=planes), uncertainty=True)
     more = run(scan, *[random_net(planes=planes)] * count, uncertainty=True)
     assert np.abs(more.probability.astype(int) - one.probability).max() <= 1  # two planes round once more
-    assert np.array_equal(more.disagreement, one.disagreement)
+    assert more.disagreement is not None
+    assert np.array_equal(more.disagreement, one.disagreement)  # type: ignore[arg-type]
     if planes == ("zx",):
         assert np.array_equal(more.probability, one.probability)
 
@@ -424,6 +426,7 @@ def test_models_of_different_kinds_are_averaged() -> None:
     nets = (constant(0.2, planes=("zx",)), constant(0.4, voxel_um=5.0), constant(0.9, step=3, planes=("zy",)))
     found = run(noise((9, 10, 11)), *nets, uncertainty=True)
     assert set(np.unique(found.probability)) == {round(255 * (0.2 + 2 * 0.4 + 0.9) / 4)}
+    assert found.disagreement is not None
     assert set(np.unique(found.disagreement)) == {round(255 * 0.9) - round(255 * 0.2)}
 
 
