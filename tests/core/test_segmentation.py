@@ -67,6 +67,7 @@ def test_the_other_way_up_gives_the_same_upside_down(net: UNet) -> None:
 def test_stats_are_json_and_say_what_they_were_made_with(plug: np.ndarray, net: UNet) -> None:
     found = run(plug, net)
     stats = json.loads(json.dumps(found.stats, allow_nan=False))
+    assert set(stats) == set(segmentation.DEFINITIONS)
     voxels = int(np.count_nonzero(found.mask))
     top = np.flatnonzero(plug[:, plug.shape[1] // 2, plug.shape[2] // 2] > 50)[-1] + 1
     assert stats["hard_tissue_voxels"] == voxels > 0

@@ -298,7 +298,7 @@ def _write_array(
 
 def _write_stats(path: Path, scan: Path, segmentation: Segmentation) -> None:
     from ..core.files import written_whole
-    from ..core.surface import DEFINITIONS
+    from ..core.segmentation import DEFINITIONS
 
     made = {"scan": str(scan), "tidemark_cli": __version__}
     text = json.dumps(made | segmentation.stats | {"definitions": DEFINITIONS}, indent=2, allow_nan=False)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .doubt import ENOUGH, Confidence, judge
 from .mask import clean_mask, drop_caps
 from .sample import BoneEnd, Box, Plug, crop_box, find_plug
+from .surface import DEFINITIONS as SURFACE_DEFINITIONS
 from .surface import Surface, cartilage_thickness, find_surface, morphometry
 from .volume import Volume
 
@@ -19,7 +21,26 @@ if TYPE_CHECKING:
     from .inference import Prediction
     from .unet import UNet
 
+SAMPLE_UM = 300.0  # columns with more tissue than this belong to the sample
 BASE_BYTES = 2**30  # the program and its libraries, the network's activations, the labels of islands
+
+DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
+    "confidence": "how far to believe the result, 0 to 1: the least of confidence_signs; below 0.5 is "
+    "warned of",
+    "confidence_signs": "each 0 to 1; sharpness: drop of the probability across the tidemark; coverage: "
+    "columns with a tidemark among those of the sample; evenness: neighbouring columns less than 40 µm apart "
+    "in height; cover: median thickness of the cartilage",
+    "hard_tissue_voxels": "voxels of the mask; count",
+    "hard_tissue_share": "voxels of the mask among all of the scan; 0 to 1",
+    "hard_tissue_mm3": "volume of the mask; mm³, null for a single slice",
+    "shape_zyx": "size of the scan along Z, Y, X; voxels",
+    "box_zyx": "first and last + 1 voxel of the part that was predicted, along Z, Y, X",
+    "voxel_um": "voxel size; µm",
+    "voxel_source": "where the voxel size is from: file (or log), option, default",
+    "bone_end": "at which end of Z the bone lies: first or last slice",
+    "threshold": "probability above which a voxel is hard tissue; 0 to 1",
+    "models": "how each network was built, trained and used",
+}
 
 
 @dataclass(frozen=True)
@@ -128,7 +149,9 @@ def segment(
         if settings.crop:  # it was cut from the wrong end
             box, prediction, mask = _mask(volume, plug, models, settings, threshold, progress)
     drop_caps(mask[box], volume.array[box], plug.tissue_level, plug.bone_end, volume.voxel_um)
-    surface, stats = _measured(volume, plug, box, mask, prediction, threshold)
+    surface, confidence, stats = _measured(volume, plug, box, mask, prediction, threshold)
+    if seen is not None and confidence.value < ENOUGH:
+        notes += (f"warning: confidence {confidence.value:.2f}: {confidence.reason}; look at the preview",)
     stats |= _provenance(volume, plug, box, mask, threshold, models)
     seconds = time.monotonic() - started
     return Segmentation(
@@ -194,10 +217,15 @@ def _bone_end_seen(mask: np.ndarray, plug: Plug) -> BoneEnd | None:
 
 def _measured(
     volume: Volume, plug: Plug, box: Box, mask: np.ndarray, prediction: Prediction, threshold: float
-) -> tuple[Surface, dict[str, Any]]:
+) -> tuple[Surface, Confidence, dict[str, Any]]:
     """Find the tidemark in the box, to spare memory, and give it in the frame of the scan."""
     surface = find_surface(mask[box], volume.voxel_um, plug.bone_end, prediction.probability, threshold)
     thickness_um = cartilage_thickness(volume.array[box], plug.tissue_level, surface)
+    tissue = np.zeros(surface.height_um.shape, np.int32)
+    for plane in volume.array[box]:
+        tissue += plane > plug.tissue_level
+    sample = tissue * volume.voxel_um > SAMPLE_UM
+    confidence = judge(prediction.probability, surface, thickness_um, sample)
     depth, *columns = mask.shape
     below = box[0].start if plug.bone_end == "first" else depth - box[0].stop
     height_um = surface.height_um + np.float32(below * volume.voxel_um)
@@ -206,7 +234,8 @@ def _measured(
         height_um=_placed(height_um, tuple(columns), box[1:], np.nan),
         opening=_placed(surface.opening, tuple(columns), box[1:]),
     )
-    return surface, morphometry(surface, _placed(thickness_um, tuple(columns), box[1:], np.nan))
+    stats = morphometry(surface, _placed(thickness_um, tuple(columns), box[1:], np.nan))
+    return surface, confidence, stats | {"confidence": confidence.value, "confidence_signs": confidence.signs}
 
 
 def _provenance(

@@ -265,7 +265,7 @@ class Tissue:
         if solid_tissue.any():
             # the steepest fall lies at the tidemark, whatever its width
             share = smoothstep(above, -self.stain.edge_um - 0.1, self.stain.edge_um + 0.1)
-            level = np.zeros(grid.shape, np.float32)
+            level: Array = np.zeros(grid.shape, np.float32)
             if share.max() > 0:
                 level = share * self._cartilage(grid, above, top, inward) * bright
             if share.min() < 1:

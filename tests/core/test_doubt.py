@@ -1,0 +1,60 @@
+"""Confidence by hand: each sign alone can take it away."""
+
+import numpy as np
+import pytest
+
+from tidemark_cli.core.doubt import REASONS, judge
+from tidemark_cli.core.surface import Surface
+
+SHAPE = (40, 12, 12)
+
+
+def a_plug(height: int = 20) -> tuple[np.ndarray, Surface, np.ndarray, np.ndarray]:
+    """Probability, surface, thickness and sample of a flat plug with its bone at low Z, 10 µm voxels."""
+    probability = np.zeros(SHAPE, np.uint8)
+    probability[:height] = 255
+    surface = Surface(np.full(SHAPE[1:], height * 10, np.float32), np.zeros(SHAPE[1:], bool), 10.0, "first")
+    return probability, surface, np.full(SHAPE[1:], 500.0), np.ones(SHAPE[1:], bool)
+
+
+def test_a_clear_plug_is_believed_either_way_up():
+    probability, surface, thickness, sample = a_plug()
+    assert judge(probability, surface, thickness, sample).value == 1
+    upside_down = Surface(surface.height_um, surface.opening, 10.0, "last")
+    assert judge(probability[::-1], upside_down, thickness, sample).value == 1
+
+
+def test_nothing_found_is_no_confidence():
+    probability, surface, thickness, sample = a_plug()
+    nothing = Surface(np.full(SHAPE[1:], np.nan, np.float32), surface.opening, 10.0, "first")
+    assert judge(probability, nothing, thickness, sample).value == 0
+
+
+def test_a_gradual_probability_is_doubted():
+    _, surface, thickness, sample = a_plug()
+    ramp = np.linspace(255, 0, SHAPE[0]).astype(np.uint8)[:, None, None] + np.zeros(SHAPE, np.uint8)
+    doubt = judge(ramp, surface, thickness, sample)
+    assert doubt.value == 0 and doubt.reason == REASONS["sharpness"]
+
+
+def test_a_tidemark_in_a_corner_of_the_sample_is_doubted():
+    probability, surface, thickness, sample = a_plug()
+    height = surface.height_um.copy()
+    height[3:] = np.nan  # a quarter is left: (0.25 - 0.2) / (0.6 - 0.2)
+    doubt = judge(probability, Surface(height, surface.opening, 10.0, "first"), thickness, sample)
+    assert doubt.value == pytest.approx(0.125) and doubt.reason == REASONS["coverage"]
+
+
+def test_a_ragged_surface_is_doubted():
+    _, surface, thickness, sample = a_plug()
+    height = surface.height_um + np.where(np.indices(SHAPE[1:]).sum(0) % 2, 100, 0).astype(np.float32)
+    probability = (np.arange(SHAPE[0])[:, None, None] < height / 10).astype(np.uint8) * 255
+    doubt = judge(probability, Surface(height, surface.opening, 10.0, "first"), thickness, sample)
+    assert doubt.value == 0 and doubt.reason == REASONS["evenness"]
+
+
+def test_bone_without_cartilage_is_doubted():
+    probability, surface, thickness, sample = a_plug()
+    doubt = judge(probability, surface, np.full_like(thickness, 100.0), sample)
+    assert doubt.value == pytest.approx(0.5) and doubt.reason == REASONS["cover"]
+    assert judge(probability, surface, np.full_like(thickness, np.nan), sample).value == 0
