@@ -90,8 +90,9 @@ def test_voxel_size_of_logs(text, voxel_um, tmp_path):
     assert read_log(tmp_path / "a.log").voxel_um == voxel_um
 
 
-def test_a_log_of_something_else(tmp_path):
-    (tmp_path / "a.log").write_text("2024-01-01 started\n2024-01-01 finished\n")
+@pytest.mark.parametrize("text", ["2024-01-01 started\n", "[a]\nkey\n  continued\n  more = 1\n"])
+def test_a_log_of_something_else(text, tmp_path):
+    (tmp_path / "a.log").write_text(text)
     with pytest.raises(FormatError, match="is not a SkyScan log"):
         read_log(tmp_path / "a.log")
     assert find_log(tmp_path, "a") is None

@@ -109,6 +109,21 @@ def test_a_checkpoint_without_its_grey_levels_is_refused(tmp_path: Path) -> None
         load_model(tmp_path / "fold_0.pth")
 
 
+def test_a_checkpoint_with_damaged_grey_levels_is_refused(tmp_path: Path) -> None:
+    torch.save(original_names(random_net(TINY)), tmp_path / "fold_0.pth")
+    for damaged in (b"", b"text"):
+        (tmp_path / "mean_std.npy").write_bytes(damaged)
+        with pytest.raises(ModelError, match="two numbers"):
+            load_model(tmp_path / "fold_0.pth")
+
+
+def test_a_checkpoint_from_several_gpus_loads(tmp_path: Path) -> None:
+    net = random_net(TINY)
+    np.save(tmp_path / "mean_std.npy", np.array([80.0, 60.0]))
+    torch.save({f"module.{k}": v for k, v in original_names(net).items()}, tmp_path / "fold_0.pth")
+    assert torch.equal(output(load_model(tmp_path / "fold_0.pth")), output(net))
+
+
 class Malicious:
     """Creates a file when unpickled."""
 
@@ -209,7 +224,6 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         load_model(tmp_path / "m.safetensors")
 
 
-@pytest.mark.xfail(raises=(ValueError, KeyError, TypeError), reason="load_model lets these through")
 @pytest.mark.parametrize(
     "header",
     ["not json", "[]", "{}", '{"planes": ["zx"], "colour": 1}'],

@@ -77,19 +77,13 @@ def _find(inputs: Sequence[Path]) -> list[Path]:
     return scans
 
 
-def scan_name(scan: Path) -> str:
-    import numpy as np
-
-    from ..core.volume import Volume
-
-    return Volume(np.empty((0, 0, 0)), 0, "", scan).name
-
-
 def _means_folder(target: str) -> bool:
     return target.endswith(("/", os.sep)) or Path(target).is_dir()
 
 
 def _destination(scan: Path, option: str, target: str, suffixes: tuple[str, ...], several: bool) -> Path:
+    from ..core.volume import scan_name
+
     if _means_folder(target):
         return Path(target) / (scan_name(scan) + suffixes[0])
     if several:

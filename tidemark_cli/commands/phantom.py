@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import console
-from .jobs import named_file, scan_name
+from .jobs import named_file
 
 if TYPE_CHECKING:
     from ..core.phantom import Phantom
@@ -73,7 +73,7 @@ def _plan(
 ) -> list[dict[str, Path]]:
     """Name every file to write, and refuse what could not be written after the work."""
     from ..core.files import check_writable
-    from ..core.volume import ITK_SUFFIXES, TIFF_SUFFIXES
+    from ..core.volume import ITK_SUFFIXES, TIFF_SUFFIXES, scan_name
 
     if samples is None:
         suffixes = (*TIFF_SUFFIXES, *ITK_SUFFIXES)

@@ -62,7 +62,7 @@ def read_log(path: Path) -> SkyscanLog:
     text = path.read_text(encoding="latin-1")
     try:
         parser.read_string(text[max(text.find("["), 0) :])
-    except configparser.Error as error:
+    except (configparser.Error, AttributeError) as error:  # the parser trips over continued lines
         raise FormatError(f"{path} is not a SkyScan log; expected [section] and key=value lines.") from error
     sections = {name.lower(): parser[name] for name in parser.sections()}
 

@@ -153,9 +153,13 @@ def _load_safetensors(path: Path) -> UNet:
         raise ModelError(message) from error
     if header is None:
         raise ModelError(f"{path} was not written by tidemark: its header has no 'tidemark' entry.")
-    settings = json.loads(header)
-    settings["planes"] = tuple(settings["planes"])
-    return _network(ModelInfo(**settings), weights, path)
+    try:
+        settings = json.loads(header)
+        info = ModelInfo(**settings | {"planes": tuple(settings["planes"])})
+    except (ValueError, KeyError, TypeError) as error:
+        message = f"{path}: the header is damaged or of another version of tidemark ({error}); fetch it again."
+        raise ModelError(message) from error
+    return _network(info, weights, path)
 
 
 def _load_original(path: Path) -> UNet:
@@ -168,6 +172,8 @@ def _load_original(path: Path) -> UNet:
         message = f"{path} is not a checkpoint that can be read without unpickling: {error}."
         raise ModelError(message) from error
     weights = content.get("model", content) if isinstance(content, dict) else None
+    if isinstance(weights, dict):  # trained on several GPUs, the names have a prefix
+        weights = {str(name).removeprefix("module."): tensor for name, tensor in weights.items()}
     if not isinstance(weights, dict) or "mixer.weight" not in weights:
         raise ModelError(
             f"{path}: expected parameters of the paper's U-Net (mixer.weight, ...), found others."
@@ -179,7 +185,10 @@ def _load_original(path: Path) -> UNet:
         raise ModelError(
             f"{path}: expected the grey levels it was trained with, mean_std.npy, beside it; found none."
         )
-    mean, std = (float(v) for v in np.load(statistics, allow_pickle=False).ravel()[:2])
+    try:
+        mean, std = (float(v) for v in np.load(statistics, allow_pickle=False).ravel()[:2])
+    except (ValueError, EOFError, OSError) as error:
+        raise ModelError(f"{statistics}: expected two numbers, a mean and a standard deviation.") from error
     depth = len({name.split(".")[0] for name in weights if name.startswith("down")})
     info = ModelInfo(
         width=weights["mixer.weight"].shape[1],
@@ -196,9 +205,8 @@ def _our_name(original: str) -> str:
     >>> _our_name("down1.layers.conv_3x3_0.0.1.running_mean")
     'down.0.0.1.running_mean'
     """
-    name = original.removeprefix("module.")
     name = re.sub(
-        r"^(down|up)(\d+)\.layers\.conv_3x3_(\d)\.0\.", lambda m: f"{m[1]}.{int(m[2]) - 1}.{m[3]}.", name
+        r"^(down|up)(\d+)\.layers\.conv_3x3_(\d)\.0\.", lambda m: f"{m[1]}.{int(m[2]) - 1}.{m[3]}.", original
     )
     return name.replace("center.0.", "center.", 1).replace("mixer.", "head.", 1)
 

@@ -52,7 +52,7 @@ class Volume:
     @property
     def name(self) -> str:
         """The file name without its suffixes (``.nii.gz`` and ``.ome.tif`` too), or the folder's name."""
-        return _name(self.path)
+        return scan_name(self.path)
 
 
 def read_volume(path: Path, voxel_um: float | None = None) -> Volume:
@@ -167,7 +167,8 @@ def _suffix(path: Path) -> str:
     return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
 
 
-def _name(path: Path) -> str:
+def scan_name(path: Path) -> str:
+    """Return the name of a scan: of a file without its suffix, of a folder of slices the folder's."""
     if path.is_dir():
         return path.resolve().name
     name = path.name[: len(path.name) - len(_suffix(path))]
@@ -186,7 +187,8 @@ def _read_file(path: Path) -> Content:
         raise FormatError(
             f"{path} is of no known format; expected a folder of slices or one of {', '.join(READ_SUFFIXES)}."
         )
-    if content.spacing_um is None and content.array.ndim == 3 and (log := find_log(path.parent, _name(path))):
+    unknown = content.spacing_um is None and content.array.ndim == 3
+    if unknown and (log := find_log(path.parent, scan_name(path))):
         assert log.voxel_um is not None
         return Content(content.array, (log.voxel_um,) * 3, content.notes)
     return content
