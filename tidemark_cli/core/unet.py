@@ -147,7 +147,7 @@ def _load_safetensors(path: Path) -> UNet:
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get("tidemark")
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         message = f"{path} is not a whole .safetensors file ({error}); fetch or copy it again."
         raise ModelError(message) from error
@@ -157,7 +157,7 @@ def _load_safetensors(path: Path) -> UNet:
         settings = json.loads(header)
         info = ModelInfo(**settings | {"planes": tuple(settings["planes"])})
     except (ValueError, KeyError, TypeError) as error:
-        message = f"{path}: the header is damaged or of another version of tidemark ({error}); fetch it again."
+        message = f"{path}: the header is damaged or of another tidemark ({error}); fetch it again."
         raise ModelError(message) from error
     return _network(info, weights, path)
 
