@@ -12,8 +12,9 @@ ISLAND_UM2 = 2.5e3  # in a single slice: a disc 56 µm wide
 ISLAND_SHARE = 0.05  # an island is small beside the mainland, too
 PINHOLE_UM3 = 3.4e4  # a ball 40 µm wide
 PINHOLE_UM2 = 1.25e3  # in a single slice: a disc 40 µm wide
-CAP_GAP_UM = 200.0  # soft tissue under a false piece on the cartilage surface; no plate is that far up
+CAP_GAP_UM = 200.0  # look for cartilage this far under a false piece on its surface
 CAP_COVER_UM = 100.0  # cartilage over a real piece
+CAP_FILLED = 0.7  # share of it that is tissue: chondrons and fissures are not, marrow is mostly empty
 CAP_VOXELS = 8 * 2**20  # look for caps in at most this many voxels
 LABEL_VOXELS = 64 * 2**20  # label at most this many voxels at once: 256 MiB of labels
 
@@ -73,9 +74,9 @@ def drop_caps(
     """Clear, in place, pieces that lie on the cartilage instead of under it.
 
     A brightly stained articular surface can look like bone to a network. A *cap* is a piece, not the
-    largest, that in the median over its columns has more than 200 µm of tissue without gaps below it
-    before the next hard tissue, and less than 100 µm of tissue above it. A real piece of the plate has the
-    whole cartilage above it, and marrow, or hard tissue, below.
+    largest, that in the median over its columns has soft tissue in 70 % of the 200 µm below it, and less
+    than 100 µm of tissue above it. A real piece of the plate has the whole cartilage above it, and marrow,
+    or hard tissue, below.
 
     Parameters
     ----------
@@ -119,13 +120,11 @@ def _is_cap(labels: np.ndarray, tissue: np.ndarray, piece: int, voxel_um: float)
     ours, hard, soft = ours[:, columns], labels[:, columns] > 0, tissue[:, columns]  # (Z, columns)
     bottom = ours.argmax(axis=0)
     top = len(labels) - 1 - ours[::-1].argmax(axis=0)
-    below = np.where(hard & (height < bottom), height, -1).max(axis=0)  # next hard voxel under the piece
-    between = (height > below) & (height < bottom)
-    gap = bottom - below - 1
-    filled = (soft & between).sum(axis=0) >= 0.9 * gap
-    cover = (soft & (height > top)).sum(axis=0)
-    solid_gap = np.where(filled, gap, 0)
-    return bool(np.median(solid_gap) * voxel_um > CAP_GAP_UM and np.median(cover) * voxel_um < CAP_COVER_UM)
+    reach = max(1, round(CAP_GAP_UM / voxel_um))
+    under = soft & ~hard & (height >= bottom - reach) & (height < bottom)
+    cover = soft & (height > top)
+    on_cartilage = np.median(under.sum(axis=0)) >= CAP_FILLED * reach
+    return bool(on_cartilage and np.median(cover.sum(axis=0)) * voxel_um < CAP_COVER_UM)
 
 
 def _thresholded(probability: np.ndarray, threshold: float) -> np.ndarray:
