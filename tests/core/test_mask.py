@@ -179,6 +179,13 @@ def test_caps_are_found_on_a_coarse_grid_too(monkeypatch: pytest.MonkeyPatch) ->
     assert (mask[:20] == 255).all()
 
 
+def test_a_single_line_of_voxels() -> None:
+    probability = np.array([255, 0, 255, 0, 0, 255, 255], np.uint8).reshape(7, 1, 1)
+    cleaned = clean_mask(probability, 0.5, UM)
+    assert cleaned.ravel()[[0, 5, 6]].tolist() == [255, 255, 255]
+    drop_caps(cleaned, probability, 50, "first", UM)
+
+
 def test_an_empty_mask_has_no_caps() -> None:
     mask = np.zeros((5, 5, 5), np.uint8)
     drop_caps(mask, mask + 100, 50, "first", UM)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 
@@ -94,7 +95,7 @@ def drop_caps(
     step = max(1, math.ceil((mask.size / CAP_VOXELS) ** (1 / 3)))
     grid = (slice(None, None, step),) * 3
     hard = np.ascontiguousarray(mask[grid]) > 0
-    labels = cc3d.connected_components(hard, connectivity=26, binary_image=True)
+    labels = _pieces(hard, 26)
     sizes = np.bincount(labels.ravel())
     if len(sizes) < 3:  # background and one piece
         return
@@ -153,11 +154,9 @@ def _bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
 
 def _remove_islands(mask: np.ndarray, smallest: float) -> None:
     """Clear, in place, the pieces of less than `smallest` voxels and less than 5 % of the largest."""
-    import cc3d
-
     factor = 1 if mask.size <= LABEL_VOXELS else 2
     counts = _pooled(mask, factor)
-    labels = cc3d.connected_components(counts > 0, connectivity=26, binary_image=True)
+    labels = _pieces(counts > 0, 26)
     sizes = np.zeros(int(labels.max()) + 1)
     for plane, count in zip(labels, counts, strict=True):
         sizes += np.bincount(plane.ravel(), weights=count.ravel(), minlength=sizes.size)
@@ -168,6 +167,17 @@ def _remove_islands(mask: np.ndarray, smallest: float) -> None:
     for index, plane in enumerate(labels):
         clear = np.repeat(np.repeat(gone[plane], factor, 0), factor, 1)[: mask.shape[1], : mask.shape[2]]
         mask[index * factor : (index + 1) * factor, clear] = 0
+
+
+def _pieces(binary: np.ndarray, connectivity: Literal[6, 26]) -> np.ndarray:
+    """Number the connected pieces of ``(Z, Y, X)`` from 1; 0 is background."""
+    import cc3d
+    from scipy.ndimage import label
+
+    if sorted(binary.shape)[1] == 1:  # cc3d 4.1.1 fails on some single lines of voxels
+        return np.asarray(label(binary)[0], np.uint32)
+    labels: np.ndarray = cc3d.connected_components(binary, connectivity=connectivity, binary_image=True)
+    return labels
 
 
 def _pooled(mask: np.ndarray, factor: int) -> np.ndarray:
@@ -188,7 +198,7 @@ def _fill_pinholes(mask: np.ndarray, largest: float) -> None:
     reach = math.ceil(1.5 * largest ** (1 / 3)) if 1 not in mask.shape else len(mask)
     for slab in _slabs(mask.shape, reach):
         part = mask[slab]
-        labels = cc3d.connected_components(part == 0, connectivity=6, binary_image=True)
+        labels = _pieces(part == 0, 6)
         statistics = cc3d.statistics(labels, no_slice_conversion=True)
         small = statistics["voxel_counts"] < largest
         boxes = statistics["bounding_boxes"]  # one row (z0, z1, y0, y1, x0, x1) a label, ends included
