@@ -24,6 +24,21 @@ def test_a_clear_plug_is_believed_either_way_up():
     assert judge(probability[::-1], upside_down, thickness, sample).value == 1
 
 
+def test_a_bone_end_in_dispute_is_doubted():
+    probability, surface, thickness, sample = a_plug()
+    doubt = judge(probability, surface, thickness, sample, agreement=0.1)
+    assert doubt.value == pytest.approx(0.1) and doubt.reason == REASONS["agreement"]
+
+
+@pytest.mark.parametrize("fraction", [-0.49, 0.0, 0.49])
+def test_heights_between_voxels_are_probed_at_the_same_voxels(fraction):
+    probability, surface, thickness, sample = a_plug()
+    probability[15:20], probability[20:25] = 200, 50  # a drop of 150 / 255, reached by all four probes
+    between = Surface(surface.height_um + np.float32(fraction * 10), surface.opening, 10.0, "first")
+    expected = (150 / 255 - 0.3) / (0.8 - 0.3)
+    assert judge(probability, between, thickness, sample).signs["sharpness"] == pytest.approx(expected)
+
+
 def test_nothing_found_is_no_confidence():
     probability, surface, thickness, sample = a_plug()
     nothing = Surface(np.full(SHAPE[1:], np.nan, np.float32), surface.opening, 10.0, "first")

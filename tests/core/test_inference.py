@@ -196,8 +196,9 @@ def test_the_scan_is_left_alone() -> None:
 
 
 def test_an_unknown_normalisation_is_refused() -> None:
-    with pytest.raises(ModelError, match="magic"):
-        normaliser(noise((2, 2, 2)), ModelInfo(normalisation={"kind": "magic"}))
+    for kind in ({"kind": "magic"}, {}, {"kind": "standard"}, {"kind": "window", "low": 1}):
+        with pytest.raises(ValueError, match="normalisation"):
+            ModelInfo(normalisation=kind)
 
 
 # ---- the volume ----

@@ -140,7 +140,7 @@ def test_a_malicious_checkpoint_is_refused_and_never_runs(tmp_path: Path, legacy
     content = {**original_names(random_net(TINY)), "extra": Malicious(trap)}
     np.save(tmp_path / "mean_std.npy", np.array([80.0, 60.0]))
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(ModelError, match="unpickling"):
+    with pytest.raises(ModelError, match="never unpickled"):
         load_model(path)
     path.write_bytes(pickle.dumps(Malicious(trap)))
     with pytest.raises(ModelError):
@@ -226,8 +226,8 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    ["not json", "[]", "{}", '{"planes": ["zx"], "colour": 1}'],
-    ids=["no-json", "a-list", "empty", "unknown-key"],
+    ["not json", "[]", "{}", '{"planes": ["zx"], "colour": 1}', '{"planes": ["zx"], "voxel_um": 0}'],
+    ids=["no-json", "a-list", "empty", "unknown-key", "no-size"],
 )
 def test_a_damaged_header_is_refused(tmp_path: Path, header: str) -> None:
     from safetensors.torch import save_file

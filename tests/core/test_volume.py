@@ -658,3 +658,18 @@ def test_nifti_cut_short_is_recognised_in_either_byte_order(tmp_path):
     path.write_bytes(data[:-1])
     with pytest.raises(FormatError, match="472 bytes expected, 471 found"):
         read_volume(path)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz", ".mha"])
+def test_a_mask_lies_where_its_scan_does(suffix, tmp_path):
+    scan = sitk.GetImageFromArray(np.arange(60, dtype=np.uint8).reshape(3, 4, 5))
+    scan.SetSpacing([0.0032] * 3)
+    scan.SetOrigin((10.0, 20.0, 30.0))
+    scan.SetDirection((0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+    sitk.WriteImage(scan, str(tmp_path / f"scan{suffix}"))
+    volume = read_volume(tmp_path / f"scan{suffix}")
+    mask = (volume.array > 30).astype(np.uint8) * 255
+    write_volume(tmp_path / f"mask{suffix}", mask, volume.voxel_um, frame=volume.frame)
+    written = sitk.ReadImage(str(tmp_path / f"mask{suffix}"))
+    assert written.GetOrigin() == pytest.approx(scan.GetOrigin(), abs=1e-6)
+    assert written.GetDirection() == pytest.approx(scan.GetDirection(), abs=1e-6)

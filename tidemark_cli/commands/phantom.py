@@ -28,7 +28,9 @@ def phantom(
         448,
         448,
     ),
-    voxel_size: Annotated[float, typer.Option(metavar="UM", help="Voxel size in µm.")] = 3.2,
+    voxel_size: Annotated[
+        float, typer.Option(metavar="UM", min=0.01, max=500, help="Voxel size in µm.")
+    ] = 3.2,
     mask: Annotated[str | None, typer.Option(metavar="PATH", help="Write the true hard-tissue mask.")] = None,
     pair: Annotated[
         str | None,
@@ -44,7 +46,10 @@ def phantom(
         ),
     ] = None,
     subjects: Annotated[
-        int | None, typer.Option(min=1, help="Subjects in the set. Without it, one a sample.")
+        int | None,
+        typer.Option(
+            min=1, help="Subjects that the names share the samples among; the plugs are drawn apart."
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
 ) -> None:

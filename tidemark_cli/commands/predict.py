@@ -108,7 +108,12 @@ def predict(
     ] = False,
     voxel_size: Annotated[
         float | None,
-        typer.Option(metavar="UM", help="Voxel size in µm. Without it, the file's or log's, else 3.2."),
+        typer.Option(
+            metavar="UM",
+            min=0.01,
+            max=500,
+            help="Voxel size in µm. Without it, the file's or log's, else 3.2.",
+        ),
     ] = None,
     probability: Annotated[
         str | None, typer.Option(metavar="PATH", help="Write the probability, 8-bit, 255 is 1.")
@@ -293,7 +298,7 @@ def _write_array(
         array = segmentation.surface.height_um[:, None, :]  # (Y, 1, X)
     # a medical format holds an image as a volume one voxel thick
     is_image = option == "--surface" or (volume.is_image and path.suffix.lower() in (".tif", ".tiff", ".png"))
-    write_volume(path, array, volume.voxel_um, overwrite=overwrite, is_image=is_image)
+    write_volume(path, array, volume.voxel_um, overwrite=overwrite, is_image=is_image, frame=volume.frame)
 
 
 def _write_stats(path: Path, scan: Path, segmentation: Segmentation) -> None:

@@ -26,6 +26,7 @@ REASONS = {
     "coverage": "a tidemark was found in a small part of the sample only",
     "evenness": "the surface found jumps from column to column",
     "cover": "there is hardly any cartilage above the surface found",
+    "agreement": "mask and grey levels disagree on where the bone lies",
 }
 
 
@@ -43,7 +44,11 @@ class Confidence:
 
 
 def judge(
-    probability: np.ndarray, surface: Surface, thickness_um: np.ndarray, sample: np.ndarray
+    probability: np.ndarray,
+    surface: Surface,
+    thickness_um: np.ndarray,
+    sample: np.ndarray,
+    agreement: float = 1.0,
 ) -> Confidence:
     """Judge a segmentation by its own plausibility.
 
@@ -53,6 +58,7 @@ def judge(
     surface : the tidemark found, in the frame of `probability`.
     thickness_um : (Y, X) cartilage thickness in µm, NaN where there is none.
     sample : (Y, X) bool, columns that hold tissue.
+    agreement : 0 to 1, of mask and grey levels on the bone end.
 
     Returns
     -------
@@ -69,6 +75,7 @@ def judge(
         "coverage": _ramp(found.sum() / max(int((sample | found).sum()), 1), COVERAGE),
         "evenness": _ramp(_even_share(surface.height_um), EVENNESS),
         "cover": _ramp(float(np.median(cover)) if cover.size else 0.0, COVER_UM),
+        "agreement": agreement,
     }
     return Confidence(min(signs.values()), signs)
 
@@ -82,8 +89,8 @@ def _drop(probability: np.ndarray, surface: Surface, found: np.ndarray) -> float
     if surface.bone_end == "last":
         probability = probability[::-1]
     y, x = np.nonzero(found)
-    # height k + 1 voxels: voxel k is the first hard one
-    first = np.ceil(surface.height_um[y, x] / surface.voxel_um - 1e-3).astype(int) - 1
+    # voxel k is the first hard one at a height of k + 1/2 to k + 3/2 voxels
+    first = np.round(surface.height_um[y, x] / surface.voxel_um).astype(int) - 1
     last = len(probability) - 1
     below = [probability[np.clip(first - k, 0, last), y, x].mean() for k in range(1, 1 + _PROBE)]
     above = [probability[np.clip(first + 1 + k, 0, last), y, x].mean() for k in range(1, 1 + _PROBE)]

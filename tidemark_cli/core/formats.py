@@ -49,6 +49,20 @@ _UNREADABLE = (
 
 
 @dataclass(frozen=True)
+class Frame:
+    """Where a volume lies in a scanner's or viewer's space, as ITK has it.
+
+    Attributes
+    ----------
+    origin_mm : (x, y, z) of the first voxel's centre, in mm.
+    direction : the 3 x 3 matrix of the axes, row by row.
+    """
+
+    origin_mm: tuple[float, ...]
+    direction: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Content:
     """What one file or one folder of slices holds.
 
@@ -57,11 +71,13 @@ class Content:
     array : (Z, Y, X), or (rows, columns) of a 2D image; native byte order, memory-mapped where possible.
     spacing_um : voxel edges along the axes of `array` in µm, or None where nothing tells them.
     notes : what the user should hear.
+    frame : where ITK places it, or None where the format has no such thing.
     """
 
     array: np.ndarray
     spacing_um: tuple[float, ...] | None = None
     notes: tuple[str, ...] = ()
+    frame: Frame | None = None
 
 
 def grey_levels(path: Path, pixels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -109,9 +109,6 @@ def normaliser(array: Array, info: ModelInfo) -> Normalise:
     if settings["kind"] == "window":
         low, high = _percentiles(array, (settings["low"], settings["high"]))
         return _linear(low, high - low, WINDOW_CLIP)
-    if settings["kind"] != "standard":
-        kind = settings["kind"]
-        raise ModelError(f"the model's normalisation {kind!r} is unknown: expected 'standard' or 'window'.")
     standard = _linear(settings["mean"], settings["std"], None)
     if array.dtype == np.uint8:
         return standard

@@ -133,7 +133,9 @@ def _heading(
 ) -> None:
     size = " × ".join(str(n) for n in shape if n > 1)
     told = f"{size} voxels of {surface.voxel_um:g} µm, bone at the {plug.bone_end} slices"
-    figure.text(0.025, 1 - 0.42 / page, title, size=17, weight="bold", color=INK, va="center")
+    figure.text(
+        0.025, 1 - 0.42 / page, title, size=17, weight="bold", color=INK, va="center", parse_math=False
+    )
     figure.text(0.025, 1 - 0.72 / page, told, size=10.5, color=FAINT, va="center")
     if plug.bone_end_confidence < UNSURE:
         warning = "The bone end is a guess: check that bone is down, else give --bone-end."

@@ -29,7 +29,7 @@ DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
     "warned of",
     "confidence_signs": "each 0 to 1; sharpness: drop of the probability across the tidemark; coverage: "
     "columns with a tidemark among those of the sample; evenness: neighbouring columns less than 40 µm apart "
-    "in height; cover: median thickness of the cartilage",
+    "in height; cover: median thickness of the cartilage; agreement: of mask and grey levels on the bone end",
     "hard_tissue_voxels": "voxels of the mask; count",
     "hard_tissue_share": "voxels of the mask among all of the scan; 0 to 1",
     "hard_tissue_mm3": "volume of the mask; mm³, null for a single slice",
@@ -138,6 +138,7 @@ def segment(
     if threshold is None:
         threshold = sum(net.info.threshold for net in models) / len(models)
     plug = find_plug(volume.array, volume.voxel_um, settings.bone_end)
+    guess = plug
     box, prediction, mask = _mask(volume, plug, models, settings, threshold, progress)
     notes: tuple[str, ...] = ()
     seen = _bone_end_seen(mask, plug)
@@ -149,7 +150,7 @@ def segment(
         if settings.crop:  # it was cut from the wrong end
             box, prediction, mask = _mask(volume, plug, models, settings, threshold, progress)
     drop_caps(mask[box], volume.array[box], plug.tissue_level, plug.bone_end, volume.voxel_um)
-    surface, confidence, stats = _measured(volume, plug, box, mask, prediction, threshold)
+    surface, confidence, stats = _measured(volume, plug, box, mask, prediction, threshold, guess)
     if seen is not None and confidence.value < ENOUGH:
         notes += (f"warning: confidence {confidence.value:.2f}: {confidence.reason}; look at the preview",)
     stats |= _provenance(volume, plug, box, mask, threshold, models)
@@ -216,7 +217,13 @@ def _bone_end_seen(mask: np.ndarray, plug: Plug) -> BoneEnd | None:
 
 
 def _measured(
-    volume: Volume, plug: Plug, box: Box, mask: np.ndarray, prediction: Prediction, threshold: float
+    volume: Volume,
+    plug: Plug,
+    box: Box,
+    mask: np.ndarray,
+    prediction: Prediction,
+    threshold: float,
+    guess: Plug,
 ) -> tuple[Surface, Confidence, dict[str, Any]]:
     """Find the tidemark in the box, to spare memory, and give it in the frame of the scan."""
     surface = find_surface(mask[box], volume.voxel_um, plug.bone_end, prediction.probability, threshold)
@@ -225,7 +232,9 @@ def _measured(
     for plane in volume.array[box]:
         tissue += plane > plug.tissue_level
     sample = tissue * volume.voxel_um > SAMPLE_UM
-    confidence = judge(prediction.probability, surface, thickness_um, sample)
+    # where the mask overruled the grey levels, the surer they were the less it is believed
+    agreement = 1.0 if plug.bone_end == guess.bone_end else 1 - guess.bone_end_confidence
+    confidence = judge(prediction.probability, surface, thickness_um, sample, agreement)
     depth, *columns = mask.shape
     below = box[0].start if plug.bone_end == "first" else depth - box[0].stop
     height_um = surface.height_um + np.float32(below * volume.voxel_um)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from .. import __version__
-from .errors import OutputError
+from .errors import ModelError, OutputError
 from .files import written_whole
 from .inference import choose_device, normaliser
 from .losses import bce_log_jaccard
@@ -30,7 +30,7 @@ _TRAINING, _VALIDATION = 0, 1  # first number of a slice's seed: validation slic
 
 @dataclass(frozen=True)
 class PhantomTraining:
-    """How to train on phantoms; the defaults made the embedded model.
+    """How to train on phantoms; the embedded model's card tells how these were used.
 
     Attributes
     ----------
@@ -70,6 +70,7 @@ class PhantomTraining:
             stem=self.stem,
             normalisation={"kind": "window", "low": 1.0, "high": 99.0},
             voxel_um=VOXEL_UM,
+            step=2,  # slices are closer than the tidemark's finest features
             threshold=self.threshold,
             either_end=True,
             training={"trained_on": "phantoms only, no real image", "tidemark": __version__}
@@ -125,25 +126,32 @@ def train_on_phantoms(
     ------
     OutputError
         If the folder holds a run already and `resume` is false, or holds none and it is true.
+    ModelError
+        If the model to start from, or the checkpoint to resume from, cannot be read or does not fit.
     """
     checkpoint = run / "checkpoint.pt"
-    settings = _open_run(run, settings, resume)
+    settings = _settings_of(run, settings, resume)
     where = choose_device(device)
     torch.manual_seed(settings.seed)
-    net = UNet(settings.model_info()).to(where)
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if settings.init:
-        net.load_state_dict(load_model(Path(settings.init)).state_dict())
+    net = UNet(settings.model_info())
+    if settings.init and not checkpoint.is_file():
+        _start_from(net, Path(settings.init))
+    net.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _describe(run, settings)
     optimiser = torch.optim.Adam(
         net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     done = 0
     log: list[dict[str, float]] = []
     if checkpoint.is_file():
-        state = torch.load(checkpoint, map_location=where, weights_only=True)
-        net.load_state_dict(state["net"])
-        optimiser.load_state_dict(state["optimiser"])
-        done, log = state["done"], state["log"]
+        try:
+            state = torch.load(checkpoint, map_location=where, weights_only=True)
+            net.load_state_dict(state["net"])
+            optimiser.load_state_dict(state["optimiser"])
+            done, log = state["done"], state["log"]
+        except Exception as error:  # torch raises half a dozen kinds for a bad file
+            message = f"{checkpoint} is damaged or of another run; delete it to start the run anew."
+            raise ModelError(message) from error
     validation = _loader(
         PhantomSlices(settings, _VALIDATION, 0, settings.validation_slices), settings.batch, 0
     )
@@ -172,24 +180,40 @@ def train_on_phantoms(
     return model
 
 
-def _open_run(run: Path, settings: PhantomTraining, resume: bool) -> PhantomTraining:
+def _settings_of(run: Path, settings: PhantomTraining, resume: bool) -> PhantomTraining:
+    """Return the settings to train with: those given, or those of the run that is resumed."""
     description = run / "run.json"
-    if resume:
-        if not description.is_file():
+    if not resume:
+        if description.exists():
             raise OutputError(
-                f"{run}: expected a run to resume (run.json), found none; start it without --resume."
+                f"{run} holds a run already; use --resume to go on with it, or name another folder."
             )
-        return PhantomTraining(**json.loads(description.read_text())["settings"])
-    if description.exists():
+        return settings
+    if not description.is_file():
         raise OutputError(
-            f"{run} holds a run already; use --resume to go on with it, or name another folder."
+            f"{run}: expected a run to resume (run.json), found none; start it without --resume."
         )
+    try:
+        return PhantomTraining(**json.loads(description.read_text(encoding="utf-8"))["settings"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{description} is damaged ({error}); start another run.") from error
+
+
+def _describe(run: Path, settings: PhantomTraining) -> None:
+    """Write the settings into the run's folder."""
     run.mkdir(parents=True, exist_ok=True)
-    with written_whole(description) as temporary:
-        temporary.write_text(
-            json.dumps({"tidemark": __version__, "settings": asdict(settings)}, indent=2) + "\n"
-        )
-    return settings
+    content = {"tidemark": __version__, "settings": asdict(settings)}
+    with written_whole(run / "run.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _start_from(net: UNet, path: Path) -> None:
+    """Copy the weights of a model of the same size."""
+    model = load_model(path)
+    sizes = [(info.width, info.depth, info.stem) for info in (net.info, model.info)]
+    if sizes[0] != sizes[1]:
+        raise ModelError(f"{path}: expected width, depth and stem {sizes[0]} as asked for, found {sizes[1]}.")
+    net.load_state_dict(model.state_dict())
 
 
 def _loader(slices: PhantomSlices, batch: int, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:

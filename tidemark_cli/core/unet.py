@@ -57,6 +57,16 @@ class ModelInfo:
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = "MIT"
 
+    def __post_init__(self) -> None:
+        needed = {"standard": {"mean", "std"}, "window": {"low", "high"}}
+        kind = self.normalisation.get("kind")
+        if kind not in needed or not needed[kind] <= self.normalisation.keys():
+            raise ValueError(f"normalisation {self.normalisation} is unknown")
+        if min(self.width, self.depth, self.stem, self.step) < 1 or not self.voxel_um > 0:
+            raise ValueError("width, depth, stem, step and voxel size must be above 0")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold {self.threshold} is not within 0 to 1")
+
     @property
     def multiple(self) -> int:
         """Slice sides must be multiples of this many pixels."""
@@ -111,11 +121,11 @@ class UNet(nn.Module):
 
 def save_model(path: Path, net: UNet) -> None:
     """Write the weights and `net.info` as one ``.safetensors``, whole or not at all."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     weights = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
     with written_whole(path) as temporary:
-        save_file(weights, temporary, metadata={"tidemark": json.dumps(asdict(net.info))})
+        temporary.write_bytes(save(weights, metadata={"tidemark": json.dumps(asdict(net.info))}))
 
 
 def load_model(path: Path) -> UNet:
@@ -169,8 +179,10 @@ def _load_original(path: Path) -> UNet:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds for a bad file
-        message = f"{path} is not a checkpoint that can be read without unpickling: {error}."
-        raise ModelError(message) from error
+        message = (
+            f"{path}: expected a PyTorch checkpoint of weights alone, found a damaged file or code in it."
+        )
+        raise ModelError(f"{message} It is never unpickled.") from error
     weights = content.get("model", content) if isinstance(content, dict) else None
     if isinstance(weights, dict):  # trained on several GPUs, the names have a prefix
         weights = {str(name).removeprefix("module."): tensor for name, tensor in weights.items()}

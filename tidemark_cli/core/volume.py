@@ -13,7 +13,7 @@ import numpy as np
 
 from .errors import ContentError, FormatError, OutputError, ScanError
 from .files import check_writable, written_whole
-from .formats import TIFF_DTYPES, TIFF_SUFFIXES, Content, read_tiff, write_tiff
+from .formats import TIFF_DTYPES, TIFF_SUFFIXES, Content, Frame, read_tiff, write_tiff
 from .skyscan import IMAGE_SUFFIXES, find_log, is_stack, read_image, read_stack
 
 DEFAULT_VOXEL_UM = 3.2
@@ -40,6 +40,7 @@ class Volume:
     path : the file, or the folder of slices.
     is_image : whether it is a single 2D image.
     notes : what the user should hear: slices skipped, voxel size assumed, ...
+    frame : where NRRD, NIfTI and MHA place the scan; None of other formats.
     """
 
     array: np.ndarray
@@ -48,6 +49,7 @@ class Volume:
     path: Path
     is_image: bool = False
     notes: tuple[str, ...] = ()
+    frame: Frame | None = None
 
     @property
     def name(self) -> str:
@@ -83,11 +85,17 @@ def read_volume(path: Path, voxel_um: float | None = None) -> Volume:
     array = content.array[:, np.newaxis, :] if is_image else content.array
     _check_grey_levels(path, array)
     size_um, source, notes = _choose_voxel_size(path, content.spacing_um, voxel_um)
-    return Volume(array, size_um, source, path, is_image, content.notes + notes)
+    return Volume(array, size_um, source, path, is_image, content.notes + notes, content.frame)
 
 
 def write_volume(
-    path: Path, array: np.ndarray, voxel_um: float, *, overwrite: bool = False, is_image: bool = False
+    path: Path,
+    array: np.ndarray,
+    voxel_um: float,
+    *,
+    overwrite: bool = False,
+    is_image: bool = False,
+    frame: Frame | None = None,
 ) -> None:
     """Write a scan or a mask by the suffix of `path`; it appears whole or not at all.
 
@@ -102,6 +110,7 @@ def write_volume(
     voxel_um : edge of the voxels in µm.
     overwrite : replace an existing file.
     is_image : write a plain 2D image, rows = Z, as ``.tif`` or ``.png`` (which keeps no voxel size).
+    frame : of the scan that `array` belongs to; kept by the formats of ITK, lost in others.
 
     Raises
     ------
@@ -136,7 +145,7 @@ def write_volume(
         elif suffix == ".png":
             _write_png(temporary, pixels)
         else:
-            _write_itk(temporary, pixels, voxel_um)
+            _write_itk(temporary, pixels, voxel_um, frame)
 
 
 def is_scan(path: Path) -> bool:
@@ -280,7 +289,10 @@ def _read_itk(path: Path) -> Content:
     view = sitk.GetArrayViewFromImage(image).reshape(size[:3][::-1])
     digits = 6 if ".nii" in _suffix(path) else 12  # NIfTI keeps the spacing in single precision
     spacing_um = tuple(float(f"{edge * 1000:.{digits}g}") for edge in image.GetSpacing()[:3][::-1])
-    return Content(np.asarray(_KeptAlive(image, view)), spacing_um)
+    frame = None
+    if image.GetDimension() == 3:
+        frame = Frame(image.GetOrigin(), image.GetDirection())
+    return Content(np.asarray(_KeptAlive(image, view)), spacing_um, frame=frame)
 
 
 def _check_nifti(path: Path) -> None:
@@ -309,11 +321,14 @@ def _check_nifti(path: Path) -> None:
         raise FormatError(f"{path} is cut short: {expected} bytes expected, {found} found; copy it again.")
 
 
-def _write_itk(path: Path, array: np.ndarray, voxel_um: float) -> None:
+def _write_itk(path: Path, array: np.ndarray, voxel_um: float, frame: Frame | None) -> None:
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
     image.SetSpacing([voxel_um / 1000] * 3)
+    if frame is not None:
+        image.SetOrigin(frame.origin_mm)
+        image.SetDirection(frame.direction)
     try:
         sitk.WriteImage(image, str(path), useCompression=True)
     except RuntimeError as error:
