@@ -90,6 +90,14 @@ def test_voxel_size_of_logs(text, voxel_um, tmp_path):
     assert read_log(tmp_path / "a.log").voxel_um == voxel_um
 
 
+def test_pictures_beside_scans_make_no_stack(tmp_path):
+    for i in (1, 2, 3):
+        cv2.imwrite(str(tmp_path / f"S0{i}.png"), np.full((4, 5), 10 * i, np.uint8))
+    assert is_stack(tmp_path)
+    tifffile.imwrite(tmp_path / "S01.tif", np.zeros((3, 4, 5), np.uint8), photometric="minisblack")
+    assert not is_stack(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["2024-01-01 started\n", "[a]\nkey\n  continued\n  more = 1\n"])
 def test_a_log_of_something_else(text, tmp_path):
     (tmp_path / "a.log").write_text(text)

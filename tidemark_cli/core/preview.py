@@ -274,7 +274,8 @@ def _draw_map(axes: Axes, surface: Surface, plug: Plug, figure: Figure) -> None:
         return
     _, box_y, box_x = plug.box
     voxel = surface.voxel_um
-    extent = (box_x.start * voxel, box_x.stop * voxel, box_y.start * voxel, box_y.stop * voxel)
+    # row 0 on top, as Fiji shows the height map and the scan's slices
+    extent = (box_x.start * voxel, box_x.stop * voxel, box_y.stop * voxel, box_y.start * voxel)
     axes.set_facecolor(GAP)
     low, high = np.nanpercentile(deviation, (1, 99))
     image = axes.imshow(
@@ -283,11 +284,10 @@ def _draw_map(axes: Axes, surface: Surface, plug: Plug, figure: Figure) -> None:
         vmin=low,
         vmax=max(high, low + 1),
         extent=extent,
-        origin="lower",
     )
     holes = np.zeros((*deviation[box_y, box_x].shape, 4), np.float32)
     holes[surface.opening[box_y, box_x]] = (*_rgb(OPENING), 1)
-    axes.imshow(holes, extent=extent, origin="lower", interpolation="nearest")
+    axes.imshow(holes, extent=extent, interpolation="nearest")
     axes.set_anchor("NW")
     middle_y, middle_x = (extent[2] + extent[3]) / 2, (extent[0] + extent[1]) / 2
     axes.axhline(middle_y, color=INK, lw=0.8, ls=(0, (4, 4)))

@@ -179,9 +179,15 @@ def list_series(folder: Path) -> tuple[list[SliceSeries], list[Path]]:
 
 
 def is_stack(folder: Path) -> bool:
-    """Tell whether a folder holds a series of at least two slices (multi-page TIFFs are no slices)."""
-    series, _ = list_series(folder)
-    return any(one.suffix not in TIFF_SUFFIXES or not tiff_is_stack(one.files[0]) for one in series)
+    """Tell whether a folder holds a series of at least two slices.
+
+    A multi-page TIFF is a scan, not a slice: a folder with one holds scans, whatever pictures lie beside it.
+    """
+    series, loose = list_series(folder)
+    one_of_each = [one.files[0] for one in series] + loose
+    if any(path.suffix.lower() in TIFF_SUFFIXES and tiff_is_stack(path) for path in one_of_each):
+        return False
+    return bool(series)
 
 
 def read_stack(folder: Path) -> Content:
