@@ -143,7 +143,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, nargs=3, default=(768, 448, 448), metavar=("Z", "Y", "X"))
     parser.add_argument("--slices", type=int, default=20, help="of the paper's network, half of each plane")
-    parser.add_argument("--steps", type=int, default=150, help="of fitting the paper's network to the phantom")
+    parser.add_argument(
+        "--steps", type=int, default=150, help="of fitting the paper's network to the phantom"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()

@@ -179,6 +179,14 @@ def test_caps_are_found_on_a_coarse_grid_too(monkeypatch: pytest.MonkeyPatch) ->
     assert (mask[:20] == 255).all()
 
 
+def test_the_mask_can_be_put_into_a_part_of_a_larger_one() -> None:
+    probability = bone()
+    whole = np.zeros((50, 44, 42), np.uint8)
+    clean_mask(probability, 0.5, UM, out=whole[5:45, 1:41, 2:42])
+    np.testing.assert_array_equal(whole[5:45, 1:41, 2:42], clean_mask(probability, 0.5, UM))
+    assert np.count_nonzero(whole) == 23 * 36 * 36
+
+
 def test_a_single_line_of_voxels() -> None:
     probability = np.array([255, 0, 255, 0, 0, 255, 255], np.uint8).reshape(7, 1, 1)
     cleaned = clean_mask(probability, 0.5, UM)

@@ -20,7 +20,9 @@ CAP_VOXELS = 8 * 2**20  # look for caps in at most this many voxels
 LABEL_VOXELS = 64 * 2**20  # label at most this many voxels at once: 256 MiB of labels
 
 
-def clean_mask(probability: np.ndarray, threshold: float, voxel_um: float) -> np.ndarray:
+def clean_mask(
+    probability: np.ndarray, threshold: float, voxel_um: float, out: np.ndarray | None = None
+) -> np.ndarray:
     """Threshold probabilities and remove what is too small to be hard tissue or a hole in it.
 
     An *island* (26-connected) goes when it is smaller than 5e5 µm³ **and** than 5 % of the largest
@@ -38,6 +40,8 @@ def clean_mask(probability: np.ndarray, threshold: float, voxel_um: float) -> np
     probability : ``(Z, Y, X)`` uint8, 255 = surely hard tissue; read only.
     threshold : a voxel is hard when ``probability / 255 > threshold``, strictly; 0 to 1.
     voxel_um : voxel size in µm.
+    out : where to put the mask, ``(Z, Y, X)`` uint8 of zeros, perhaps a part of a larger array; by default a
+        new array.
 
     Returns
     -------
@@ -56,7 +60,8 @@ def clean_mask(probability: np.ndarray, threshold: float, voxel_um: float) -> np
         raise ValueError(f"Probabilities must be uint8 (Z, Y, X); found {found}.")
     if not 0 <= threshold <= 1:
         raise ValueError(f"The threshold must lie within 0 to 1; found {threshold}.")
-    mask = _thresholded(probability, threshold)
+    mask = np.zeros(probability.shape, np.uint8) if out is None else out
+    _threshold(probability, threshold, mask)
     inner = _bounding_box(mask)
     if inner is None:
         return mask
@@ -128,14 +133,12 @@ def _is_cap(labels: np.ndarray, tissue: np.ndarray, piece: int, voxel_um: float)
     return bool(on_cartilage and np.median(cover.sum(axis=0)) * voxel_um < CAP_COVER_UM)
 
 
-def _thresholded(probability: np.ndarray, threshold: float) -> np.ndarray:
-    """Return 255 where ``probability / 255 > threshold``, without a temporary volume."""
+def _threshold(probability: np.ndarray, threshold: float, mask: np.ndarray) -> None:
+    """Put 255 into `mask` where ``probability / 255 > threshold``, without a temporary volume."""
     levels = np.flatnonzero(np.arange(256) / 255 > threshold)
-    mask = np.zeros(probability.shape, np.uint8)
     if levels.size:
         for plane, out in zip(probability, mask, strict=True):
             out[plane >= levels[0]] = 255
-    return mask
 
 
 def _bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice] | None:

@@ -192,11 +192,9 @@ def _mask(
         uncertainty=settings.uncertainty,
         progress=progress,
     )
-    return (
-        box,
-        prediction,
-        _placed(clean_mask(prediction.probability, threshold, volume.voxel_um), shape, box),
-    )
+    mask = np.zeros(shape, np.uint8)
+    clean_mask(prediction.probability, threshold, volume.voxel_um, out=mask[box])
+    return box, prediction, mask
 
 
 def _placed(part: np.ndarray, shape: tuple[int, ...], box: tuple[slice, ...], fill: float = 0) -> np.ndarray:
