@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-PAPER_PADS_UM = (15, 30, 45, 60, 75, 90, 105, 120, 135, 150)
-
 
 @dataclass(frozen=True)
 class ZoneCounts:

@@ -155,7 +155,7 @@ def train_on_phantoms(
     validation = _loader(
         PhantomSlices(settings, _VALIDATION, 0, settings.validation_slices), settings.batch, 0
     )
-    fixed = [(scan, mask) for scan, mask in validation]
+    fixed = list(validation)
     workers = max(1, (os.cpu_count() or 2) - 1) if workers is None else workers
     started, begun_at = time.monotonic(), done
     losses: list[float] = []
