@@ -20,7 +20,7 @@ from tidemark_cli.core.errors import ModelError
 from tidemark_cli.core.inference import AXES, choose_device, fast_dtype, load_models, normaliser, predict
 from tidemark_cli.core.losses import bce_log_jaccard
 from tidemark_cli.core.phantom import VOXEL_UM, draw_phantom
-from tidemark_cli.core.training import PhantomTraining
+from tidemark_cli.core.phantom_training import PhantomTraining
 from tidemark_cli.core.unet import ModelInfo, UNet
 
 

@@ -228,7 +228,7 @@ def test_a_view_a_memory_map_and_a_fortran_array_are_as_good(bright: Bright, tmp
 
 def test_no_further_copy_of_the_volume_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference._Predictor, "batch_size", lambda *_: 1)
-    scan = noise((240, 90, 100))[10:, 5:, 5:]  # a box in a scan
+    scan = noise((90, 250, 260))[10:, 5:, 5:]  # a box in a scan
     tracemalloc.start()
     try:
         run(scan, constant(0.5))

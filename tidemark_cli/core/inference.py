@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from itertools import pairwise
@@ -27,6 +29,7 @@ from .unet import ModelInfo, UNet, load_model
 AXES = {"zx": 1, "zy": 2}  # the axis of (Z, Y, X) along which the slices of a plane are stacked
 SAME_SIZE = 0.02  # voxel sizes closer than this ratio are not resampled
 RANGE_8BIT = (0.1, 99.9)  # percentiles of a 16-bit or float scan that become grey levels 0 and 255
+READ_AT_ONCE = 8  # slices: ZY slices are strided in memory, and neighbours share cache lines and pages
 WINDOW_CLIP = (-0.5, 2.0)  # what lies further outside the window than this carries no more information
 
 Array = np.ndarray
@@ -154,6 +157,27 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if supported else torch.float32
 
 
+def _streams(device: torch.device) -> int:
+    """Batches computed side by side: on a processor two, each on half the cores.
+
+    With the paper's network on two cores that is 12 % faster than one batch on both: the little work that
+    does not run in parallel overlaps.
+    """
+    return min(2, torch.get_num_threads()) if device.type == "cpu" else 1
+
+
+@contextmanager
+def _pool(device: torch.device) -> Iterator[ThreadPoolExecutor]:
+    """Yield the threads that predict; batches still waiting at the end, after an error, are dropped."""
+    streams = _streams(device)
+    threads = max(1, torch.get_num_threads() // streams)
+    pool = ThreadPoolExecutor(streams, "predict", torch.set_num_threads, (threads,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 class _Predictor:
     """One network made ready for one device: batch norm folded, channels last, the fast dtype."""
 
@@ -172,7 +196,7 @@ class _Predictor:
 
         A slice is computed at `shape` and brings `voxels` of the scan with it, itself and those skipped.
         """
-        budget = 96e6 if self.device.type == "cpu" else 2e9  # bytes
+        budget = 96e6 / _streams(self.device) if self.device.type == "cpu" else 2e9  # bytes
         # at the widest point, in the last decoder, six tensors of the first level's size live at once
         activations = 6 * self.info.width / self.info.stem**2 * self.dtype.itemsize
         around = 16  # the slice itself in float32, before and after the network
@@ -217,7 +241,7 @@ class _Pass:
     flip: bool  # whether the model wants the rows the other way round
 
     def run(
-        self, array: Array, predictor: _Predictor, tick: Callable[[int], None]
+        self, array: Array, predictor: _Predictor, pool: ThreadPoolExecutor, tick: Callable[[int], None]
     ) -> Iterator[list[tuple[int, Array]]]:
         """Yield batches of (number of the slice, its probabilities as uint8)."""
         # the other plane's axis runs along the columns of the slices
@@ -226,13 +250,27 @@ class _Pass:
         size = predictor.batch_size(shape, array.size // len(self.positions))
         stack = np.moveaxis(array, self.axis, 0)
         way = slice(None, None, -1 if self.flip else None)
-        for start in range(0, len(self.positions), size):
-            batch = self.positions[start : start + size]
-            # neighbouring ZY slices share cache lines and pages: one copy for all of them
-            block = np.ascontiguousarray(stack[batch[0] : batch[-1] + 1])
-            slices = block[[p - batch[0] for p in batch]][:, way]
-            yield list(zip(batch, predictor(slices, shape)[:, way], strict=True))
-            tick(len(batch))
+
+        def finish(numbers: list[int], batches: list[Future[Array]]) -> list[tuple[int, Array]]:
+            found: list[Array] = []
+            for batch in batches:
+                found.extend(batch.result()[:, way])
+                tick(len(batch.result()))
+            return list(zip(numbers, found, strict=True))
+
+        read = size * -(-READ_AT_ONCE // size)
+        ahead: tuple[list[int], list[Future[Array]]] | None = None
+        for start in range(0, len(self.positions), read):
+            numbers = self.positions[start : start + read]
+            block = np.ascontiguousarray(stack[numbers[0] : numbers[-1] + 1])
+            slices = block[[p - numbers[0] for p in numbers]][:, way]
+            starts = range(0, len(slices), size)
+            batches = [pool.submit(predictor, slices[k : k + size], shape) for k in starts]
+            if ahead:
+                yield finish(*ahead)
+            ahead = numbers, batches
+        if ahead:
+            yield finish(*ahead)
 
 
 def _filled(batches: Iterable[list[tuple[int, Array]]]) -> Iterator[tuple[int, Array]]:
@@ -347,12 +385,13 @@ def predict(
 
     mean = _Mean(array.shape, len(passes), uncertainty)
     predictor: _Predictor | None = None
-    for number, item in enumerate(passes):
-        if number == 0 or item.net is not passes[number - 1].net:
-            predictor = _Predictor(item.net, device, normaliser(array, item.net.info))
-        assert predictor is not None
-        for start, block in _filled(item.run(array, predictor, tick)):
-            mean.add(number, item.axis, start, block)
+    with _pool(device) as pool:
+        for number, item in enumerate(passes):
+            if number == 0 or item.net is not passes[number - 1].net:
+                predictor = _Predictor(item.net, device, normaliser(array, item.net.info))
+            assert predictor is not None
+            for start, block in _filled(item.run(array, predictor, pool, tick)):
+                mean.add(number, item.axis, start, block)
     return mean.result()
 
 
