@@ -6,7 +6,7 @@ volume, or at another voxel size, and shows the same tissue each time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,15 @@ _SPLINE_POWER = 151 / 315  # mean over phase of the summed squares of the cubic 
 
 @dataclass(frozen=True)
 class Grid:
-    """The voxel centres of a block, in µm: ``z`` (Z,), ``y`` (Y,), ``x`` (X,)."""
+    """The voxel centres of a block, in µm: ``z`` (Z,), ``y`` (Y,), ``x`` (X,).
+
+    It remembers what was sampled on it in ``sampled``: tissue asks for the same field more than once.
+    """
 
     z: Array
     y: Array
     x: Array
+    sampled: dict[Field, Array] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -89,7 +93,14 @@ class Field:
         self.lattice = lattice / np.float32(_SPLINE_POWER ** (sum(n > 1 for n in nodes) / 2))
 
     def __call__(self, grid: Grid) -> Array:
-        """Sample the field: (Z, Y, X) float32."""
+        """Sample the field: (Z, Y, X) float32, read-only."""
+        if self not in grid.sampled:
+            sample = self._sample(grid)
+            sample.flags.writeable = False
+            grid.sampled[self] = sample
+        return grid.sampled[self]
+
+    def _sample(self, grid: Grid) -> Array:
         rows = self._along(1, self._along(0, self.lattice, grid.z), grid.y)  # (Z, Y, x nodes)
         if self.lattice.shape[2] == 1:
             return np.broadcast_to(rows, grid.shape)
