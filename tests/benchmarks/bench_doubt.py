@@ -62,8 +62,9 @@ def _grey(values: np.ndarray) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--count", type=int, default=3)
+    parser.add_argument("--weights", type=Path)
     options = parser.parse_args()
-    models = load_models(None)
+    models = load_models(options.weights)
     print("| scan | confidence | sharpness | coverage | evenness | cover |\n|---|---|---|---|---|---|")
     for things in (plugs(options.count), no_plugs(options.count)):
         for name, scan, voxel_um in things:
