@@ -89,9 +89,9 @@ def predict(
     weights: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE|RUN|FOLDER",
-            help="A model (.safetensors, or .pth of the paper's authors), or a folder of them, averaged. "
-            "Without it, the model inside tidemark.",
+            metavar="FILE|FOLDER|NAME",
+            help="A model (.safetensors, or .pth of the paper's authors), a folder of them, averaged, or the "
+            "name of weights from `tidemark download`. Without it, the model inside tidemark.",
         ),
     ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")] = "auto",

@@ -7,7 +7,9 @@
     │   ├── FormatError      a file of a foreign, truncated or unsupported format
     │   ├── StackError       a folder of slices with gaps, mixed shapes or mixed names
     │   └── ContentError     NaN, infinite or constant values, colour, unclear axes
+    ├── DatasetError         a dataset whose samples, slices, masks or grades are missing or do not fit
     ├── ModelError           weights that cannot be read or do not fit
+    ├── AssetError           a dataset or weights that cannot be fetched, verified or unpacked
     ├── DeviceError          a compute device asked for by name that is not there
     └── OutputError          a result that cannot be written, or would overwrite one
 
@@ -37,8 +39,16 @@ class ContentError(ScanError):
     """Voxels that cannot be a scan: NaN, infinite, constant, colour, unclear axes."""
 
 
+class DatasetError(TidemarkError):
+    """A dataset whose samples, slices, masks or grades are missing or do not fit each other."""
+
+
 class ModelError(TidemarkError):
     """Weights that cannot be read or do not fit."""
+
+
+class AssetError(TidemarkError):
+    """A dataset or weights that cannot be fetched, verified or unpacked."""
 
 
 class DeviceError(TidemarkError):

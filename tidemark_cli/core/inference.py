@@ -25,6 +25,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .errors import ContentError, DeviceError, ModelError
 from .unet import ModelInfo, UNet, load_model
+from .weights import installed_weights, weights_folder
 
 AXES = {"zx": 1, "zy": 2}  # the axis of (Z, Y, X) along which the slices of a plane are stacked
 SAME_SIZE = 0.02  # voxel sizes closer than this ratio are not resampled
@@ -66,7 +67,8 @@ def load_models(weights: Path | None) -> list[UNet]:
     Parameters
     ----------
     weights : a model file; a folder, of which every ``.safetensors`` is read or, where there is
-        none, every ``.pth``; or None for the model inside the package.
+        none, every ``.pth``; the name of installed weights, where there is no such path; or None for
+        the model inside the package.
 
     Raises
     ------
@@ -77,12 +79,25 @@ def load_models(weights: Path | None) -> list[UNet]:
         embedded = resources.files("tidemark_cli") / "models" / "default.safetensors"
         with resources.as_file(embedded) as path:
             return [load_model(path)]
+    if not weights.exists():
+        weights = _find_installed(str(weights))
     if not weights.is_dir():
         return [load_model(weights)]
     files = sorted(weights.glob("*.safetensors")) or sorted(weights.glob("*.pth"))
     if not files:
         raise ModelError(f"{weights}: expected model files (.safetensors or .pth) in it, found none.")
     return [load_model(file) for file in files]
+
+
+def _find_installed(name: str) -> Path:
+    folder = weights_folder(name)
+    if folder is None:
+        names = ", ".join(installed_weights()) or "none"
+        raise ModelError(
+            f"{name}: expected a model file, a folder of them, or the name of installed weights, found none; "
+            f"installed are: {names} (tidemark download)."
+        )
+    return folder
 
 
 def normaliser(array: Array, info: ModelInfo) -> Normalise:

@@ -1,0 +1,173 @@
+"""The folder for downloads: where it is, registries of checksums, and one process at a time.
+
+::
+
+    <home>/archives/PTA_dataset.tar.gz      the dataset's archive as it was published
+    <home>/archives/registry.txt            its SHA-256, remembered from the first download
+    <home>/dataset/                         unpacked, unless another folder is named
+    <home>/weights/<name>/                  fold_<k>.safetensors and their registry.txt
+    <home>/partial/                         what is not finished, and lock files
+
+Registries are in pooch's format: a line ``name sha256:...`` for each file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import AssetError, OutputError
+from .files import written_whole
+
+if TYPE_CHECKING:
+    from pooch import Pooch
+
+REGISTRY = "registry.txt"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def home() -> Path:
+    """Return the folder for downloads: TIDEMARK_HOME, else the user's cache folder of this system."""
+    if chosen := os.environ.get("TIDEMARK_HOME"):
+        return Path(os.path.abspath(os.path.expanduser(chosen)))
+    from platformdirs import user_cache_path
+
+    return user_cache_path("tidemark", appauthor=False)
+
+
+def is_name(text: str) -> bool:
+    """Tell whether `text` is a plain name: letters, digits, ``.``, ``_`` and ``-``, the first no sign."""
+    return _NAME.fullmatch(text) is not None
+
+
+def partial_folder(asset: str) -> Path:
+    """Return where the unfinished files of an asset are kept."""
+    return home() / "partial" / asset
+
+
+# --------------------------------------------------------------------------------------- registries
+
+
+def open_registry(path: Path, folder: Path, base_url: str = "") -> Pooch:
+    """Read a registry; the Pooch returned fetches its files from below `base_url` into `folder`.
+
+    Raises
+    ------
+    AssetError
+        If the file is missing or no registry.
+    """
+    import pooch
+
+    pooch.get_logger().setLevel("CRITICAL")  # it would write to the screen
+    files = pooch.create(folder, base_url)
+    try:
+        files.load_registry(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it cannot be read so"
+        raise AssetError(
+            f"{path}: expected a registry, a line 'NAME sha256:...' for each file, found none: {reason}."
+        ) from error
+    return files
+
+
+def read_registry(path: Path) -> dict[str, str]:
+    """Return the checksums of a registry by name, as ``algorithm:digits``; empty where there is no file."""
+    return dict(open_registry(path, path.parent).registry) if path.is_file() else {}
+
+
+def write_registry(path: Path, checksums: Mapping[str, str]) -> None:
+    """Write a registry, whole or not at all; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as temporary:
+        lines = [f"{name} {checksum}\n" for name, checksum in checksums.items()]
+        temporary.write_text("".join(lines), encoding="utf-8")
+
+
+def is_intact(folder: Path) -> bool:
+    """Tell whether every file in the registry of `folder` is there and has its checksum."""
+    import pooch
+
+    try:
+        files = read_registry(folder / REGISTRY)
+    except AssetError:
+        return False
+    for name, checksum in files.items():
+        kind, _, digits = checksum.rpartition(":")
+        path = folder / name
+        if not path.is_file() or pooch.file_hash(path, kind or "sha256") != digits:
+            return False
+    return True
+
+
+# ---------------------------------------------------------------------------------- whole or absent
+
+
+@contextmanager
+def locked(asset: str, needed: bool, tell: Callable[[str], None]) -> Iterator[None]:
+    """Keep other processes from the same asset; waits for one that is at it.
+
+    Parameters
+    ----------
+    needed : false where everything is there already: then a cache that cannot be written is used
+        without a lock.
+
+    Raises
+    ------
+    OutputError
+        If the lock is needed and the cache cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(partial_folder(f"{asset}.lock"))
+    try:
+        partial_folder(asset).mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            tell(f"another tidemark is at work on {asset}; waiting for it")
+            lock.acquire()
+    except OSError as error:
+        if needed:
+            raise OutputError(
+                f"{home()} cannot be written ({error.strerror or error}); set TIDEMARK_HOME to a folder that "
+                "can be."
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def folder_whole(folder: Path, replace: bool) -> Iterator[Path]:
+    """Yield a new folder beside `folder`; it becomes `folder` when the block succeeds.
+
+    When the block raises, the new folder is removed and `folder` stays as it was. One that exists goes
+    only where `replace` is true, or it is empty.
+
+    Raises
+    ------
+    OutputError
+        If the system refuses to make or rename it.
+    """
+    mark = secrets.token_hex(4)
+    stage, old = (folder.with_name(f".{mark}.{kind}.{folder.name}") for kind in ("partial", "old"))
+    try:
+        stage.mkdir(parents=True)
+        yield stage
+        if folder.exists():
+            folder.rename(old) if replace else folder.rmdir()
+        stage.rename(folder)
+    except OSError as error:
+        raise OutputError(f"{folder} could not be written: {error.strerror or error}.") from error
+    finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        for rest in (stage, old):
+            shutil.rmtree(rest, ignore_errors=True)
