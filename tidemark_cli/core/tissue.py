@@ -91,6 +91,9 @@ class Stain:
     edge_um: float  # half the width of the fall from cartilage to bone
     tail: float  # share of the step at the tidemark that is stain soaked into the hard tissue
     tail_um: float  # how deep it has soaked
+    soak: float  # how far the contrast is lost in patches: bone as bright as the deep cartilage, no crest
+    soak_um: float  # how deep in the bone
+    soak_cover: float  # -1: in few places; 1: nearly everywhere
     calcified: float  # calcified cartilage against bone, factor
     lamina: float  # darkness of the lamina below the tidemark
     lamina_um: float  # its depth
@@ -146,6 +149,9 @@ class Stain:
             edge_um=u(0, 26) if wide else u(4, 16),
             tail=0.5 * u(0, 1) ** 2,
             tail_um=u(3, 25),
+            soak=u(0.4, 1) * (chance() < (0.3 if wide else 0.1)),
+            soak_um=u(60, 600),
+            soak_cover=u(-1, 1),
             calcified=u(0.85, 1.08),
             lamina=u(0, 0.4) * (chance() < 0.6),
             lamina_um=u(60, 220),
@@ -197,11 +203,10 @@ class Tissue:
             (0.3, field(INF, 18, 18)),
         ]
         self.surface_octaves = [(0.8, field(INF, 180, 180)), (0.5, field(INF, 45, 45))]
-        self.plate, self.crest_gain, self.lamina_gain = (
-            field(INF, 160, 160),
-            field(INF, 90, 90),
-            field(INF, 80, 80),
-        )
+        self.plate = field(INF, 160, 160)
+        self.crest_gain = field(INF, 90, 90)
+        self.lamina_gain = field(INF, 80, 80)
+        self.soaked = field(INF, 260, 260)
         # in space
         self.cavities = field(a.cavity_um, a.cavity_um, a.cavity_um)
         self.roughening = field(30, 30, 30)
@@ -318,7 +323,15 @@ class Tissue:
 
     def _crest(self, grid: Grid) -> Array:
         s = self.stain
-        return s.crest * np.clip(1 + s.crest_patchiness * (self.crest_gain(grid) - 0.3), 0, 1.6)
+        gain = np.clip(1 + s.crest_patchiness * (self.crest_gain(grid) - 0.3), 0, 1.6)
+        return s.crest * gain * (1 - self._soak(grid))
+
+    def _soak(self, grid: Grid) -> Array:
+        """How far the contrast at the tidemark is lost: (1, Y, X), 0-1."""
+        s = self.stain
+        if not s.soak:
+            return np.zeros((1, 1, 1), np.float32)
+        return s.soak * smoothstep(self.soaked(grid), -s.soak_cover, 0.7 - s.soak_cover)
 
     def _bone(self, grid: Grid, above: Array, inward: Array, solid: Array) -> Array:
         s, a = self.stain, self.anatomy
@@ -329,6 +342,7 @@ class Tissue:
         lamina = np.exp(-(((depth - s.lamina_um - 12 * self.plate(grid)) / 7) ** 2))
         level = level * (1 - s.lamina * lamina * smoothstep(self.lamina_gain(grid), -0.3, 0.5))
         level = level * (1 + 0.25 * s.blotch * self.blotches(grid) + s.grain * self.grain(grid))
+        level = level + self._soak(grid) * (s.deep - level) * np.exp(-depth / s.soak_um)
         level = np.where(self.pores(grid) > a.pores, 0.25 * level, level)
         edge = np.maximum(
             s.deep + self._crest(grid) - s.bone, 0
