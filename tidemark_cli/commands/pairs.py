@@ -1,0 +1,80 @@
+"""Which scans belong together: a PTA scan and its mask or CA4+ scan, by their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+# what laboratories put behind a sample's name: the stain, "mask", NRecon's "__rec", "_IR_rec"
+_TAIL = re.compile(r"[\W_]+(pta|ca4|mask|(ir_)?rec)(?![^\W\d_]).*", re.IGNORECASE)
+
+
+def sample_name(scan: Path) -> str:
+    """Return the name of a scan up to its stain: ``S01_1_PTA_48h__rec`` and ``S01_1_mask`` are ``S01_1``."""
+    from ..core.volume import scan_name
+
+    return _TAIL.sub("", scan_name(scan))
+
+
+def pair_scans(inputs: Sequence[Path], option: str, other: Path) -> list[tuple[Path, Path]]:
+    """Return each scan with the one of `other` that belongs to it.
+
+    Parameters
+    ----------
+    inputs : scans, or folders of scans.
+    option : what `other` was given with, for messages.
+    other : one scan, for one input; or a folder of scans, matched by their whole names, else by
+        `sample_name`.
+
+    Raises
+    ------
+    ScanError
+        If something does not exist, a folder holds no scan, or a scan has no partner or several.
+    typer.BadParameter
+        If `other` is one scan for several inputs.
+    """
+    from ..core.errors import ScanError
+
+    scans = [scan for path in inputs for scan in _scans(path)]
+    others = _scans(other)
+    if others == [other]:
+        if len(scans) > 1:
+            raise typer.BadParameter(f"{option} {other}: expected a folder of scans for several inputs.")
+        return [(scans[0], other)]
+    given = {scan.resolve() for scan in scans}
+    others = [one for one in others if one.resolve() not in given]
+    pairs = []
+    for scan in scans:
+        found = _partners(scan, others)
+        if len(found) != 1:
+            names = ", ".join(path.name for path in found) or "none"
+            raise ScanError(
+                f"{scan}: expected one scan of its name ({sample_name(scan)}) in {option} {other}, "
+                f"found {names}; rename or add it."
+            )
+        pairs.append((scan, found[0]))
+    return pairs
+
+
+def _scans(path: Path) -> list[Path]:
+    from ..core.errors import ScanError
+    from ..core.volume import find_scans
+
+    if not path.exists():
+        raise ScanError(f"{path} does not exist; expected a scan or a folder of scans; check the name.")
+    found = find_scans(path) if path.is_dir() else [path]
+    if not found:
+        raise ScanError(
+            f"{path}: expected a scan, a folder of slices or a folder of scans, found no scan in it."
+        )
+    return found
+
+
+def _partners(scan: Path, others: Sequence[Path]) -> list[Path]:
+    from ..core.volume import scan_name
+
+    same = [one for one in others if scan_name(one) == scan_name(scan)]
+    return same or [one for one in others if sample_name(one) == sample_name(scan)]

@@ -1,0 +1,332 @@
+"""``tidemark preprocess``: from scans and their masks to a dataset in the layout of the public one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .. import console
+from .jobs import named_file
+from .pairs import pair_scans, sample_name
+from .predict import BoneEnd
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..core.preprocessing import Crop
+    from ..core.volume import Volume
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One sample to write: its scan, the mask or CA4+ scan of that, and its grade where one was given."""
+
+    sample_id: str
+    scan: Path
+    other: Path
+    grade: int | None
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is the same for all samples of one command."""
+
+    dataset: Path
+    from_ca4: bool
+    size: tuple[int, int, int]
+    bone_end: str
+    voxel_um: float | None
+    overwrite: bool
+    skip_existing: bool
+    quiet: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one sample: "done", "skipped" or "failed", with the error's line and exit code."""
+
+    plan: Plan
+    state: str
+    told: str = ""
+    code: int = 0
+
+
+def preprocess(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="PTA...", help="PTA scans: files, folders of slices, or folders of scans."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DATASET", help="The dataset's folder; made, or added to.")
+    ],
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="The hard-tissue mask, in the scan's frame: 0 and 255. For several scans a folder of masks: "
+            "the same names, or the same up to _PTA, _CA4, _mask or _rec.",
+        ),
+    ] = None,
+    ca4: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="In place of --mask, the CA4+ scan: it is registered and thresholded first."
+        ),
+    ] = None,
+    sample: Annotated[
+        str | None, typer.Option(metavar="ID", help="Name of the sample. Without it, the scan's, up to _PTA.")
+    ] = None,
+    subject: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="Subject, put before the name: SUBJECT_NAME. Without it, the name's."
+        ),
+    ] = None,
+    grade: Annotated[
+        int | None, typer.Option(help="Grade of one sample, for the dataset's grades.csv.")
+    ] = None,
+    grades: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Grades of all samples: columns sample_id and grade."),
+    ] = None,
+    size: Annotated[
+        tuple[int, int, int], typer.Option(metavar="Z Y X", min=1, help="Voxels of 3.2 µm in the crop.")
+    ] = (768, 448, 448),
+    bone_end: Annotated[
+        BoneEnd, typer.Option(help="At which end of Z the bone lies; auto asks the mask.")
+    ] = BoneEnd.auto,
+    voxel_size: Annotated[
+        float | None,
+        typer.Option(
+            metavar="UM",
+            min=0.01,
+            max=500,
+            help="Voxel size of the scans in µm. Without it, the file's or log's, else 3.2.",
+        ),
+    ] = None,
+    preview: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Write a contact sheet of the whole dataset, PNG."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace samples that exist.")] = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option("--skip-existing", help="Keep samples that exist; the contact sheet is drawn anew."),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Cut the plugs out of PTA scans and write a dataset in the layout of the public one.
+
+    The crop is centred on the bone third of the plug and begins at its
+    bone end, which becomes row 0. Near an edge it is moved inward; a scan
+    smaller than it is padded with background. Scans of other voxels than
+    3.2 µm are resampled to them, for the layout holds no voxel size.
+
+    8-bit grey levels stay as they are. Of all others the 0.1th percentile
+    of the crop becomes 0 and the 99.9th 255; what is between is linear,
+    what is beyond is clipped.
+    """
+    other = _one_of(mask, ca4)
+    _check_options(sample, subject, grade, grades, voxel_size, overwrite, skip_existing)
+    sheet = None if preview is None else named_file("--preview", preview, (".png",))
+    pairs = pair_scans(inputs, "--mask" if ca4 is None else "--ca4", other)
+    plans = _plan(pairs, sample, subject, grade, grades)
+    choices = Choices(out, ca4 is not None, size, bone_end.value, voxel_size, overwrite, skip_existing, quiet)
+    _check_outputs(plans, choices, sheet)
+    outcomes = []
+    for number, plan in enumerate(plans, 1):
+        label = f"[{number}/{len(plans)}] {plan.sample_id}: " if len(plans) > 1 else ""
+        outcomes.append(_preprocess(plan, label, choices))
+    if not quiet:
+        _show(outcomes, choices)
+    if sheet is not None and any(outcome.state != "failed" for outcome in outcomes):
+        _draw(sheet, choices)
+    if code := max(outcome.code for outcome in outcomes):
+        raise typer.Exit(code)
+
+
+def _one_of(mask: Path | None, ca4: Path | None) -> Path:
+    other = mask or ca4
+    if other is None or (mask and ca4):
+        raise typer.BadParameter("expected one of --mask and --ca4: where the hard tissue comes from.")
+    return other
+
+
+def _check_options(
+    sample: str | None,
+    subject: str | None,
+    grade: int | None,
+    grades: Path | None,
+    voxel_size: float | None,
+    overwrite: bool,
+    skip_existing: bool,
+) -> None:
+    from ..core.dataset import check_sample_id
+    from ..core.errors import DatasetError
+
+    if overwrite and skip_existing:
+        raise typer.BadParameter("--overwrite and --skip-existing exclude each other.")
+    if grade is not None and grades is not None:
+        raise typer.BadParameter("--grade and --grades exclude each other.")
+    if voxel_size is not None and not math.isfinite(voxel_size):
+        raise typer.BadParameter("--voxel-size: expected a finite number.")
+    if subject is not None and "_" in subject:
+        raise typer.BadParameter(f"--subject {subject}: expected no _ in it, which ends the subject's name.")
+    for name in (sample, subject):
+        try:
+            check_sample_id("S" if name is None else name)
+        except DatasetError as error:
+            raise typer.BadParameter(str(error)) from error
+
+
+def _plan(
+    pairs: Sequence[tuple[Path, Path]],
+    sample: str | None,
+    subject: str | None,
+    grade: int | None,
+    grades: Path | None,
+) -> list[Plan]:
+    """Name every sample and find its grade."""
+    from ..core.dataset import check_sample_id
+    from ..core.errors import DatasetError
+    from ..core.grades import read_grades
+
+    if len(pairs) > 1 and (sample is not None or grade is not None):
+        raise typer.BadParameter("--sample and --grade: expected one scan; for several, --grades CSV.")
+    known = {} if grades is None else read_grades(grades)
+    plans: dict[str, Plan] = {}
+    for scan, other in pairs:
+        name = sample or sample_name(scan)
+        sample_id = name if subject is None or name.split("_")[0] == subject else f"{subject}_{name}"
+        check_sample_id(sample_id)
+        if sample_id in plans:
+            raise typer.BadParameter(
+                f"{plans[sample_id].scan} and {scan} would both be the sample {sample_id}; rename one."
+            )
+        plans[sample_id] = Plan(sample_id, scan, other, known.get(sample_id, grade))
+    ungraded = [sample_id for sample_id in plans if sample_id not in known]
+    if grades is not None and ungraded:
+        raise DatasetError(
+            f"{grades} has no row for {', '.join(ungraded)}; add one for each, with an empty grade where it "
+            "is not known."
+        )
+    return list(plans.values())
+
+
+def _check_outputs(plans: Sequence[Plan], choices: Choices, sheet: Path | None) -> None:
+    """Refuse what could not be written after the work."""
+    from ..core.dataset import dataset_root
+    from ..core.errors import OutputError
+    from ..core.files import check_writable
+    from ..core.grades import read_grades
+
+    if choices.dataset.exists() and not choices.dataset.is_dir():
+        raise OutputError(f"{choices.dataset} is a file; expected the folder of a dataset.")
+    choices.dataset.mkdir(parents=True, exist_ok=True)
+    root = dataset_root(choices.dataset)
+    check_writable(root / "grades.csv", overwrite=True)
+    if sheet is not None:
+        check_writable(sheet, choices.overwrite or choices.skip_existing)
+    present = read_grades(root / "grades.csv") if (root / "grades.csv").exists() else {}
+    for plan in plans:
+        folder = root / "pre_processed" / plan.sample_id
+        if folder.exists() and not (choices.overwrite or choices.skip_existing):
+            raise OutputError(f"{folder} exists already; use --overwrite or --skip-existing.")
+        before = present.get(plan.sample_id)
+        if None not in (plan.grade, before) and plan.grade != before and not choices.overwrite:
+            raise OutputError(
+                f"{root / 'grades.csv'} gives {plan.sample_id} the grade {before}, not {plan.grade}; "
+                "use --overwrite to replace it."
+            )
+
+
+def _preprocess(plan: Plan, label: str, choices: Choices) -> Outcome:
+    """Make one sample; an error is shown and becomes the outcome."""
+    from ..core.dataset import dataset_root, update_grades, write_sample
+
+    graded = {} if plan.grade is None else {plan.sample_id: plan.grade}
+    try:
+        folder = dataset_root(choices.dataset) / "pre_processed" / plan.sample_id
+        if folder.exists() and choices.skip_existing:
+            update_grades(choices.dataset, graded)
+            return Outcome(plan, "skipped")
+        crop = _crop(plan, label, choices)
+        for note in crop.notes if not choices.quiet else ():
+            console.notice(f"{label}{note}")
+        write_sample(choices.dataset, plan.sample_id, crop.scan, crop.mask, choices.overwrite)
+        update_grades(choices.dataset, graded)
+    except Exception as error:
+        code = console.show_error(error, label)
+        return Outcome(plan, "failed", console.error_line(error) or repr(error), code)
+    return Outcome(plan, "done", f"{(crop.mask > 0).mean():.0%} hard tissue")
+
+
+def _crop(plan: Plan, label: str, choices: Choices) -> Crop:
+    from ..core.preprocessing import crop_sample, read_mask_of
+    from ..core.volume import read_volume
+
+    pta = read_volume(plan.scan, choices.voxel_um)
+    if not choices.quiet:
+        told = [
+            f"{' x '.join(map(str, pta.array.shape))} voxels (Z x Y x X) of {pta.voxel_um:g} µm",
+            *pta.notes,
+        ]
+        if "_" not in plan.sample_id:
+            told.append(f"no _ in {plan.sample_id}: taken for a subject of its own, else give --subject")
+        for line in told:
+            console.notice(f"{label}{line}")
+    if choices.from_ca4:
+        hard = _registered(pta, plan, label, choices)
+    else:
+        hard = read_mask_of(pta, plan.other, choices.voxel_um)
+    return crop_sample(pta, hard, choices.size, choices.bone_end)
+
+
+def _registered(pta: Volume, plan: Plan, label: str, choices: Choices) -> NDArray:
+    """Register the CA4+ scan and return its hard tissue in the frame of the PTA scan."""
+    from ..core.errors import ScanError
+    from ..core.registration import hard_tissue, register, resample
+    from ..core.volume import read_volume
+
+    ca4 = read_volume(plan.other)
+    if ca4.voxel_source == "default":
+        ca4 = read_volume(plan.other, choices.voxel_um)
+    with console.progress(f"{label}registration", choices.quiet) as advance:
+        found = register(pta, ca4, progress=advance)
+    if not found.trusted:
+        raise ScanError(
+            f"{plan.other} could not be registered to {plan.scan} with certainty (quality "
+            f"{found.quality:.2f}); see tidemark register --preview, and give its mask with --mask."
+        )
+    if not choices.quiet:
+        console.notice(f"{label}registered, quality {found.quality:.2f}")
+    return hard_tissue(resample(ca4, found.matrix, pta), pta.voxel_um)
+
+
+def _show(outcomes: Sequence[Outcome], choices: Choices) -> None:
+    """Show what was written, or for several samples what became of each."""
+    from ..core.dataset import dataset_root
+
+    if len(outcomes) > 1:
+        rows = [(o.plan.sample_id, o.plan.scan.name, o.state, o.told) for o in outcomes]
+        console.result_table(("sample", "scan", "state", "mask"), rows)
+    elif outcomes[0].state != "failed":
+        folder = dataset_root(choices.dataset) / "pre_processed" / outcomes[0].plan.sample_id
+        console.result(f"skipped: {folder} exists" if outcomes[0].state == "skipped" else str(folder))
+
+
+def _draw(sheet: Path, choices: Choices) -> None:
+    """Draw the contact sheet of all that the dataset holds, this command's samples and earlier ones."""
+    from ..core.contact_sheet import draw_contact_sheet
+    from ..core.dataset import find_samples
+
+    draw_contact_sheet(
+        sheet, find_samples(choices.dataset), overwrite=choices.overwrite or choices.skip_existing
+    )
+    if not choices.quiet:
+        console.result(str(sheet))

@@ -1,0 +1,88 @@
+"""The grades of a dataset's samples: a CSV file with the columns sample_id and grade."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+from .errors import DatasetError
+from .files import written_whole
+
+
+def read_grades(path: Path) -> dict[str, int | None]:
+    """Return the grade of each sample id in a CSV file with the columns sample_id and grade.
+
+    An empty grade is None; further columns are ignored.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing, lacks a column, or has a grade that is no whole number or two for a sample.
+    """
+    grades: dict[str, int | None] = {}
+    for row in _read_table(path):
+        sample_id, text = row["sample_id"].strip(), row["grade"].strip()
+        try:
+            grade = int(text.removesuffix(".0")) if text else None
+        except ValueError:
+            raise DatasetError(
+                f"{path}: the grade {text!r} of {sample_id} is no whole number; correct it."
+            ) from None
+        if grades.setdefault(sample_id, grade) != grade:
+            raise DatasetError(
+                f"{path}: {sample_id} has the grades {grades[sample_id]} and {grade}; keep one of them."
+            )
+    return grades
+
+
+def write_grades(path: Path, grades: Mapping[str, int]) -> None:
+    """Write `grades` into a CSV file, which may exist: rows that differ are replaced, new ones appended.
+
+    Nothing is written where nothing changes. Other rows and columns stay as they are.
+
+    Raises
+    ------
+    DatasetError
+        If the file that exists cannot be read.
+    OutputError
+        If the system refuses to write.
+    """
+    rows = _read_table(path) if path.exists() else []
+    before = read_grades(path) if path.exists() else {}
+    if all(before.get(sample_id) == grade for sample_id, grade in grades.items()):
+        return
+    for row in rows:
+        row["grade"] = str(grades.get(row["sample_id"].strip(), row["grade"]))
+    listed = {row["sample_id"].strip() for row in rows}
+    rows += [{"sample_id": one, "grade": str(grade)} for one, grade in grades.items() if one not in listed]
+    columns = list(dict.fromkeys(("sample_id", "grade", *(rows[0] if rows else ()))))
+    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _read_table(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a grades.csv, separated by commas, semicolons or tabs."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise DatasetError(
+            f"{path} cannot be read ({reason}); expected a CSV file with the columns sample_id and grade."
+        ) from error
+    separator = max(",;\t", key=text.partition("\n")[0].count)
+    header, *rows = [row for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)] or [[]]
+    columns = [name.strip() for name in header]
+    if not {"sample_id", "grade"} <= set(columns):
+        raise DatasetError(
+            f"{path} has the columns {', '.join(columns)!r}; expected sample_id and grade in its first line."
+        )
+    for row in rows:
+        if len(row) != len(columns):
+            raise DatasetError(
+                f"{path}: the line {separator.join(row)!r} has {len(row)} field(s); "
+                f"expected {len(columns)} ({', '.join(columns)}); correct it."
+            )
+    return [dict(zip(columns, row, strict=True)) for row in rows]
