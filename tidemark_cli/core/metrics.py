@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .relief import fit
+from .sample import BoneEnd
 
 
 @dataclass(frozen=True)
@@ -73,26 +77,85 @@ def zone_counts(
         raise ValueError(f"prediction {prediction.shape} and truth {truth.shape} must have the same shape.")
     if min(pads) < 1:
         raise ValueError(f"pads must be at least one voxel; found {min(pads)}.")
-    if bone_end == "first":  # from here on the cartilage is at low Z
-        prediction, truth = prediction[::-1], truth[::-1]
     depth, reach = truth.shape[0], max(pads)
-    tidemark = (truth != 0).argmax(axis=0)  # (Y, X)
-    y, x = np.nonzero((truth != 0).any(axis=0))
-    levels = [int(np.searchsorted(np.arange(256) / 255, t, side="right")) for t in thresholds]
-    counts = np.zeros(
-        (3, len(levels), reach), np.int64
-    )  # by distance from the tidemark, on both sides together
+    tidemark = tidemark_planes(truth, bone_end)
+    y, x = np.nonzero(tidemark >= 0)
+    tidemark_z = tidemark[y, x]
+    inward = -1 if bone_end == "first" else 1  # the way along Z into the hard tissue
+    levels = [lowest_level(threshold) for threshold in thresholds]
+    # by distance from the tidemark, on both sides together
+    counts = np.zeros((3, len(levels), reach), np.int64)
     for offset in range(-reach, reach):
-        z = tidemark[y, x] + offset
+        z = tidemark_z + inward * offset
         inside = (z >= 0) & (z < depth)
         at = z[inside], y[inside], x[inside]
         hard, grey = truth[at] != 0, prediction[at]
         distance = offset if offset >= 0 else -1 - offset
+        all_hard = np.count_nonzero(hard)
         for i, level in enumerate(levels):
             found = grey >= level
-            counts[:, i, distance] += [(found & hard).sum(), (found & ~hard).sum(), (~found & hard).sum()]
+            right, all_found = np.count_nonzero(found & hard), np.count_nonzero(found)
+            counts[:, i, distance] += (right, all_found - right, all_hard - right)
     totals = counts.cumsum(axis=2)[:, :, [pad - 1 for pad in pads]]
     return ZoneCounts(*totals)
+
+
+def lowest_level(threshold: float) -> int:
+    """Return the lowest 8-bit grey level that is above a probability, strictly; 256 if none is.
+
+    >>> lowest_level(0.5), lowest_level(51 / 255), lowest_level(1)
+    (128, 52, 256)
+    """
+    return int(np.searchsorted(np.arange(256) / 255, threshold, side="right"))
+
+
+def tidemark_planes(mask: NDArray[Any], bone_end: str) -> NDArray[np.int32]:
+    """Return (Y, X) int32, where along Z each column has its first hard voxel seen from the cartilage.
+
+    Parameters
+    ----------
+    mask : (Z, Y, X), hard tissue where not 0.
+    bone_end : "first" or "last", the end of Z where the bone lies.
+
+    Returns
+    -------
+    Indices along Z, -1 where a column has no hard voxel.
+    """
+    planes = np.full(mask.shape[1:], -1, np.int32)
+    towards_cartilage = range(len(mask)) if bone_end == "first" else range(len(mask) - 1, -1, -1)
+    for z in towards_cartilage:  # plane by plane: an argmax along Z takes ten times as long
+        np.copyto(planes, z, where=mask[z] != 0)
+    return planes
+
+
+def find_bone_end(mask: NDArray[Any]) -> tuple[BoneEnd, bool]:
+    """Tell from a mask at which end of Z the bone lies, and whether that is sure.
+
+    Where the hard tissue reaches one end of Z alone, that is the bone's. Elsewhere it is a guess: the
+    tidemark is the side on which the columns begin nearer to one plane, for on the other they begin in
+    cavities, too. (Right for 24 phantoms of 24 whose bone did not reach the end.)
+
+    Parameters
+    ----------
+    mask : (Z, Y, X), hard tissue where not 0; an empty one gives "first".
+    """
+    reaches_first, reaches_last = bool((mask[0] != 0).any()), bool((mask[-1] != 0).any())
+    if reaches_first != reaches_last:
+        return ("first" if reaches_first else "last"), True
+    upper, lower = tidemark_planes(mask, "first"), tidemark_planes(mask, "last")
+    if not (upper >= 0).any():
+        return "first", False
+    above, below = _unevenness(upper), _unevenness(lower)
+    if not math.isclose(above, below, rel_tol=1e-3, abs_tol=1e-3):
+        return ("first" if below > above else "last"), False
+    nearer_first = lower[lower >= 0].min() <= len(mask) - 1 - upper.max()
+    return ("first" if nearer_first else "last"), False
+
+
+def _unevenness(planes: NDArray[np.int32]) -> float:
+    """Return the root mean square deviation of the columns' heights from their best-fit plane, in voxels."""
+    height = np.where(planes >= 0, planes, np.nan).astype(np.float32)
+    return float(np.sqrt(np.nanmean((height - fit(height, 1)[0]) ** 2)))
 
 
 def pad_voxels(pad_um: float, voxel_um: float, paper: bool = False) -> int:

@@ -57,7 +57,7 @@ class Volume:
         return scan_name(self.path)
 
 
-def read_volume(path: Path, voxel_um: float | None = None) -> Volume:
+def read_volume(path: Path, voxel_um: float | None = None, *, mask: bool = False) -> Volume:
     """Read a scan from a file or a folder of slices, with at most one copy of it in memory.
 
     Parameters
@@ -65,6 +65,7 @@ def read_volume(path: Path, voxel_um: float | None = None) -> Volume:
     path : a TIFF of any kind, NRRD, NIfTI or MetaImage file, a 2D image, or a folder of slices.
     voxel_um : voxel size in µm that overrules what the file says; without it the file or the log
         beside it tells, and where neither does, 3.2 µm is taken, with a note.
+    mask : whether it is a mask, which may have one level everywhere: an empty one is all 0.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def read_volume(path: Path, voxel_um: float | None = None) -> Volume:
         If `path` does not exist or `voxel_um` is not positive; as `FormatError` if it is no known
         format, truncated or damaged; as `StackError` if slices are missing, mixed or of different
         shapes; as `ContentError` for colour, unclear axes, voxels that are no cubes, NaN or infinite
-        values, or an image of one grey level (an empty mask is one, too).
+        values, or a scan of one grey level.
     """
     path = Path(path)
     if not path.exists():
@@ -83,7 +84,7 @@ def read_volume(path: Path, voxel_um: float | None = None) -> Volume:
         raise ScanError(f"{path} could not be opened: {error.strerror or error}.") from error
     is_image = content.array.ndim == 2
     array = content.array[:, np.newaxis, :] if is_image else content.array
-    _check_grey_levels(path, array)
+    _check_grey_levels(path, array, mask)
     size_um, source, notes = _choose_voxel_size(path, content.spacing_um, voxel_um)
     return Volume(array, size_um, source, path, is_image, content.notes + notes, content.frame)
 
@@ -227,14 +228,14 @@ def _choose_voxel_size(
     return DEFAULT_VOXEL_UM, "default", (f"{reason}: {DEFAULT_VOXEL_UM} µm assumed, else give --voxel-size",)
 
 
-def _check_grey_levels(path: Path, array: np.ndarray) -> None:
-    """Raise a ContentError for values that cannot be a scan; block by block, without a copy."""
+def _check_grey_levels(path: Path, array: np.ndarray, mask: bool) -> None:
+    """Raise a ContentError for values that cannot be a scan or a mask; block by block, without a copy."""
     if array.dtype.kind not in "uif":
         raise ContentError(f"{path} holds {array.dtype} values; expected integer or float grey levels.")
     if array.size == 0:
         raise ContentError(f"{path} holds no voxels (shape {array.shape}); export it again.")
     planes = max(1, _BLOCK_BYTES // max(1, array[0].nbytes))
-    varies = False
+    varies = mask  # a mask need not
     for z in range(0, len(array), planes):
         block = array[z : z + planes]
         if array.dtype.kind == "f" and not np.isfinite(block).all():
