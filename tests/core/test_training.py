@@ -1,136 +1,379 @@
-"""Training on phantoms: reproducible, resumable, honest about validation."""
+"""Training on a dataset: runs that resume and unite to the same result, and that see no held-out subject."""
 
 import csv
+import hashlib
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
-from tidemark_cli.core.errors import ModelError, OutputError
-from tidemark_cli.core.training import (
-    _TRAINING,
-    _VALIDATION,
-    PhantomSlices,
-    PhantomTraining,
-    train_on_phantoms,
-    validate,
-)
-from tidemark_cli.core.unet import load_model
+from tidemark_cli.core import fold_training
+from tidemark_cli.core.dataset import find_samples, read_scan, write_sample
+from tidemark_cli.core.errors import DatasetError, ModelError, OutputError
+from tidemark_cli.core.fold_run import FoldTraining, reopen_run, start_run
+from tidemark_cli.core.fold_training import train_folds, validate
+from tidemark_cli.core.inference import load_models
+from tidemark_cli.core.losses import bce
+from tidemark_cli.core.trainset import load_all
+from tidemark_cli.core.unet import ModelInfo, UNet, load_model, save_model
+from tidemark_cli.core.volume import read_volume
 
-TINY = PhantomTraining(
-    slices=12,
-    batch=2,
-    rows=32,
-    columns=16,
-    width=2,
+TINY = FoldTraining(
+    epochs=2,
+    batch=8,
+    learning_rate=1e-2,
+    width=4,
     depth=2,
-    stem=2,
-    validate_every=4,
-    validation_slices=3,
+    pad=(26, 20),
+    crop=(16, 16),
+    folds=2,
+    step=2,
     seed=5,
 )
+SHAPE = (22, 17, 20)
 
 
-def train(run, settings=TINY, **options):
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Five samples of four subjects, bone bright at low Z; shapes that the network must pad, one smaller."""
+    folder = tmp_path_factory.mktemp("dataset")
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(("A_1", "A_2", "B_1", "C_1", "D_1")):
+        shape = SHAPE if number else (20, 15, 14)
+        hard = np.arange(shape[0])[:, None, None] < rng.integers(7, 15, (1, *shape[1:]))
+        grey = np.where(hard, 150, 60) + rng.normal(0, 8, shape)
+        write_sample(folder, name, grey.clip(0, 255).astype(np.uint8), hard.astype(np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(dataset, tmp_path_factory):
+    """The folder of an uninterrupted run."""
+    return train(tmp_path_factory.mktemp("whole") / "run", dataset)
+
+
+def train(folder, dataset, settings=TINY, resume=False, **options):
     torch.set_num_threads(1)
-    return train_on_phantoms(run, settings, device="cpu", workers=0, **options)
+    run = reopen_run(folder, dataset) if resume else start_run(folder, dataset, settings)
+    train_folds(run, load_all(run.samples), device="cpu", **options)
+    return folder
 
 
-def test_a_run_holds_its_settings_its_log_and_a_model(tmp_path):
-    model = load_model(train(tmp_path / "run"))
-    assert model.info.width == 2 and model.info.either_end
-    assert model.info.training["seed"] == 5
-    assert json.loads((tmp_path / "run/run.json").read_text())["settings"]["slices"] == 12
-    rows = list(csv.DictReader((tmp_path / "run/log.csv").open()))
-    assert [row["slices"] for row in rows] == ["4", "8", "12"]
-    assert all(np.isfinite(float(row["validation_loss"])) for row in rows)
+def results(folder):
+    """The bytes of every file of a run."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_resumed_run_ends_bit_for_bit_where_an_uninterrupted_one_does(tmp_path):
-    whole = load_model(train(tmp_path / "whole")).state_dict()
-
-    def stop(done, total, figures):
-        if done == 6:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "killed", progress=stop)
-    assert not (tmp_path / "killed/model.safetensors").exists()
-    resumed = load_model(train(tmp_path / "killed", resume=True)).state_dict()
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+# -------------------------------------------------------------------------------------- what a run is
 
 
-def test_training_changes_the_weights_and_init_starts_from_a_model(tmp_path):
-    first = train(tmp_path / "first")
-    second = load_model(train(tmp_path / "second", replace(TINY, init=str(first), learning_rate=0.0, seed=9)))
-    weights = load_model(first).state_dict()
-    assert torch.equal(second.state_dict()["head.weight"], weights["head.weight"])
-    third = load_model(train(tmp_path / "third", replace(TINY, init=str(first), seed=9)))
-    assert not torch.equal(third.state_dict()["head.weight"], weights["head.weight"])
+def test_a_run_holds_all_that_is_promised(whole, dataset):
+    content = json.loads((whole / "run.json").read_text())
+    assert content["kind"] == "folds" and content["dataset"] == str(dataset) and content["threshold"] == 0.3
+    assert content["settings"]["seed"] == 5 and content["settings"]["voxel_um"] == 3.2
+    held_out = [one for fold in content["folds"] for one in fold["held_out"]]
+    assert sorted(held_out) == ["A_1", "A_2", "B_1", "C_1", "D_1"]
+    assert sorted(path.name for path in whole.iterdir()) == [
+        "fold_0.safetensors", "fold_1.safetensors", "log.csv", "oof", "registry.txt", "run.json"
+    ]  # fmt: skip
+    rows = list(csv.DictReader((whole / "log.csv").open()))
+    assert [(row["fold"], row["epoch"]) for row in rows] == [("0", "1"), ("0", "2"), ("1", "1"), ("1", "2")]
+    for line in (whole / "registry.txt").read_text().splitlines():
+        name, digest = line.split(" ")
+        assert digest == f"sha256:{hashlib.sha256((whole / name).read_bytes()).hexdigest()}"
 
 
-def test_an_existing_run_is_not_overwritten_and_a_missing_one_not_resumed(tmp_path):
-    train(tmp_path / "run", replace(TINY, slices=2))
+def test_a_network_tells_how_it_came_about(whole):
+    content = json.loads((whole / "run.json").read_text())
+    for number, (net, fold) in enumerate(zip(load_models(whole), content["folds"], strict=True)):
+        assert net.info.normalisation == {"kind": "standard", "mean": fold["mean"], "std": fold["sd"]}
+        assert (net.info.threshold, net.info.loss, net.info.either_end) == (0.3, "bce-logjaccard", False)
+        told = net.info.training
+        assert (
+            told["fold"] == number and told["held_out"] == fold["held_out"] and told["learning_rate"] == 0.01
+        )
+        losses = [row["validation_loss"] for row in told["log"]]
+        assert losses[told["best_epoch"] - 1] == min(losses)
+
+
+def test_every_sample_is_predicted_by_the_network_that_has_not_seen_its_subject(whole, dataset):
+    content = json.loads((whole / "run.json").read_text())
+    scans = {sample.sample_id: read_scan(sample) for sample in find_samples(dataset)}
+    for number, fold in enumerate(content["folds"]):
+        net = load_model(whole / f"fold_{number}.safetensors")
+        for one in fold["held_out"]:
+            found = read_volume(whole / "oof" / f"{one}.tif")
+            assert found.array.dtype == np.uint8 and found.array.shape == scans[one].shape
+            assert found.voxel_um == pytest.approx(3.2)
+            expected = (
+                probability(net, scans[one], 1).astype(int) + probability(net, scans[one], 2) + 1
+            ) // 2
+            assert len(np.unique(expected)) > 10
+            assert np.abs(expected - found.array).max() <= 2  # batch norm is folded, bfloat16 may be used
+
+
+def probability(net, scan, axis):
+    """uint8 probability (Z, Y, X), slice by slice."""
+    mean, sd = net.info.normalisation["mean"], net.info.normalisation["std"]
+    slices = np.moveaxis(scan, axis, 0)
+    sides = [-side % 4 for side in slices.shape[1:]]
+    padded = np.pad(slices, ((0, 0), (0, sides[0]), (0, sides[1])))
+    with torch.no_grad():
+        logits = net(torch.from_numpy((padded[:, None] - np.float32(mean)) / np.float32(sd)))
+    found = (logits.sigmoid() * 255).round()[:, 0, : slices.shape[1], : slices.shape[2]].byte().numpy()
+    return np.moveaxis(found, 0, axis)
+
+
+def test_it_learns(dataset, tmp_path):
+    folder = train(tmp_path / "run", dataset, replace(TINY, epochs=8, step=1), only=0)
+    rows = list(csv.DictReader((folder / "log.csv").open()))
+    assert float(rows[-1]["loss"]) < 0.5 * float(rows[0]["loss"])
+    assert max(float(row["validation_iou"]) for row in rows) > 0.9
+
+
+# ------------------------------------------------------------------------------- stopped and resumed
+
+
+class Stopped(Exception):
+    pass
+
+
+def stopping_at(call):
+    calls = iter(range(1, 10_000))
+
+    def progress(done, total, row):
+        if next(calls) == call:
+            raise Stopped
+
+    return progress
+
+
+def count_calls(folder, dataset):
+    calls = []
+    train(folder, dataset, progress=lambda *call: calls.append(call))
+    return len(calls)
+
+
+@pytest.mark.parametrize("checkpoint_s", [0.0, 600.0], ids=["after every step", "after every epoch"])
+def test_a_resumed_run_has_the_same_files_bit_for_bit(whole, dataset, tmp_path, monkeypatch, checkpoint_s):
+    monkeypatch.setattr(fold_training, "CHECKPOINT_S", checkpoint_s)
+    calls = count_calls(tmp_path / "counted", dataset)
+    moments = sorted(np.random.default_rng().integers(1, calls // 2, 4).tolist())
+    with pytest.raises(Stopped):
+        train(tmp_path / "run", dataset, progress=stopping_at(moments[0]))
+    for moment in np.diff(moments, prepend=0)[1:]:
+        with pytest.raises(Stopped):
+            train(tmp_path / "run", dataset, resume=True, progress=stopping_at(max(1, moment)))
+    train(tmp_path / "run", dataset, resume=True)
+    assert results(tmp_path / "run") == results(whole), moments
+
+
+def test_what_a_kill_left_half_written_is_removed(whole, dataset, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    (tmp_path / "run/fold_1.safetensors").unlink()
+    (tmp_path / "run/oof/A_1.tif").unlink()
+    (tmp_path / "run/.0f0f.partial.fold_1.safetensors").write_bytes(b"half")
+    (tmp_path / "run/oof/.0f0f.partial.A_1.tif").write_bytes(b"half")
+    train(tmp_path / "run", dataset, resume=True)
+    assert results(tmp_path / "run") == results(whole)
+
+
+def test_folds_trained_apart_are_a_whole_run(whole, dataset, tmp_path):
+    for number in range(2):
+        train(tmp_path / str(number), dataset, only=number)
+        assert reopen_run(tmp_path / str(number), dataset).missing == [1 - number]
+    union = tmp_path / "0"
+    shutil.copytree(tmp_path / "1", union, dirs_exist_ok=True)
+    run = reopen_run(union, dataset)
+    assert run.missing == [] and len(load_models(union)) == 2
+    train(union, dataset, resume=True)
+    assert results(union) == results(whole)
+
+
+def test_a_fold_of_another_run_is_refused(whole, dataset, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    other = train(tmp_path / "other", dataset, replace(TINY, seed=6), only=1)
+    shutil.copy(other / "fold_1.safetensors", tmp_path / "run")
+    with pytest.raises(ModelError, match=r"fold_1.*another run"):
+        reopen_run(tmp_path / "run", dataset)
+
+
+def test_runs_are_not_overwritten_and_not_resumed_from_nothing(whole, dataset, tmp_path):
     with pytest.raises(OutputError, match="--resume"):
-        train(tmp_path / "run")
-    with pytest.raises(OutputError, match="none"):
-        train(tmp_path / "none", resume=True)
+        start_run(whole, dataset, TINY)
+    with pytest.raises(OutputError, match="found none"):
+        reopen_run(tmp_path, dataset)
+    (tmp_path / "left").mkdir()
+    shutil.copy(whole / "fold_1.safetensors", tmp_path / "left")
+    with pytest.raises(OutputError, match="fold_1"):
+        start_run(tmp_path / "left", dataset, TINY)
+    (tmp_path / "run.json").write_text('{"settings": {}}')
+    with pytest.raises(OutputError, match="--phantom"):
+        reopen_run(tmp_path, dataset)
+    for damaged in ("{", "[]", '{"kind": "folds", "settings": {"loss": "dice"}, "folds": []}'):
+        (tmp_path / "run.json").write_text(damaged)
+        with pytest.raises(OutputError, match="damaged"):
+            reopen_run(tmp_path, dataset)
 
 
-def test_a_bad_start_leaves_no_run_behind(tmp_path):
-    wide = train(tmp_path / "wide", replace(TINY, slices=2, width=3))
-    for init in (wide, tmp_path / "none.safetensors"):
-        with pytest.raises(ModelError, match=init.name):
-            train(tmp_path / "run", replace(TINY, init=str(init)))
-        assert not (tmp_path / "run").exists()
+def test_a_damaged_checkpoint_is_named(dataset, tmp_path):
+    with pytest.raises(Stopped):
+        train(tmp_path / "run", dataset, progress=stopping_at(1))
+    (tmp_path / "run/fold_0.checkpoint.pt").write_bytes(b"damaged")
+    with pytest.raises(ModelError, match=r"fold_0\.checkpoint\.pt"):
+        train(tmp_path / "run", dataset, resume=True)
 
 
-@pytest.mark.parametrize("damaged", ["checkpoint.pt", "run.json"])
-def test_a_damaged_run_is_not_resumed(tmp_path, damaged):
-    train(tmp_path / "run", replace(TINY, slices=2))
-    (tmp_path / "run" / damaged).write_bytes(b"damaged")
-    with pytest.raises((ModelError, OutputError), match=damaged):
-        train(tmp_path / "run", resume=True)
+# --------------------------------------------------------------------------------------------- leaks
 
 
-def test_validation_slices_are_never_trained_on():
-    seen = [PhantomSlices(TINY, _TRAINING, 0, 3)[i][0] for i in range(3)]
-    fixed = [PhantomSlices(TINY, _VALIDATION, 0, 3)[i][0] for i in range(3)]
-    assert not any(torch.equal(a, b) for a in seen for b in fixed)
+def changed(dataset, folder, sample_id):
+    """Copy a dataset with the grey levels of one sample inverted."""
+    shutil.copytree(dataset, folder)
+    for path in (folder / "pre_processed" / sample_id / "imgs").glob("*.png"):
+        path.unlink()
+    samples = {sample.sample_id: sample for sample in find_samples(dataset)}
+    scan, mask = 255 - read_scan(samples[sample_id]), np.zeros(read_scan(samples[sample_id]).shape, np.uint8)
+    write_sample(folder, sample_id, scan, mask, overwrite=True)
+    return folder
 
 
-def test_every_other_slice_has_its_bone_at_the_far_end():
-    slices = PhantomSlices(replace(TINY, rows=192, columns=96), _TRAINING, 0, 24)
-    centre = [_centre_of_mass(slices[i][1][0]) for i in range(len(slices))]
-    assert np.nanmedian(centre[0::2]) < 96 < np.nanmedian(centre[1::2])
+def weights(folder, number=0):
+    return load_model(folder / f"fold_{number}.safetensors").state_dict()
 
 
-def _centre_of_mass(mask):
-    """Row of the centre of the hard tissue; NaN without any."""
-    rows = mask.sum(dim=1)
-    return float((rows * torch.arange(len(rows))).sum() / rows.sum()) if rows.sum() else float("nan")
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
 
 
-class Copy(torch.nn.Module):
-    """Predicts its input, moved down by `rows` pixels."""
+def statistics(folder):
+    return [(fold["mean"], fold["sd"]) for fold in json.loads((folder / "run.json").read_text())["folds"]]
 
-    def __init__(self, rows):
-        super().__init__()
-        self.rows = rows
+
+def test_a_held_out_sample_changes_nothing_in_its_fold(whole, dataset, tmp_path):
+    fold = json.loads((whole / "run.json").read_text())["folds"][0]
+    altered = changed(dataset, tmp_path / "held_out", fold["held_out"][0])
+    found = train(tmp_path / "run", altered, only=0)
+    assert statistics(found)[0] == statistics(whole)[0]
+    assert same(weights(found), weights(whole))
+    altered = changed(dataset, tmp_path / "trained_on", fold["training"][0])
+    found = train(tmp_path / "other", altered, only=0)
+    assert statistics(found)[0] != statistics(whole)[0]
+    assert not same(weights(found), weights(whole))
+
+
+def test_the_paper_s_choices_do_look_at_the_held_out_fold(dataset, tmp_path):
+    settings = replace(TINY, paper=True, epochs=1)
+    before = train(tmp_path / "before", dataset, settings, only=0)
+    content = json.loads((before / "run.json").read_text())
+    fold = content["folds"][0]
+    assert fold["validation"] == fold["held_out"] and len(set(statistics(before))) == 1
+    after = train(
+        tmp_path / "after", changed(dataset, tmp_path / "changed", fold["held_out"][0]), settings, only=0
+    )
+    assert statistics(after)[0] != statistics(before)[0]
+
+
+def plant(whole, folder, **parts):
+    """Copy a run and write something else into its first fold."""
+    shutil.copytree(whole, folder)
+    content = json.loads((folder / "run.json").read_text())
+    content["folds"][0] |= parts
+    (folder / "run.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_a_planted_leak_stops_a_run(whole, dataset, tmp_path):
+    fold = json.loads((whole / "run.json").read_text())["folds"][0]
+    leak = plant(whole, tmp_path / "subject", training=[*fold["training"], fold["held_out"][0]])
+    with pytest.raises(DatasetError, match="share the subject"):
+        reopen_run(leak, dataset)
+    everything = np.concatenate([read_scan(sample).ravel() for sample in find_samples(dataset)])
+    leak = plant(whole, tmp_path / "mean", mean=float(everything.mean()), sd=float(everything.std()))
+    for path in leak.glob("fold_*"):
+        path.unlink()
+    with pytest.raises(DatasetError, match="fold 0 had mean"):
+        train(leak, dataset, resume=True)
+
+
+# ------------------------------------------------------------------------------------ starts and ends
+
+
+def test_a_model_to_start_from_brings_its_weights_and_normalisation(dataset, tmp_path):
+    normalisation = {"kind": "window", "low": 1.0, "high": 99.0}
+    start = tmp_path / "start.safetensors"
+    save_model(start, UNet(ModelInfo(width=4, depth=2, normalisation=normalisation)))
+    settings = replace(TINY, init=str(start), learning_rate=0.0, weight_decay=0.0, epochs=1)
+    found = load_model(train(tmp_path / "run", dataset, settings, only=0) / "fold_0.safetensors")
+    assert torch.equal(found.state_dict()["head.weight"], load_model(start).state_dict()["head.weight"])
+    assert found.info.normalisation == normalisation and found.info.training["init"] == "start.safetensors"
+
+
+def test_a_bad_start_leaves_no_run_behind(dataset, tmp_path):
+    save_model(tmp_path / "wide.safetensors", UNet(ModelInfo(width=3, depth=2)))
+    for name in ("wide.safetensors", "none.safetensors"):
+        with pytest.raises(ModelError, match=name):
+            start_run(tmp_path / "run", dataset, replace(TINY, init=str(tmp_path / name)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_that_diverges_says_so(dataset, tmp_path):
+    with pytest.raises(ModelError, match="--learning-rate"):
+        train(tmp_path / "run", dataset, replace(TINY, learning_rate=1e30))
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"loss": "dice"}, {"crop": (640, 380)}, {"crop": (0, 384)}, {"gamma": (2.0, 0.5)},
+        {"gamma": (0.0, 1.0)}, {"epochs": 0}, {"folds": 1}, {"learning_rate": float("nan")},
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_be(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", " ")):
+        FoldTraining(**wrong)
+
+
+def test_the_notes_tell_how_the_folds_came_about(dataset, whole, tmp_path):
+    told = start_run(tmp_path / "run", dataset, TINY).notes
+    assert told[0] == "5 samples of 4 subjects, 2 folds"
+    assert "no grades" in told[1]
+    grades = tmp_path / "grades.csv"
+    grades.write_text("sample_id,grade\nA_1,1\nA_2,1\nB_1,0\nC_1,0\n")
+    told = start_run(tmp_path / "run", dataset, TINY, grades).notes
+    assert "stratified by grade" in told[1] and told[2].endswith("D_1")
+    grades.write_text("sample_id,grade\nA_1,1\nB_1,0\n")
+    assert "fewer samples" in start_run(tmp_path / "run", dataset, TINY, grades).notes[1]
+    assert "paper" in start_run(tmp_path / "run", dataset, replace(TINY, paper=True), grades).notes[1]
+    assert "not done yet: none" in reopen_run(whole, dataset).notes[1]
+
+
+class Same(torch.nn.Module):
+    """Predicts its input, as logits; the threshold is half."""
+
+    info = ModelInfo(threshold=0.5)
 
     def forward(self, x):
-        return 100 * (F.pad(x, (0, 0, self.rows, 0))[:, :, : x.shape[2]] - 0.5)
+        return x
 
 
 def test_validation_by_hand():
-    mask = torch.zeros(2, 1, 8, 4)
-    mask[0, :, 0:4] = 1  # slice 0: bone at row 0
-    mask[1, :, 4:8] = 1  # slice 1: bone at the last row
-    perfect = validate(Copy(0), [(mask, mask)], torch.device("cpu"))
-    assert perfect["validation_iou"] == 1 and perfect["mean_error_px"] == 0 and perfect["missed_columns"] == 0
-    moved = validate(Copy(1), [(mask, mask)], torch.device("cpu"))
-    assert moved["mean_error_px"] == 1
-    assert moved["validation_iou"] == pytest.approx(6 / 9)  # 3 of 5 rows, and 3 of 4 at the edge
+    # found 1 1 0 0 of hard 1 0 1 0; then, in a batch of two, nothing of nothing and all of all
+    x = torch.tensor([9.0, 9.0, -9.0, -9.0]).reshape(1, 1, 1, 4)
+    y = torch.tensor([1.0, 0.0, 1.0, 0.0]).reshape(1, 1, 1, 4)
+    two = torch.cat([torch.full((1, 1, 1, 4), -9.0), torch.full((1, 1, 1, 4), 9.0)])
+    wide = torch.nn.functional.pad(two, (0, 3), value=9.0)  # beyond the mask: left out
+    found = validate(Same(), [(x, y), (wide, (two > 0).float())], bce, torch.device("cpu"))
+    assert found["validation_iou"] == pytest.approx((1 + 4) / (3 + 4))
+    expected = (float(bce(x, y)) + 2 * float(bce(two, (two > 0).float()))) / 3
+    assert found["validation_loss"] == pytest.approx(expected)
+
+
+def test_no_folder_s_name_is_in_a_network(whole, dataset):
+    header = (whole / "fold_0.safetensors").read_bytes()[:5000]
+    assert b"held_out" in header and str(Path(dataset).parent).encode() not in header

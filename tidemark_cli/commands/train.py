@@ -1,42 +1,205 @@
-"""``tidemark train``: train a network, for now on phantoms."""
+"""``tidemark train``: train networks on a dataset, fold by fold, or one on phantoms."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import fields
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from .. import console
 
+if TYPE_CHECKING:
+    from ..core.fold_run import FoldRun, FoldTraining
+    from ..core.phantom_training import PhantomTraining
+
+Settings = TypeVar("Settings", "PhantomTraining", "FoldTraining")
+
+NAMES = {"pad": "pad_to", "voxel_um": "voxel_size"}  # settings that the command line calls otherwise
+COLUMNS = "fold  epoch     loss  validation loss  validation IoU  time left"
+
+
+class Loss(str, Enum):
+    """Losses of the paper."""
+
+    bce = "bce"
+    focal = "focal"
+    jaccard = "jaccard"
+    bce_jaccard = "bce-jaccard"
+    bce_logjaccard = "bce-logjaccard"
+
 
 def train(
     run: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="The folder of the run.")],
-    phantom: Annotated[
-        bool, typer.Option("--phantom", help="Train on synthetic slices, each drawn afresh; needed for now.")
-    ] = False,
-    slices: Annotated[int, typer.Option(min=1, help="How many slices to draw.")] = 40_000,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same slices.")] = 0,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")] = "auto",
-    width: Annotated[int, typer.Option(min=1, help="Filters at the first level.")] = 16,
-    depth: Annotated[int, typer.Option(min=1, max=8, help="Levels of the network.")] = 5,
-    stem: Annotated[int, typer.Option(min=1, max=4, help="Side of the pixel blocks taken as one.")] = 2,
-    init: Annotated[
-        Path | None, typer.Option(metavar="MODEL", help="Start from this model instead of random weights.")
+    dataset: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DATASET]", help="A dataset as `tidemark preprocess` makes it."),
     ] = None,
+    phantom: Annotated[
+        bool, typer.Option("--phantom", help="Train on synthetic slices, each drawn afresh: no DATASET.")
+    ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in RUN, with the settings it has.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the run in RUN, with the settings it has; on the CPU, to the same result as "
+            "without a stop.",
+        ),
+    ] = False,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")] = "auto",
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Start from this model instead of random weights, with its width, depth and stem; on a "
+            "DATASET with its normalisation of grey levels, too. It must not know the held-out samples.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of folds, weights, order, augmentation; of phantoms. [0]")
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(min=1, help="Filters at the first level. [24; phantoms 16]")
+    ] = None,
+    depth: Annotated[
+        int | None, typer.Option(min=1, max=8, help="Levels of the network. [6; phantoms 5]")
+    ] = None,
+    stem: Annotated[
+        int | None, typer.Option(min=1, max=4, help="Side of the pixel blocks taken as one. [1; phantoms 2]")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Slices a step. [32; phantoms 8]")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=0, help="Of Adam. [1e-4; phantoms 1e-3, the peak]")
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(min=0, help="Of Adam. [1e-4]")] = None,
+    slices: Annotated[int | None, typer.Option(min=1, help="Phantom slices to draw. [40000]")] = None,
+    loss: Annotated[Loss | None, typer.Option(help="The loss. [bce-logjaccard]")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes over the slices; the best by the validation loss is kept. [15]"),
+    ] = None,
+    folds: Annotated[int | None, typer.Option(min=2, help="Folds, grouped by subject. [5]")] = None,
+    fold: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="K",
+            help="Train fold K alone, from 0. The files of runs of single folds, copied into one folder, "
+            "are a whole run.",
+        ),
+    ] = None,
+    grades: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            help="sample_id,grade: stratify the folds by it. Without it, DATASET's grades.csv, if any.",
+        ),
+    ] = None,
+    step: Annotated[
+        int | None, typer.Option(min=1, help="Train on every so many slices of both planes. [1]")
+    ] = None,
+    pad_to: Annotated[
+        tuple[int, int] | None,
+        typer.Option(metavar="ROWS COLUMNS", help="Zero-pad smaller slices to this. [800 800]"),
+    ] = None,
+    crop: Annotated[
+        tuple[int, int] | None,
+        typer.Option(metavar="ROWS COLUMNS", help="Cut this out at random. [640 384]"),
+    ] = None,
+    flip: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of slices flipped left to right. [0.5]")
+    ] = None,
+    gamma: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LOW HIGH", help="Range of the gamma correction. [0.5 2]"),
+    ] = None,
+    gamma_share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of slices with a gamma correction. [0.5]")
+    ] = None,
+    voxel_size: Annotated[
+        float | None, typer.Option(metavar="UM", min=0.01, max=500, help="Of the dataset, in µm. [3.2]")
+    ] = None,
+    paper: Annotated[
+        bool,
+        typer.Option(
+            "--paper",
+            help="The choices of the paper's code: the epoch with the lowest loss on the held-out fold "
+            "itself (without it: on an inner split by subject), mean and SD over all folds (of the training "
+            "samples), folds by subject alone (stratified by grade), both terms of a loss of two weighted "
+            "0.5 (1); and scores in the zones of the published table.",
+        ),
     ] = False,
 ) -> None:
-    """Train a network; RUN/model.safetensors goes to `tidemark predict --weights`."""
-    if not phantom:
-        raise typer.BadParameter("expected --phantom: training on phantoms is all there is for now.")
+    """Train networks on DATASET, predict every sample by the fold that did not see its subject, and score.
 
+    RUN goes to `tidemark predict --weights` and `tidemark metrics`.
+    """
+    given = {
+        "init": None if init is None else str(init),
+        "seed": seed,
+        "width": width,
+        "depth": depth,
+        "stem": stem,
+        "batch": batch,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "slices": slices,
+        "loss": None if loss is None else loss.value,
+        "epochs": epochs,
+        "folds": folds,
+        "step": step,
+        "pad": pad_to,
+        "crop": crop,
+        "flip": flip,
+        "gamma": gamma,
+        "gamma_share": gamma_share,
+        "voxel_um": voxel_size,
+        "paper": paper or None,
+    }
+    settings = {name: value for name, value in given.items() if value is not None}
+    if phantom:
+        if dataset is not None or fold is not None or grades is not None:
+            raise typer.BadParameter("--phantom: DATASET, --fold and --grades do not go with it.")
+        _train_on_phantoms(run, settings, device, resume)
+    elif dataset is None:
+        raise typer.BadParameter("expected a DATASET to train on, or --phantom.")
+    else:
+        _train_on_dataset(run, dataset, settings, grades, fold, device, resume)
+
+
+def _checked(kind: type[Settings], given: dict[str, Any]) -> Settings:
+    """Return the settings of a training, or refuse what it does not have or take."""
+    foreign = sorted(given.keys() - {field.name for field in fields(kind)})
+    if foreign:
+        options = ", ".join(f"--{NAMES.get(name, name).replace('_', '-')}" for name in foreign)
+        other = "phantoms" if "slices" in foreign else "a dataset"
+        raise typer.BadParameter(f"{options}: only for a training on {other}.")
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.") from error
+
+
+def _with_sizes(given: dict[str, Any]) -> dict[str, Any]:
+    """Take the sizes of the network that are not given from the model to start from."""
+    from ..core.unet import load_model
+
+    sizes = ("width", "depth", "stem")
+    if "init" not in given or set(sizes) <= given.keys():
+        return given
+    info = load_model(Path(given["init"])).info
+    return {name: getattr(info, name) for name in sizes} | given
+
+
+def _train_on_phantoms(run: Path, given: dict[str, Any], device: str, resume: bool) -> None:
     from ..core.inference import choose_device
-    from ..core.training import PhantomTraining, train_on_phantoms
+    from ..core.phantom_training import PhantomTraining, train_on_phantoms
 
-    start = None if init is None else str(init)
-    settings = PhantomTraining(slices=slices, seed=seed, width=width, depth=depth, stem=stem, init=start)
+    settings = _checked(PhantomTraining, _with_sizes(given))
     console.notice(f"device: {choose_device(device)}{' (auto)' if device == 'auto' else ''}")
     with console.progress("training") as advance:
 
@@ -48,3 +211,77 @@ def train(
 
         model = train_on_phantoms(run, settings, device=device, resume=resume, progress=show)
     console.result(str(model))
+
+
+def _train_on_dataset(
+    folder: Path,
+    dataset: Path,
+    given: dict[str, Any],
+    grades: Path | None,
+    only: int | None,
+    device: str,
+    resume: bool,
+) -> None:
+    from ..core.files import check_writable
+    from ..core.fold_run import FoldTraining, reopen_run, start_run
+    from ..core.fold_training import train_folds
+    from ..core.inference import choose_device
+    from ..core.trainset import load_all
+
+    chosen = choose_device(device)
+    if resume:
+        run = reopen_run(folder, dataset)
+    else:
+        run = start_run(folder, dataset, _checked(FoldTraining, _with_sizes(given)), grades)
+    if only is not None and only >= len(run.folds):
+        raise typer.BadParameter(f"--fold {only}: expected 0 to {len(run.folds) - 1}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder / "run.json", overwrite=True)
+    for line in (*run.notes, f"device: {chosen}{' (auto)' if device == 'auto' else ''}"):
+        console.notice(line)
+    with console.progress("reading") as advance:
+        samples = load_all(run.samples, advance)
+    with console.progress("training") as advance:
+        train_folds(run, samples, only=only, device=device, progress=_table(run.settings.epochs, advance))
+    if run.missing:
+        console.notice(
+            f"not trained yet: fold(s) {', '.join(map(str, run.missing))}; when their files are in {folder}, "
+            f"`tidemark metrics {folder}` scores the whole"
+        )
+    else:
+        _show_scores(run)
+
+
+def _table(epochs: int, advance: console.Advance | None) -> Callable[[int, int, dict[str, Any] | None], None]:
+    """Return what shows a training as it goes: a line for each epoch, and the progress between them."""
+    started = time.monotonic()
+    console.notice(COLUMNS)
+
+    def show(done: int, total: int, row: dict[str, Any] | None) -> None:
+        if row is not None and done:
+            left = round((time.monotonic() - started) * (total - done) / done)
+            console.notice(
+                f"{row['fold']:>4}  {row['epoch']:>2}/{epochs:<2}  {row['loss']:>7.4f}  "
+                f"{row['validation_loss']:>15.4f}  {row['validation_iou']:>14.4f}  "
+                f"{left // 3600:>3}:{left // 60 % 60:02d}:{left % 60:02d}"
+            )
+        if advance is not None:
+            advance(done, total)
+
+    return show
+
+
+def _show_scores(run: FoldRun) -> None:
+    """Print what `tidemark metrics RUN` prints, and for the paper's choices what it prints with --paper."""
+    from ..core.scores import score_run
+    from .metrics import show_not_scored, show_scores
+
+    with console.progress("scoring") as advance:
+        scores = score_run(run.folder, paper=run.settings.paper, progress=advance)
+    for note in scores.notes:
+        console.notice(note)
+    code = show_not_scored(scores)
+    if scores.rows:
+        show_scores(scores)
+    if code:
+        raise typer.Exit(code)

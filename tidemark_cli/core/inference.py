@@ -83,7 +83,8 @@ def load_models(weights: Path | None) -> list[UNet]:
         weights = _find_installed(str(weights))
     if not weights.is_dir():
         return [load_model(weights)]
-    files = sorted(weights.glob("*.safetensors")) or sorted(weights.glob("*.pth"))
+    # not the hidden files that a killed run may leave
+    files = sorted(weights.glob("[!.]*.safetensors")) or sorted(weights.glob("[!.]*.pth"))
     if not files:
         raise ModelError(f"{weights}: expected model files (.safetensors or .pth) in it, found none.")
     return [load_model(file) for file in files]

@@ -1,0 +1,136 @@
+"""Training on phantoms: reproducible, resumable, honest about validation."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tidemark_cli.core.errors import ModelError, OutputError
+from tidemark_cli.core.phantom_training import (
+    _TRAINING,
+    _VALIDATION,
+    PhantomSlices,
+    PhantomTraining,
+    train_on_phantoms,
+    validate,
+)
+from tidemark_cli.core.unet import load_model
+
+TINY = PhantomTraining(
+    slices=12,
+    batch=2,
+    rows=32,
+    columns=16,
+    width=2,
+    depth=2,
+    stem=2,
+    validate_every=4,
+    validation_slices=3,
+    seed=5,
+)
+
+
+def train(run, settings=TINY, **options):
+    torch.set_num_threads(1)
+    return train_on_phantoms(run, settings, device="cpu", workers=0, **options)
+
+
+def test_a_run_holds_its_settings_its_log_and_a_model(tmp_path):
+    model = load_model(train(tmp_path / "run"))
+    assert model.info.width == 2 and model.info.either_end
+    assert model.info.training["seed"] == 5
+    assert json.loads((tmp_path / "run/run.json").read_text())["settings"]["slices"] == 12
+    rows = list(csv.DictReader((tmp_path / "run/log.csv").open()))
+    assert [row["slices"] for row in rows] == ["4", "8", "12"]
+    assert all(np.isfinite(float(row["validation_loss"])) for row in rows)
+
+
+def test_a_resumed_run_ends_bit_for_bit_where_an_uninterrupted_one_does(tmp_path):
+    whole = load_model(train(tmp_path / "whole")).state_dict()
+
+    def stop(done, total, figures):
+        if done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "killed", progress=stop)
+    assert not (tmp_path / "killed/model.safetensors").exists()
+    resumed = load_model(train(tmp_path / "killed", resume=True)).state_dict()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_training_changes_the_weights_and_init_starts_from_a_model(tmp_path):
+    first = train(tmp_path / "first")
+    second = load_model(train(tmp_path / "second", replace(TINY, init=str(first), learning_rate=0.0, seed=9)))
+    weights = load_model(first).state_dict()
+    assert torch.equal(second.state_dict()["head.weight"], weights["head.weight"])
+    third = load_model(train(tmp_path / "third", replace(TINY, init=str(first), seed=9)))
+    assert not torch.equal(third.state_dict()["head.weight"], weights["head.weight"])
+
+
+def test_an_existing_run_is_not_overwritten_and_a_missing_one_not_resumed(tmp_path):
+    train(tmp_path / "run", replace(TINY, slices=2))
+    with pytest.raises(OutputError, match="--resume"):
+        train(tmp_path / "run")
+    with pytest.raises(OutputError, match="none"):
+        train(tmp_path / "none", resume=True)
+
+
+def test_a_bad_start_leaves_no_run_behind(tmp_path):
+    wide = train(tmp_path / "wide", replace(TINY, slices=2, width=3))
+    for init in (wide, tmp_path / "none.safetensors"):
+        with pytest.raises(ModelError, match=init.name):
+            train(tmp_path / "run", replace(TINY, init=str(init)))
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("damaged", ["checkpoint.pt", "run.json"])
+def test_a_damaged_run_is_not_resumed(tmp_path, damaged):
+    train(tmp_path / "run", replace(TINY, slices=2))
+    (tmp_path / "run" / damaged).write_bytes(b"damaged")
+    with pytest.raises((ModelError, OutputError), match=damaged):
+        train(tmp_path / "run", resume=True)
+
+
+def test_validation_slices_are_never_trained_on():
+    seen = [PhantomSlices(TINY, _TRAINING, 0, 3)[i][0] for i in range(3)]
+    fixed = [PhantomSlices(TINY, _VALIDATION, 0, 3)[i][0] for i in range(3)]
+    assert not any(torch.equal(a, b) for a in seen for b in fixed)
+
+
+def test_every_other_slice_has_its_bone_at_the_far_end():
+    slices = PhantomSlices(replace(TINY, rows=192, columns=96), _TRAINING, 0, 24)
+    centre = [_centre_of_mass(slices[i][1][0]) for i in range(len(slices))]
+    assert np.nanmedian(centre[0::2]) < 96 < np.nanmedian(centre[1::2])
+
+
+def _centre_of_mass(mask):
+    """Row of the centre of the hard tissue; NaN without any."""
+    rows = mask.sum(dim=1)
+    return float((rows * torch.arange(len(rows))).sum() / rows.sum()) if rows.sum() else float("nan")
+
+
+class Copy(torch.nn.Module):
+    """Predicts its input, moved down by `rows` pixels."""
+
+    def __init__(self, rows):
+        super().__init__()
+        self.rows = rows
+
+    def forward(self, x):
+        return 100 * (F.pad(x, (0, 0, self.rows, 0))[:, :, : x.shape[2]] - 0.5)
+
+
+def test_validation_by_hand():
+    mask = torch.zeros(2, 1, 8, 4)
+    mask[0, :, 0:4] = 1  # slice 0: bone at row 0
+    mask[1, :, 4:8] = 1  # slice 1: bone at the last row
+    perfect = validate(Copy(0), [(mask, mask)], torch.device("cpu"))
+    assert perfect["validation_iou"] == 1 and perfect["mean_error_px"] == 0 and perfect["missed_columns"] == 0
+    moved = validate(Copy(1), [(mask, mask)], torch.device("cpu"))
+    assert moved["mean_error_px"] == 1
+    assert moved["validation_iou"] == pytest.approx(6 / 9)  # 3 of 5 rows, and 3 of 4 at the edge

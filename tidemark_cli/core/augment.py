@@ -1,0 +1,110 @@
+"""Augmentation of the paper (section 3.1) on batches, on the device: pad, crop, flip, gamma.
+
+Grey levels stay 8-bit until the end: gamma and normalisation of a slice are one table of 256 values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+Normalise = Callable[[NDArray], NDArray]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to a slice; the defaults are the paper's.
+
+    Attributes
+    ----------
+    pad : rows and columns that a smaller slice is padded to with zeros, on all sides alike.
+    crop : rows and columns of the part that is cut out at random.
+    flip : probability of a flip of the columns.
+    gamma : lowest and highest exponent of the grey levels, as shares of 255; drawn uniformly.
+    gamma_share : probability of a gamma correction.
+    """
+
+    pad: tuple[int, int] = (800, 800)
+    crop: tuple[int, int] = (640, 384)
+    flip: float = 0.5
+    gamma: tuple[float, float] = (0.5, 2.0)
+    gamma_share: float = 0.5
+
+    def padded(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns that slices of `shape` are padded to: never less than they or the crop have."""
+        rows, columns = (max(sides) for sides in zip(self.pad, self.crop, shape, strict=True))
+        return rows, columns
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The chances of a batch of N slices: (N, 2) row and column of each crop, (N,) flips, (N,) gammas."""
+
+    corners: NDArray[np.int64]
+    flips: NDArray[np.bool_]
+    gammas: NDArray[np.float64]
+
+
+def draw(how: Augmentation, count: int, shape: tuple[int, int], rng: np.random.Generator) -> Draws:
+    """Draw the crops, flips and gammas for `count` slices of rows and columns `shape`."""
+    room = np.subtract(how.padded(shape), how.crop) + 1
+    return Draws(
+        corners=rng.integers(room, size=(count, 2)),
+        flips=rng.random(count) < how.flip,
+        gammas=np.where(rng.random(count) < how.gamma_share, rng.uniform(*how.gamma, count), 1.0),
+    )
+
+
+def grey_tables(gammas: NDArray[np.float64], normalise: Sequence[Normalise]) -> Tensor:
+    """Return (N, 256) float32: what the network gets for each grey level of slice n.
+
+    Parameters
+    ----------
+    gammas : (N,) exponents; 1 leaves the grey levels.
+    normalise : for each slice, its scan's function of grey levels (see `inference.normaliser`).
+    """
+    levels = np.arange(256) / 255
+    tables = [function(255 * levels**gamma) for function, gamma in zip(normalise, gammas, strict=True)]
+    return torch.from_numpy(np.stack(tables).astype(np.float32))
+
+
+def augment(
+    grey: Tensor, hard: Tensor, tables: Tensor, draws: Draws, how: Augmentation
+) -> tuple[Tensor, Tensor]:
+    """Pad, crop, flip and look up a batch, on the device it is on.
+
+    Parameters
+    ----------
+    grey, hard : (N, H, W) uint8, the mask as 0 and 1.
+    tables : (N, 256) from `grey_tables`.
+
+    Returns
+    -------
+    Normalised slices and masks, (N, 1, rows, columns of the crop) float32; around a slice there is air.
+    """
+    shape = (grey.shape[1], grey.shape[2])
+    below, right = np.subtract(how.padded(shape), shape)
+    sides = [int(side) for side in (right // 2, right - right // 2, below // 2, below - below // 2)]
+    flips = torch.from_numpy(draws.flips).to(grey.device)[:, None, None]
+    cut = [_cropped(F.pad(batch, sides), draws.corners, how.crop) for batch in (grey, hard)]
+    grey, hard = (torch.where(flips, batch.flip(2), batch) for batch in cut)
+    return look_up(grey, tables), hard[:, None].float()
+
+
+def _cropped(batch: Tensor, corners: NDArray[np.int64], crop: tuple[int, int]) -> Tensor:
+    rows, columns = crop
+    parts = [
+        image[y : y + rows, x : x + columns] for image, (y, x) in zip(batch, corners.tolist(), strict=True)
+    ]
+    return torch.stack(parts)
+
+
+def look_up(grey: Tensor, tables: Tensor) -> Tensor:
+    """Replace grey levels (N, H, W) uint8 by their values in `tables` (N, 256): (N, 1, H, W) float32."""
+    return tables.gather(1, grey.flatten(1).long()).reshape(grey.shape)[:, None]  # (N, H * W) to (N, 1, H, W)

@@ -1,0 +1,325 @@
+"""A run on a dataset: its settings, its folds, and the folder that holds what comes of it.
+
+::
+
+    run/run.json                 settings, folds with their statistics, versions
+    run/fold_<k>.safetensors     the network of fold k, from 0
+    run/oof/<sample_id>.tif      (Z, Y, X) uint8, probability * 255, of the fold that did not see the subject
+    run/log.csv                  losses and validation IoU of every epoch
+    run/registry.txt             SHA-256 of the networks, in pooch's format: the folder can be hosted as it is
+
+Folds trained apart, with ``--fold``, have the same run.json, so that their files copied into one folder are
+a whole run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .augment import Augmentation
+from .dataset import VOXEL_UM, Sample, find_samples
+from .errors import DatasetError, ModelError, OutputError
+from .files import written_whole
+from .folds import Fold, check_folds, is_stratified, split_folds
+from .losses import THRESHOLDS, loss_by_name
+from .training import (
+    DESCRIPTION,
+    read_description,
+    refuse_existing,
+    start_from,
+    write_description,
+    write_log,
+)
+from .unet import ModelInfo, UNet, load_model
+
+KIND = "folds"
+
+
+@dataclass(frozen=True)
+class FoldTraining:
+    """How to train on a dataset; the defaults are the paper's (section 3.1) and its code's.
+
+    Attributes
+    ----------
+    loss : a name of `losses.LOSSES`.
+    epochs : passes over the training slices; the network kept is that of the epoch with the lowest
+        validation loss.
+    batch : slices a step.
+    learning_rate, weight_decay : of Adam.
+    width, depth, stem : of the network, see `unet.ModelInfo`.
+    pad, crop, flip, gamma, gamma_share : see `augment.Augmentation`.
+    step : take every so many slices of both planes, in training and validation.
+    folds, seed : see `folds.split_folds`; the seed draws the weights, the order and the augmentation, too.
+    voxel_um : voxel size of the dataset in µm, which the layout does not hold.
+    init : a model file to start from; its normalisation is kept.
+    paper : the choices of the paper's code: the epoch with the lowest loss on the held-out fold itself, mean
+        and SD over all folds, plain groups, and both terms of a combined loss halved.
+    """
+
+    loss: str = "bce-logjaccard"
+    epochs: int = 15
+    batch: int = 32
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-4
+    width: int = 24
+    depth: int = 6
+    stem: int = 1
+    pad: tuple[int, int] = Augmentation.pad
+    crop: tuple[int, int] = Augmentation.crop
+    flip: float = Augmentation.flip
+    gamma: tuple[float, float] = Augmentation.gamma
+    gamma_share: float = Augmentation.gamma_share
+    step: int = 1
+    folds: int = 5
+    seed: int = 0
+    voxel_um: float = VOXEL_UM
+    init: str | None = None
+    paper: bool = False
+
+    def __post_init__(self) -> None:
+        loss_by_name(self.loss)
+        multiple = self.stem * 2**self.depth
+        if any(side < multiple or side % multiple for side in self.crop):
+            raise ValueError(f"crop {self.crop} is not of multiples of {multiple}, as the network needs")
+        numbers = (self.learning_rate, self.weight_decay, self.voxel_um, *self.gamma)
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError("learning rate, weight decay, gamma and voxel size must be finite numbers")
+        if not 0 < self.gamma[0] <= self.gamma[1]:
+            raise ValueError(f"gamma {self.gamma} is not a range above 0, the lower end first")
+        if min(self.epochs, self.batch, self.step) < 1 or self.folds < 2:
+            raise ValueError("epochs, batch and step must be at least 1, folds at least 2")
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """The part of the settings that is about augmentation."""
+        return Augmentation(self.pad, self.crop, self.flip, self.gamma, self.gamma_share)
+
+    @property
+    def threshold(self) -> float:
+        """Probability above which a voxel is hard tissue, for this loss."""
+        return THRESHOLDS[self.loss]
+
+
+@dataclass(frozen=True)
+class FoldRun:
+    """A run that is checked and ready to be trained.
+
+    Attributes
+    ----------
+    folder : of the run.
+    dataset : the folder of the dataset.
+    samples : of the dataset, sorted by id.
+    folds : fold k is number k.
+    known : mean and SD of each fold, where ``run.json`` has them already, else empty.
+    """
+
+    folder: Path
+    dataset: Path
+    samples: tuple[Sample, ...]
+    settings: FoldTraining
+    folds: tuple[Fold, ...]
+    known: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should hear before the training."""
+        subjects = len({sample.subject_id for sample in self.samples})
+        told = [f"{len(self.samples)} samples of {subjects} subjects, {len(self.folds)} folds"]
+        ungraded = [sample.sample_id for sample in self.samples if sample.grade is None]
+        if self.known:
+            told.append(f"folds as in {self.folder / DESCRIPTION}, not done yet: {_list(self.missing)}")
+        elif self.settings.paper:
+            told.append("folds grouped by subject only, as in the paper's code")
+        elif len(ungraded) == len(self.samples):
+            told.append("folds grouped by subject only: there are no grades to stratify by (--grades)")
+        elif not is_stratified(self.samples, len(self.folds)):
+            told.append("folds grouped by subject only: every grade has fewer samples than there are folds")
+        else:
+            told.append("folds grouped by subject, stratified by grade")
+            if ungraded:
+                told.append(f"without a grade, a class of their own: {', '.join(ungraded)}")
+        return told
+
+    def model(self, number: int) -> Path:
+        """The network of a fold."""
+        return self.folder / f"fold_{number}.safetensors"
+
+    def checkpoint(self, number: int) -> Path:
+        """What a fold in training goes on from; it goes when the fold is done."""
+        return self.folder / f"fold_{number}.checkpoint.pt"
+
+    @property
+    def predictions(self) -> Path:
+        """The folder of the out-of-fold probabilities."""
+        return self.folder / "oof"
+
+    def prediction(self, sample_id: str) -> Path:
+        """The out-of-fold probabilities of a sample."""
+        return self.predictions / f"{sample_id}.tif"
+
+    def is_done(self, number: int) -> bool:
+        """Tell whether a fold has its network and all its predictions."""
+        held_out = self.folds[number].held_out
+        return self.model(number).exists() and all(self.prediction(one).exists() for one in held_out)
+
+    @property
+    def missing(self) -> list[int]:
+        """The folds that are not done."""
+        return [number for number in range(len(self.folds)) if not self.is_done(number)]
+
+    def provenance(self, number: int) -> dict[str, Any]:
+        """What the network of a fold tells of its training: no folder's name is in it."""
+        fold = self.folds[number]
+        settings = asdict(self.settings) | {"init": self.settings.init and Path(self.settings.init).name}
+        return {"fold": number, **{name: list(part) for name, part in asdict(fold).items()}, **settings}
+
+    def describe(self, statistics: Sequence[tuple[float, float]]) -> None:
+        """Write ``run.json``, with the mean and SD of each fold."""
+        folds = [
+            asdict(fold) | {"mean": mean, "sd": sd}
+            for fold, (mean, sd) in zip(self.folds, statistics, strict=True)
+        ]
+        content = {
+            "kind": KIND,
+            "dataset": str(self.dataset.resolve()),
+            "settings": asdict(self.settings),
+            "threshold": self.settings.threshold,
+            "folds": folds,
+            "versions": _versions(),
+        }
+        write_description(self.folder, content)
+
+    def write_log(self, unfinished: Sequence[dict[str, Any]] = ()) -> None:
+        """Write ``log.csv`` from what the networks tell, and the rows of the fold in training."""
+        rows = [row for path in self._models() for row in load_model(path).info.training["log"]]
+        if rows or unfinished:
+            write_log(self.folder, [*rows, *unfinished])
+
+    def write_registry(self) -> None:
+        """Write ``registry.txt`` of the networks that are there."""
+        lines = [f"{p.name} sha256:{hashlib.sha256(p.read_bytes()).hexdigest()}\n" for p in self._models()]
+        with written_whole(self.folder / "registry.txt") as temporary:
+            temporary.write_text("".join(lines), encoding="utf-8")
+
+    def _models(self) -> list[Path]:
+        return [path for number in range(len(self.folds)) if (path := self.model(number)).exists()]
+
+
+def start_run(folder: Path, dataset: Path, settings: FoldTraining, grades: Path | None = None) -> FoldRun:
+    """Plan a run in a new folder; nothing is written yet.
+
+    Raises
+    ------
+    OutputError
+        If the folder holds a run already, or what is left of one.
+    DatasetError
+        If the dataset cannot be used, or has too few subjects for the folds.
+    ModelError
+        If the model to start from does not fit.
+    """
+    refuse_existing(folder)
+    if left := [*folder.glob("fold_*"), *folder.glob("oof/*")]:
+        raise OutputError(f"{folder} has {left[0].name} of a run without its run.json; name another folder.")
+    if settings.init:
+        settings = replace(settings, init=str(Path(settings.init).resolve()))
+    load_start(settings)
+    samples = find_samples(dataset, grades)
+    folds = split_folds(samples, settings.folds, settings.seed, settings.paper)
+    return FoldRun(folder, dataset, tuple(samples), settings, tuple(folds))
+
+
+def reopen_run(folder: Path, dataset: Path) -> FoldRun:
+    """Return the run of a folder, with the settings and folds it has, to go on with it.
+
+    Raises
+    ------
+    OutputError
+        If the folder holds no such run, or a damaged one.
+    DatasetError
+        If the dataset has other samples than the run's folds, or the folds share a subject.
+    ModelError
+        If a network in the folder is of another run.
+    """
+    content = read_description(folder)
+    if content.get("kind") != KIND:
+        raise OutputError(f"{folder} holds a run on phantoms; resume it with --phantom, without a dataset.")
+    try:
+        lists = {name: tuple(value) for name, value in content["settings"].items() if isinstance(value, list)}
+        settings = FoldTraining(**content["settings"] | lists)
+        parts = [{name: tuple(fold[name]) for name in Fold.__annotations__} for fold in content["folds"]]
+        folds = tuple(Fold(**part) for part in parts)
+        known = tuple((float(fold["mean"]), float(fold["sd"])) for fold in content["folds"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise OutputError(f"{folder / DESCRIPTION} is damaged ({error}); start another run.") from error
+    samples = find_samples(dataset)
+    check_folds(folds, samples, settings.paper)
+    run = FoldRun(folder, dataset, tuple(samples), settings, folds, known)
+    for number in range(len(folds)):
+        if run.model(number).exists():
+            _check_model(run, number)
+    return run
+
+
+def load_start(settings: FoldTraining) -> UNet | None:
+    """Return the model to start from, None without one.
+
+    Raises
+    ------
+    ModelError
+        If it is no model, or not of the size of the settings.
+    """
+    if settings.init is None:
+        return None
+    net = UNet(ModelInfo(width=settings.width, depth=settings.depth, stem=settings.stem))
+    start_from(net, Path(settings.init))
+    net.info = load_model(Path(settings.init)).info
+    return net
+
+
+def check_statistics(run: FoldRun, statistics: Sequence[tuple[float, float]]) -> None:
+    """Raise where the mean and SD of the grey levels are not those that ``run.json`` has.
+
+    Raises
+    ------
+    DatasetError
+        If the dataset has changed, or the run's statistics are of other samples than its folds say.
+    """
+    for number, (found, expected) in enumerate(zip(statistics, run.known, strict=False)):
+        if found != expected:
+            raise DatasetError(
+                f"{run.folder / DESCRIPTION}: the training samples of fold {number} had mean and SD "
+                f"{expected[0]:.4f}, {expected[1]:.4f}, now {found[0]:.4f}, {found[1]:.4f}; the dataset has "
+                "changed; start another run."
+            )
+
+
+def _check_model(run: FoldRun, number: int) -> None:
+    """Raise where the network of a fold was trained with other folds or settings."""
+    found, expected = load_model(run.model(number)).info.training, run.provenance(number)
+    for name, value in expected.items():
+        if found.get(name) != json.loads(json.dumps(value)):
+            raise ModelError(
+                f"{run.model(number)} is of another run: {name} is {found.get(name)}, in run.json {value}; "
+                "put together only folds of runs with the same dataset, settings and seed."
+            )
+
+
+def _list(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers)) or "none"
+
+
+def _versions() -> dict[str, str]:
+    import numpy
+    import sklearn
+    import torch
+
+    libraries = {"numpy": numpy, "scikit-learn": sklearn, "torch": torch}
+    found = {name: str(library.__version__) for name, library in libraries.items()}
+    return {"python": platform.python_version()} | found
