@@ -27,7 +27,7 @@ def error_line(error: BaseException) -> str | None:
     if isinstance(error, TidemarkError):
         return str(error)
     if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
-        return "not enough memory; close other programs, give it less at a time (--crop, --batch), or use a larger machine."
+        return "not enough memory; close other programs, cut with --crop or --batch, or use a larger machine."
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         advice = "; free some space and run again" if error.errno == errno.ENOSPC else ""
