@@ -15,14 +15,22 @@ from typing import Annotated, NoReturn
 import typer
 
 from . import __version__, console
+from .commands.download import download
+from .commands.metrics import ManyValues, metrics
 from .commands.phantom import phantom
 from .commands.predict import predict
+from .commands.preprocess import preprocess
+from .commands.register import register
 from .commands.train import train
 
 app = typer.Typer(name="tidemark", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(predict)
+app.command()(register)
+app.command()(preprocess)
 app.command()(phantom)
 app.command()(train)
+app.command(cls=ManyValues)(metrics)
+app.add_typer(download, name="download")
 
 
 def _show_version(wanted: bool) -> None:

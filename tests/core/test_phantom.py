@@ -7,10 +7,11 @@ import pytest
 import SimpleITK as sitk
 
 from tidemark_cli.core import phantom as phantoms
-from tidemark_cli.core.phantom import draw_phantom, draw_slice, write_transform
+from tidemark_cli.core.phantom import draw_phantom, draw_slice
 from tidemark_cli.core.scanner import Scanner, ring_profile
 from tidemark_cli.core.texture import make_grid
 from tidemark_cli.core.tissue import Anatomy, Stain, Tissue
+from tidemark_cli.core.transform import write_transform
 
 SHAPE = (96, 48, 56)
 CLEAN = Scanner(blur=0, noise=0, noise_blur=0, ring=0, hardening=0, shading=0, low=0, high=255, gamma=1)

@@ -103,7 +103,7 @@ def _plan(
 
 
 def _write(drawn: Phantom, paths: dict[str, Path], overwrite: bool) -> None:
-    from ..core.phantom import write_transform
+    from ..core.transform import write_transform
     from ..core.volume import write_volume
 
     for option, array in (("OUT", drawn.scan), ("--mask", drawn.mask), ("--pair", drawn.ca4)):

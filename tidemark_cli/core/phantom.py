@@ -9,13 +9,11 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import written_whole
 from .scanner import Scanner, ring_profile
 from .texture import Grid, make_grid
 from .tissue import Anatomy, Stain, Tissue
@@ -115,6 +113,8 @@ def draw_slice(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Draw one slice through a plug of its own, with more variety than reality has.
 
+    Anatomy, stain and scanner are each drawn from the wide ranges or, at times, from the realistic ones.
+
     Parameters
     ----------
     seed : any integers; the same give the same slice.
@@ -127,26 +127,16 @@ def draw_slice(
     """
     rng = np.random.default_rng(seed)
     voxel_um = VOXEL_UM * rng.uniform(0.6, 1.6)
-    anatomy = Anatomy.draw(rng, shape[0] * voxel_um, shape[1] * voxel_um, wide=True)
-    stain = Stain.draw(rng, wide=True)
-    scanner = Scanner.draw(rng, max(stain.deep, stain.bone), wide=True)
+    wide_anatomy, wide_stain, wide_scanner = rng.random(3) < (0.8, 0.65, 0.65)
+    anatomy = Anatomy.draw(rng, shape[0] * voxel_um, shape[1] * voxel_um, wide=bool(wide_anatomy))
+    stain = Stain.draw(rng, wide=bool(wide_stain))
+    scanner = Scanner.draw(rng, max(stain.deep, stain.bone), wide=bool(wide_scanner))
     chord = rng.uniform(-0.95, 0.95) * anatomy.radius_um
     aside = rng.uniform(-0.4, 0.4) * anatomy.radius_um
     grid = make_grid((shape[0], 1, shape[1]), voxel_um, (chord, aside))
     tissue, hard, _ = Tissue(rng, grid.extent, anatomy, stain).draw(grid)
     scan = scanner.scan(rng, tissue, grid, ring_profile(rng, 4096))
     return scan[:, 0], hard[:, 0]
-
-
-def write_transform(path: Path, matrix: NDArray[np.float64]) -> None:
-    """Write a rigid (4, 4) `matrix` in mm as an ITK ``.tfm`` that 3D Slicer opens."""
-    import SimpleITK as sitk
-
-    transform = sitk.Euler3DTransform()
-    transform.SetMatrix(matrix[:3, :3].ravel().tolist(), 1e-6)
-    transform.SetTranslation(matrix[:3, 3].tolist())
-    with written_whole(path) as temporary:
-        sitk.WriteTransform(transform, str(temporary))
 
 
 def _scan(seed: np.random.SeedSequence, scanner: Scanner, tissue: Voxels, grid: Grid) -> Voxels:
