@@ -11,7 +11,19 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tidemark_cli"
-HEAVY = {"torch", "SimpleITK", "matplotlib", "scipy", "cv2", "numpy", "cc3d", "tifffile", "pooch", "requests", "sklearn"}
+HEAVY = {
+    "torch",
+    "SimpleITK",
+    "matplotlib",
+    "scipy",
+    "cv2",
+    "numpy",
+    "cc3d",
+    "tifffile",
+    "pooch",
+    "requests",
+    "sklearn",
+}
 SCREEN = {"typer", "rich"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

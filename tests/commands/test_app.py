@@ -10,6 +10,7 @@ import pytest
 
 from tests.helpers import Ended
 from tidemark_cli import __version__
+from tidemark_cli.app import app
 
 Tidemark = Callable[..., Ended]
 
@@ -24,6 +25,19 @@ def test_help_names_every_command(tidemark: Tidemark) -> None:
     for command in ("predict", "phantom", "train"):
         assert command in ended.out
         assert tidemark(command, "--help").code == 0
+
+
+def test_the_help_is_shown_whole() -> None:
+    from rich.text import Text
+    from typer.main import get_command
+
+    commands = [get_command(app)]
+    while commands:
+        command = commands.pop()
+        commands += getattr(command, "commands", {}).values()
+        for parameter in command.params:
+            told = getattr(parameter, "help", None) or ""
+            assert Text.from_markup(told).plain == told, "what looks like markup is not shown"
 
 
 @pytest.mark.parametrize("arguments", [(), ("nonsense",), ("--nonsense",), ("train", "-o", "run")])

@@ -68,6 +68,7 @@ def run(tmp_path: Path) -> Path:
         ("--pad -- 15", "--pad -- 15"),
         ("--pad 15 -- 30", "--pad=15 -- 30"),
         ("--pad", "--pad"),
+        ("--pad= run", "--pad= run"),
         ("--csv 15 30", "--csv 15 30"),
     ],
 )

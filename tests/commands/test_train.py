@@ -119,16 +119,14 @@ def test_the_help_tells_the_defaults() -> None:
     paper, phantoms = fold_run.FoldTraining(), phantom_training.PhantomTraining()
     both = ("width", "depth", "stem", "batch")
     told = {name: f"[{getattr(paper, name)}; phantoms {getattr(phantoms, name)}]" for name in both}
-    told |= {
-        name: f"[{getattr(paper, name)}]"
-        for name in ("loss", "epochs", "folds", "step", "flip", "gamma_share")
-    }
+    told |= {name: f"[{getattr(paper, name)}]" for name in ("epochs", "folds", "step", "flip", "gamma_share")}
     told |= {
         "pad_to": "[800 800]",
         "crop": "[640 384]",
         "gamma": "[0.5 2]",
         "voxel_size": "[3.2]",
         "seed": "[0]",
+        "loss": f"Without it, {paper.loss}.",
     }
     told |= {"weight_decay": "[1e-4]", "learning_rate": "[1e-4; phantoms 1e-3", "slices": "[40000]"}
     hints = get_type_hints(train, include_extras=True)
@@ -210,6 +208,8 @@ def test_a_run_that_cannot_be(tidemark: Tidemark, dataset: Path, tmp_path: Path)
         assert ended.code == 1 and told in ended.err and len(ended.err.splitlines()) == 1
         assert not (tmp_path / "run").exists()
     (tmp_path / "file").write_text("")
+    ended = tidemark("train", dataset, "-o", tmp_path / "file", *TINY)
+    assert ended.code == 1 and "is a file" in ended.err
     ended = tidemark("train", dataset, "-o", tmp_path / "file" / "run", *TINY)
     assert ended.code == 1 and "file" in ended.err
 
@@ -230,7 +230,14 @@ def test_from_a_dataset_to_scores(tidemark: Tidemark, dataset: Path, tmp_path: P
         ["0", "1/2"],
         ["0", "2/2"],
     ]
-    again = tidemark("train", dataset, "-o", run, "--resume", "--device", "cpu")
+    for options, told in (
+        (("--epochs", 3), "--epochs 3"),
+        (("--voxel-size", 3.2), "--voxel-size 3.2"),
+        (("--slices", 8), "only for a training on phantoms"),
+    ):
+        refused = tidemark("train", dataset, "-o", run, "--resume", *options)
+        assert refused.code == 2 and told in " ".join(refused.err.replace("│", " ").split())
+    again = tidemark("train", dataset, "-o", run, "--resume", *TINY, "--voxel-size", 16)
     assert again.code == 0 and "not done yet: none" in again.err
     assert "IoU" in whole.out and again.out == whole.out
     assert json.loads((run / "run.json").read_text())["settings"]["voxel_um"] == 16

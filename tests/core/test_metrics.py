@@ -45,6 +45,12 @@ def test_columns_without_hard_tissue_have_no_zone_and_an_empty_truth_scores_0():
     assert counts.iou.tolist() == counts.dice.tolist() == counts.volumetric_similarity.tolist() == [[0]]
 
 
+def test_a_zone_far_wider_than_the_volume_is_the_volume():
+    truth, found = column(0, 0, 255, 255), column(255, 0, 255, 0)
+    far, whole = (zone_counts(found, truth, "last", [1, pad]) for pad in (10**12, 4))
+    assert far.iou.tolist() == whole.iou.tolist() == [[1, 1 / 3]]
+
+
 def test_bad_shapes_and_pads_are_refused():
     with pytest.raises(ValueError, match="same shape"):
         zone_counts(column(0), column(0, 0), "last", [1])

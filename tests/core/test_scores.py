@@ -99,6 +99,7 @@ def test_a_run_is_scored_at_its_own_threshold(run: Path):
     bias = scores.surface("bias_um", 0.3)
     assert bias is not None and (bias.median, bias.sd) == (pytest.approx(4), pytest.approx(4))
     assert score_run(run, (8,), (0.5, 0.39)).thresholds == (0.39, 0.5)
+    assert score_paths(run, run.parent / "dataset", (8,)).rows == scores.rows
 
 
 def test_a_moved_dataset_is_named_or_asked_for(run: Path, tmp_path: Path):

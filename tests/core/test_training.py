@@ -14,7 +14,7 @@ import torch
 from tidemark_cli.core import fold_training
 from tidemark_cli.core.dataset import find_samples, read_scan, write_sample
 from tidemark_cli.core.errors import DatasetError, ModelError, OutputError
-from tidemark_cli.core.fold_run import FoldTraining, reopen_run, start_run
+from tidemark_cli.core.fold_run import FoldTraining, check_statistics, reopen_run, start_run
 from tidemark_cli.core.fold_training import train_folds, validate
 from tidemark_cli.core.inference import load_models
 from tidemark_cli.core.losses import bce
@@ -264,6 +264,13 @@ def test_a_held_out_sample_changes_nothing_in_its_fold(whole, dataset, tmp_path)
     found = train(tmp_path / "other", altered, only=0)
     assert statistics(found)[0] != statistics(whole)[0]
     assert not same(weights(found), weights(whole))
+
+
+def test_the_last_digits_of_another_processor_are_no_other_dataset(whole, dataset):
+    run = reopen_run(whole, dataset)
+    check_statistics(run, [(mean * (1 + 1e-14), sd) for mean, sd in run.known])
+    with pytest.raises(DatasetError, match="changed"):
+        check_statistics(run, [(mean + 1e-5, sd) for mean, sd in run.known])
 
 
 def test_the_paper_s_choices_do_look_at_the_held_out_fold(dataset, tmp_path):

@@ -79,8 +79,9 @@ def dataset(
 ) -> None:
     """Get the public dataset of the paper: 35 samples, scans and masks as slices.
 
-    No checksum was ever published: the SHA-256 of the first download is printed and remembered, and a later
-    archive that has another is refused. An interrupted download goes on where it ended.
+    No checksum was ever published: the SHA-256 of the first download is
+    printed and remembered, and a later archive that has another is
+    refused. An interrupted download goes on where it ended.
     """
     if url is not None:
         if copy is not None:

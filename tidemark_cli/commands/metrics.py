@@ -57,8 +57,8 @@ def spread_lists(arguments: Sequence[str]) -> list[str]:
     for place, argument in enumerate(arguments):
         if argument == "--":
             return [*spread, *arguments[place:]]
-        name, equals, value = argument.partition("=")
-        if name in LISTS and (equals or _are_numbers("".join(arguments[place + 1 : place + 2]))):
+        name, _, value = argument.partition("=")
+        if name in LISTS and (value or _are_numbers("".join(arguments[place + 1 : place + 2]))):
             option = name
             spread += _each(name, value)
         elif option and _are_numbers(argument):
@@ -81,7 +81,7 @@ def metrics(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[RUN | PREDICTION TRUTH]",
+            metavar="RUN | PREDICTION TRUTH",
             help="A run of tidemark train; or files, folders of slices, or folders of these with matching "
             "names, TRUTH also a dataset. Without it, the newest run in the working directory.",
             show_default=False,
@@ -92,7 +92,7 @@ def metrics(
         typer.Option(
             metavar="UM...",
             help="Widths of the zones on either side of the tidemark, in µm: --pad 15 30 45. "
-            "[the paper's: 15 30 ... 150]",
+            "Without it, the paper's: 15, 30, ... 150.",
             show_default=False,
         ),
     ] = None,
@@ -101,7 +101,7 @@ def metrics(
         typer.Option(
             metavar="P...",
             help="Hard tissue is where the probability is above it; several: --threshold 0.3 0.5. "
-            "[the run's, else 0.5]",
+            "Without it, the run's, else 0.5.",
             show_default=False,
         ),
     ] = None,
@@ -114,7 +114,9 @@ def metrics(
     ] = None,
     voxel_size: Annotated[
         float | None,
-        typer.Option(metavar="UM", min=0.01, max=500, help="Voxel size in µm. [the file's, else 3.2]"),
+        typer.Option(
+            metavar="UM", min=0.01, max=500, help="Voxel size in µm. Without it, the file's, else 3.2."
+        ),
     ] = None,
     bone_end: Annotated[
         BoneEnd,

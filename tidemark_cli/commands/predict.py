@@ -97,7 +97,9 @@ def predict(
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")] = "auto",
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Hard tissue is where the probability is above it [the model's]."),
+        typer.Option(
+            min=0, max=1, help="Hard tissue is where the probability is above it. Without it, the model's."
+        ),
     ] = None,
     planes: Annotated[
         Planes | None, typer.Option(help="Slicing planes to predict and average. Without it, the model's.")

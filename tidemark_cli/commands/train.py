@@ -37,7 +37,7 @@ def train(
     run: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="The folder of the run.")],
     dataset: Annotated[
         Path | None,
-        typer.Argument(metavar="[DATASET]", help="A dataset as `tidemark preprocess` makes it."),
+        typer.Argument(metavar="DATASET", help="A dataset as `tidemark preprocess` makes it."),
     ] = None,
     phantom: Annotated[
         bool, typer.Option("--phantom", help="Train on synthetic slices, each drawn afresh: no DATASET.")
@@ -47,7 +47,7 @@ def train(
         typer.Option(
             "--resume",
             help="Go on with the run in RUN, with the settings it has; on the CPU, to the same result as "
-            "without a stop.",
+            "without a stop. On a DATASET, options that say otherwise are refused.",
         ),
     ] = False,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")] = "auto",
@@ -77,7 +77,7 @@ def train(
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(min=0, help="Of Adam. [1e-4]")] = None,
     slices: Annotated[int | None, typer.Option(min=1, help="Phantom slices to draw. [40000]")] = None,
-    loss: Annotated[Loss | None, typer.Option(help="The loss. [bce-logjaccard]")] = None,
+    loss: Annotated[Loss | None, typer.Option(help="The loss. Without it, bce-logjaccard.")] = None,
     epochs: Annotated[
         int | None,
         typer.Option(min=1, help="Passes over the slices; the best by the validation loss is kept. [15]"),
@@ -173,15 +173,37 @@ def train(
 
 def _checked(kind: type[Settings], given: dict[str, Any]) -> Settings:
     """Return the settings of a training, or refuse what it does not have or take."""
-    foreign = sorted(given.keys() - {field.name for field in fields(kind)})
-    if foreign:
-        options = ", ".join(f"--{NAMES.get(name, name).replace('_', '-')}" for name in foreign)
-        other = "phantoms" if "slices" in foreign else "a dataset"
-        raise typer.BadParameter(f"{options}: only for a training on {other}.")
+    _refuse_foreign(kind, given)
     try:
         return kind(**given)
     except ValueError as error:
         raise typer.BadParameter(f"{error}.") from error
+
+
+def _refuse_foreign(kind: type[Settings], given: dict[str, Any]) -> None:
+    """Refuse options of the other kind of training."""
+    foreign = sorted(given.keys() - {field.name for field in fields(kind)})
+    if foreign:
+        other = "phantoms" if "slices" in foreign else "a dataset"
+        raise typer.BadParameter(f"{', '.join(map(_option, foreign))}: only for a training on {other}.")
+
+
+def _refuse_changes(settings: FoldTraining, given: dict[str, Any]) -> None:
+    """Refuse options that say otherwise than the run that is resumed: it keeps its settings."""
+    _refuse_foreign(type(settings), given)
+    if "init" in given:
+        given = given | {"init": str(Path(given["init"]).resolve())}
+    for name, value in given.items():
+        if value != (kept := getattr(settings, name)):
+            raise typer.BadParameter(
+                f"{_option(name)} {value}: the run that is resumed has {kept}; leave the option out, or "
+                "start another run."
+            )
+
+
+def _option(name: str) -> str:
+    """Return what the command line calls a setting."""
+    return f"--{NAMES.get(name, name).replace('_', '-')}"
 
 
 def _with_sizes(given: dict[str, Any]) -> dict[str, Any]:
@@ -231,6 +253,7 @@ def _train_on_dataset(
     chosen = choose_device(device)
     if resume:
         run = reopen_run(folder, dataset)
+        _refuse_changes(run.settings, given)
     else:
         run = start_run(folder, dataset, _checked(FoldTraining, _with_sizes(given)), grades)
     if only is not None and only >= len(run.folds):

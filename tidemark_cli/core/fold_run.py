@@ -23,6 +23,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .augment import Augmentation
 from .dataset import VOXEL_UM, Sample, find_samples
 from .errors import DatasetError, ModelError, OutputError
@@ -292,7 +294,7 @@ def check_statistics(run: FoldRun, statistics: Sequence[tuple[float, float]]) ->
         If the dataset has changed, or the run's statistics are of other samples than its folds say.
     """
     for number, (found, expected) in enumerate(zip(statistics, run.known, strict=False)):
-        if found != expected:
+        if not np.allclose(found, expected, rtol=1e-9, atol=0):  # processors differ in the last digits
             raise DatasetError(
                 f"{run.folder / DESCRIPTION}: the training samples of fold {number} had mean and SD "
                 f"{expected[0]:.4f}, {expected[1]:.4f}, now {found[0]:.4f}, {found[1]:.4f}; the dataset has "
@@ -316,10 +318,9 @@ def _list(numbers: Sequence[int]) -> str:
 
 
 def _versions() -> dict[str, str]:
-    import numpy
     import sklearn
     import torch
 
-    libraries = {"numpy": numpy, "scikit-learn": sklearn, "torch": torch}
+    libraries = {"numpy": np, "scikit-learn": sklearn, "torch": torch}
     found = {name: str(library.__version__) for name, library in libraries.items()}
     return {"python": platform.python_version()} | found

@@ -77,7 +77,9 @@ def zone_counts(
         raise ValueError(f"prediction {prediction.shape} and truth {truth.shape} must have the same shape.")
     if min(pads) < 1:
         raise ValueError(f"pads must be at least one voxel; found {min(pads)}.")
-    depth, reach = truth.shape[0], max(pads)
+    depth = truth.shape[0]
+    widths = [min(pad, depth) for pad in pads]  # no zone reaches beyond the volume
+    reach = max(widths)
     tidemark = tidemark_planes(truth, bone_end)
     y, x = np.nonzero(tidemark >= 0)
     tidemark_z = tidemark[y, x]
@@ -96,7 +98,7 @@ def zone_counts(
             found = grey >= level
             right, all_found = np.count_nonzero(found & hard), np.count_nonzero(found)
             counts[:, i, distance] += (right, all_found - right, all_hard - right)
-    totals = counts.cumsum(axis=2)[:, :, [pad - 1 for pad in pads]]
+    totals = counts.cumsum(axis=2)[:, :, [width - 1 for width in widths]]
     return ZoneCounts(*totals)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .distances import TOLERANCES_UM, surface_distances
 from .errors import TidemarkError
 from .files import check_writable, written_whole
-from .matching import Matched, match_paths, match_run, read_pair, read_run
+from .matching import Matched, is_run, match_paths, match_run, read_pair, read_run
 from .metrics import height_errors, lowest_level, pad_voxels, zone_counts
 from .sample import BoneEnd
 from .surface import find_surface
@@ -37,7 +37,8 @@ DEFINITIONS: dict[str, str] = {
     "dice": "2 TP / (2 TP + FP + FN), likewise",
     "volumetric_similarity": "1 - |FN - FP| / (2 TP + FP + FN), likewise",
     "bias_um": "mean of found minus true height of the tidemark over columns that have both; above 0 it is "
-    "found too near the cartilage surface; heights of the thresholded prediction as in predict --surface; µm",
+    "found too near the cartilage surface; heights by the rules of predict --surface, of all that is above "
+    "the threshold: a probability is not cleaned of islands as predict's mask is; µm",
     "mean_error_um": "mean absolute error of the height (MAE); µm",
     "median_error_um": "median absolute error of the height; µm",
     "rmse_um": "root mean square error of the height; µm",
@@ -148,7 +149,7 @@ def score_run(
     DatasetError
         If the run or the dataset cannot be used. What is wrong with a sample is in `Scores.not_scored`.
     """
-    chosen = thresholds or (float(read_run(run).get("threshold", DEFAULT_THRESHOLD)),)
+    chosen = thresholds or _own_threshold(run)
     return _score(match_run(run, dataset), pads_um, chosen, paper, progress, voxel_um, "auto")
 
 
@@ -167,7 +168,7 @@ def score_paths(
 
     Parameters
     ----------
-    thresholds : None takes 0.5, with a note where a prediction is no mask.
+    thresholds : None takes a run's own, else 0.5, with a note where a prediction is no mask.
     bone_end : see `matching.read_pair`.
 
     Raises
@@ -175,7 +176,9 @@ def score_paths(
     ScanError, DatasetError
         If a path cannot be used. What is wrong with a sample is in `Scores.not_scored`.
     """
-    return _score(match_paths(prediction, truth), pads_um, thresholds, paper, progress, voxel_um, bone_end)
+    matched = match_paths(prediction, truth)
+    chosen = thresholds or (_own_threshold(prediction) if is_run(prediction) else None)
+    return _score(matched, pads_um, chosen, paper, progress, voxel_um, bone_end)
 
 
 def score_pair(
@@ -307,6 +310,10 @@ def _remarks(rows: Sequence[SampleScore], highest: int) -> list[str]:
             f"voxels of {rows[0].voxel_um:g} µm are too large for these zones: {widths} voxels wide"
         )
     return remarks
+
+
+def _own_threshold(run: Path) -> tuple[float]:
+    return (float(read_run(run).get("threshold", DEFAULT_THRESHOLD)),)
 
 
 def _spread(values: NDArray[np.float64]) -> Spread:

@@ -70,7 +70,9 @@ def start_from(net: UNet, path: Path) -> None:
 
 
 def refuse_existing(run: Path) -> None:
-    """Raise an OutputError where the folder holds a run already."""
+    """Raise an OutputError where the folder holds a run already, or is a file."""
+    if run.exists() and not run.is_dir():
+        raise OutputError(f"{run} is a file; expected the name of a folder for the run.")
     if (run / DESCRIPTION).exists():
         raise OutputError(
             f"{run} holds a run already; use --resume to go on with it, or name another folder."
