@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from tidemark_cli.core import registration
+from tidemark_cli.core import registration, search
 from tidemark_cli.core.alignment import interpolate, refine
 from tidemark_cli.core.errors import ContentError
 from tidemark_cli.core.formats import Frame
@@ -183,6 +184,15 @@ def test_the_outline_is_the_plug(plug: np.ndarray) -> None:
     assert found.outline.sum() == pytest.approx(44 * np.pi * 18**2, rel=0.1)
     assert abs(found.axis[2]) > 0.999
     np.testing.assert_allclose(found.middle_mm, np.array([21.5, 21.5, 25.5]) * MM, atol=MM)
+
+
+def test_wax_that_hides_the_air_is_not_the_plug(plug: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    def blind(array: np.ndarray, voxel_um: float) -> SimpleNamespace:
+        return SimpleNamespace(tissue_level=float(array.min()) - 1)  # no background, as `find_plug` says it
+
+    monkeypatch.setattr(search, "find_plug", blind)
+    outline = look(volume(plug)).outline
+    assert 0.3 < outline.mean() < 0.6  # of the field; the cylinder fills 44 %
 
 
 # ------------------------------------------------------------------------------ resampling and masks

@@ -236,8 +236,13 @@ def _tissue_level(grid: Grid) -> float:
     otsu = sitk.OtsuMultipleThresholdsImageFilter()
     otsu.SetNumberOfThresholds(2)  # air, cartilage, bone: under CA4+ the brightest is far from the others
     otsu.SetNumberOfHistogramBins(256)
-    otsu.Execute(sitk.GetImageFromArray(_smoothed(grid.array, 1.0)))
-    return min(find_plug(grid.array, grid.voxel_mm * 1000).tissue_level, otsu.GetThresholds()[0])
+    smooth = _smoothed(grid.array, 1.0)
+    otsu.Execute(sitk.GetImageFromArray(smooth))
+    darkest: float = otsu.GetThresholds()[0]
+    level = find_plug(grid.array, grid.voxel_mm * 1000).tissue_level
+    if (smooth < level).mean() < 0.01:  # it saw no air: wax all around the plug hides it
+        return darkest
+    return min(level, darkest)
 
 
 def _outline(grid: Grid, level: float) -> NDArray[np.bool_]:
