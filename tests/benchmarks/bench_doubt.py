@@ -65,7 +65,8 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     options = parser.parse_args()
     models = load_models(options.weights)
-    print("| scan | confidence | sharpness | coverage | evenness | cover | agreement |\n|---|---|---|---|---|---|---|")
+    print("| scan | confidence | sharpness | coverage | evenness | cover | agreement |")
+    print("|---|---|---|---|---|---|---|")
     for things in (plugs(options.count), no_plugs(options.count)):
         for name, scan, voxel_um in things:
             try:
