@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import console
+from .options import Quiet
 
 if TYPE_CHECKING:
     from ..core.fetch import Feedback
@@ -18,7 +19,6 @@ download = typer.Typer(
 )
 
 Offline = Annotated[bool, typer.Option("--offline", help="Do not touch the network.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")]
 
 

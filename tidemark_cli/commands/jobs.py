@@ -24,6 +24,7 @@ def plan_jobs(
     suffixes: Mapping[str, tuple[str, ...]],
     overwrite: bool,
     skip_existing: bool,
+    beside: Sequence[Path] = (),
 ) -> list[Job]:
     """Pair every scan with its outputs, and refuse what could not be written after the work.
 
@@ -34,6 +35,7 @@ def plan_jobs(
         "/" and then made) takes a file named after each scan.
     suffixes : for each option the endings a file may have; in a folder it gets the first.
     skip_existing : leave outputs that exist out of the jobs; a job may end up with none.
+    beside : further scans that are read, and that no output may replace.
 
     Raises
     ------
@@ -44,13 +46,13 @@ def plan_jobs(
     """
     from ..core.files import check_writable
 
-    scans = _find(inputs)
+    scans = [scan for path in inputs for scan in scans_in(path)]
     several = len(scans) > 1 or scans != list(inputs)
     jobs = [
         Job(scan, {o: _destination(scan, o, t, suffixes[o], several) for o, t in targets.items()})
         for scan in scans
     ]
-    _refuse_clashes(jobs)
+    _refuse_clashes(jobs, beside)
     for target in targets.values():
         if _means_folder(target):
             Path(target).mkdir(parents=True, exist_ok=True)
@@ -62,19 +64,17 @@ def plan_jobs(
     return jobs
 
 
-def _find(inputs: Sequence[Path]) -> list[Path]:
+def scans_in(path: Path) -> list[Path]:
+    """Return the scans of a folder, or `path` itself; raise a FormatError where the folder holds none."""
     from ..core.errors import FormatError
     from ..core.volume import find_scans
 
-    scans: list[Path] = []
-    for path in inputs:
-        found = find_scans(path) if path.is_dir() else [path]
-        if not found:
-            raise FormatError(
-                f"{path}: expected a scan, a folder of slices or a folder of scans, found no scan in it."
-            )
-        scans += found
-    return scans
+    found = find_scans(path) if path.is_dir() else [path]
+    if not found:
+        raise FormatError(
+            f"{path}: expected a scan, a folder of slices or a folder of scans, found no scan in it."
+        )
+    return found
 
 
 def _means_folder(target: str) -> bool:
@@ -100,9 +100,9 @@ def named_file(option: str, target: str, suffixes: tuple[str, ...]) -> Path:
     return Path(target)
 
 
-def _refuse_clashes(jobs: Sequence[Job]) -> None:
+def _refuse_clashes(jobs: Sequence[Job], beside: Sequence[Path]) -> None:
     """Raise where two outputs would be one file, or an output would be a scan."""
-    scans = {job.scan.resolve() for job in jobs}
+    scans = {scan.resolve() for scan in (*(job.scan for job in jobs), *beside)}
     taken: dict[Path, str] = {}
     for job in jobs:
         for option, path in job.outputs.items():

@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 
 from .. import console
 from .jobs import named_file
-from .predict import BoneEnd
+from .options import BoneEnd, Overwrite
 
 if TYPE_CHECKING:
     from ..core.scores import Scores, Spread
@@ -130,7 +130,7 @@ def metrics(
     plot: Annotated[
         str | None, typer.Option(metavar="PATH", help="Draw the medians over the pads: .png, .pdf or .svg.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    overwrite: Overwrite = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No messages, no progress.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON in place of tables.")

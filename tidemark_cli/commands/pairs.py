@@ -8,6 +8,8 @@ from pathlib import Path
 
 import typer
 
+from .jobs import scans_in
+
 # what laboratories put behind a sample's name: the stain, "mask", NRecon's "__rec", "_IR_rec"
 _TAIL = re.compile(r"[\W_]+(pta|ca4|mask|(ir_)?rec)(?![^\W\d_]).*", re.IGNORECASE)
 
@@ -61,16 +63,10 @@ def pair_scans(inputs: Sequence[Path], option: str, other: Path) -> list[tuple[P
 
 def _scans(path: Path) -> list[Path]:
     from ..core.errors import ScanError
-    from ..core.volume import find_scans
 
     if not path.exists():
         raise ScanError(f"{path} does not exist; expected a scan or a folder of scans; check the name.")
-    found = find_scans(path) if path.is_dir() else [path]
-    if not found:
-        raise ScanError(
-            f"{path}: expected a scan, a folder of slices or a folder of scans, found no scan in it."
-        )
-    return found
+    return scans_in(path)
 
 
 def _partners(scan: Path, others: Sequence[Path]) -> list[Path]:

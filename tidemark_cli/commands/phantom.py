@@ -10,6 +10,7 @@ import typer
 
 from .. import console
 from .jobs import named_file
+from .options import Overwrite
 
 if TYPE_CHECKING:
     from ..core.phantom import Phantom
@@ -51,7 +52,7 @@ def phantom(
             min=1, help="Subjects that the names share the samples among; the plugs are drawn apart."
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw a synthetic osteochondral plug as a PTA scan, with its true mask on request."""
     if not (math.isfinite(voxel_size) and voxel_size > 0):

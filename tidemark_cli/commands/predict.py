@@ -16,6 +16,7 @@ import typer
 
 from .. import __version__, console
 from .jobs import Job, plan_jobs
+from .options import BoneEnd, Overwrite, Quiet, SkipExisting, refuse_both
 
 if TYPE_CHECKING:
     from ..core.segmentation import Segmentation, Settings
@@ -31,14 +32,6 @@ FIGURES = {
     "openings_count": "openings {}",
     "thickness_mean_um": "cartilage {:.0f} µm thick",
 }
-
-
-class BoneEnd(str, Enum):
-    """At which end of the scan the bone lies."""
-
-    auto = "auto"
-    first = "first"
-    last = "last"
 
 
 class Planes(str, Enum):
@@ -133,16 +126,13 @@ def predict(
     preview: Annotated[
         str | None, typer.Option(metavar="PATH", help="Write a picture to judge the result by, PNG.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
-    skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Keep outputs that exist and make the missing ones.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    overwrite: Overwrite = False,
+    skip_existing: SkipExisting = False,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON for each scan.")] = False,
 ) -> None:
     """Segment the hard tissue of PTA scans, and find the tidemark on it."""
-    if overwrite and skip_existing:
-        raise typer.BadParameter("--overwrite and --skip-existing exclude each other.")
+    refuse_both(overwrite, skip_existing)
     if any(value is not None and not math.isfinite(value) for value in (threshold, voxel_size)) or (
         voxel_size is not None and voxel_size <= 0
     ):
@@ -266,10 +256,10 @@ def _tell(label: str, lines: Sequence[str]) -> None:
 
 def _write(job: Job, volume: Volume, segmentation: Segmentation, overwrite: bool) -> None:
     """Write every output asked for; an interruption takes those that were not there before."""
+    from ..core.files import all_or_none
     from ..core.preview import draw_preview
 
-    fresh = [path for path in job.outputs.values() if not path.exists()]
-    try:
+    with all_or_none(job.outputs.values()):
         for option, path in job.outputs.items():
             if option == "--stats":
                 _write_stats(path, job.scan, segmentation)
@@ -278,10 +268,6 @@ def _write(job: Job, volume: Volume, segmentation: Segmentation, overwrite: bool
                 draw_preview(path, volume.array, *found, volume.name, overwrite, segmentation.stats)
             else:
                 _write_array(option, path, volume, segmentation, overwrite)
-    except KeyboardInterrupt:
-        for path in fresh:
-            path.unlink(missing_ok=True)
-        raise
 
 
 def _write_array(

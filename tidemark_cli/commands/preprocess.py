@@ -12,8 +12,8 @@ import typer
 
 from .. import console
 from .jobs import named_file
+from .options import BoneEnd, Quiet, refuse_both
 from .pairs import pair_scans, sample_name
-from .predict import BoneEnd
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,7 +118,7 @@ def preprocess(
         bool,
         typer.Option("--skip-existing", help="Keep samples that exist; the contact sheet is drawn anew."),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Cut the plugs out of PTA scans and write a dataset in the layout of the public one.
 
@@ -169,8 +169,7 @@ def _check_options(
     from ..core.dataset import check_sample_id
     from ..core.errors import DatasetError
 
-    if overwrite and skip_existing:
-        raise typer.BadParameter("--overwrite and --skip-existing exclude each other.")
+    refuse_both(overwrite, skip_existing)
     if grade is not None and grades is not None:
         raise typer.BadParameter("--grade and --grades exclude each other.")
     if voxel_size is not None and not math.isfinite(voxel_size):

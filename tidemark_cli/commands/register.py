@@ -13,6 +13,7 @@ import typer
 
 from .. import console
 from .jobs import Job, plan_jobs
+from .options import Overwrite, Quiet, SkipExisting, refuse_both
 from .pairs import pair_scans
 
 if TYPE_CHECKING:
@@ -115,16 +116,13 @@ def register(
             help="Voxel size of both scans in µm. Without it, each file's or log's, else 3.2.",
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
-    skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Keep outputs that exist and make the missing ones.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    overwrite: Overwrite = False,
+    skip_existing: SkipExisting = False,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON for each pair.")] = False,
 ) -> None:
     """Align CA4+ scans onto PTA scans, and take the hard tissue from them."""
-    if overwrite and skip_existing:
-        raise typer.BadParameter("--overwrite and --skip-existing exclude each other.")
+    refuse_both(overwrite, skip_existing)
     if apply and initial is None:
         raise typer.BadParameter("--apply: expected --initial with it, the transform to apply.")
     if voxel_size is not None and not math.isfinite(voxel_size):
@@ -133,8 +131,8 @@ def register(
     wanted = {"--out": out, "--mask": mask, "--transform": transform, "--preview": preview}
     targets = {option: path for option, path in wanted.items() if path is not None}
     pairs = pair_scans([pta], "CA4", ca4)
-    jobs = plan_jobs([one for one, _ in pairs], targets, _suffixes(), overwrite, skip_existing)
-    _protect([other for _, other in pairs], jobs)
+    scans, others = [one for one, _ in pairs], [other for _, other in pairs]
+    jobs = plan_jobs(scans, targets, _suffixes(), overwrite, skip_existing, beside=others)
     run = Run(metric, level, initial, apply, accept, voxel_size, overwrite, quiet)
     if initial is not None and not initial.is_dir() and len(jobs) > 1:
         raise typer.BadParameter(f"--initial {initial}: expected a folder for several pairs.")
@@ -169,17 +167,6 @@ def _suffixes() -> dict[str, tuple[str, ...]]:
 
     volume = (*TIFF_SUFFIXES, *ITK_SUFFIXES)
     return {"--out": volume, "--mask": volume, "--transform": (".tfm",), "--preview": (".png",)}
-
-
-def _protect(scans: Sequence[Path], jobs: Sequence[Job]) -> None:
-    """Refuse an output that is one of the CA4+ scans; `plan_jobs` has looked after the others."""
-    taken = {path.resolve() for path in scans}
-    for job in jobs:
-        for option, path in job.outputs.items():
-            if path.resolve() in taken:
-                raise typer.BadParameter(
-                    f"{option} would replace the scan {path}; name another file or folder."
-                )
 
 
 def _register(job: Job, ca4_path: Path, label: str, run: Run) -> Outcome:
@@ -250,6 +237,7 @@ def _write(
     run: Run,
 ) -> None:
     """Write every output asked for; an interruption takes those that were not there before."""
+    from ..core.files import all_or_none
     from ..core.overlay import draw_overlay
     from ..core.registration import hard_tissue, otsu_level
     from ..core.transform import write_transform
@@ -257,8 +245,7 @@ def _write(
 
     level = otsu_level(registered) if run.threshold is None else run.threshold
     place: dict[str, Any] = {"overwrite": run.overwrite, "frame": pta.frame}
-    fresh = [path for path in outputs.values() if not path.exists()]
-    try:
+    with all_or_none(outputs.values()):
         for option, path in outputs.items():
             if option == "--out":
                 write_volume(path, registered, pta.voxel_um, **place)
@@ -271,10 +258,6 @@ def _write(
                 told = "as given" if found is None else f"quality {found.quality:.2f}"
                 doubted = found is not None and not found.trusted
                 draw_overlay(path, pta, registered, level, told, doubted=doubted, overwrite=run.overwrite)
-    except KeyboardInterrupt:
-        for path in fresh:
-            path.unlink(missing_ok=True)
-        raise
 
 
 def _doubted(job: Job, ca4: Path, found: Registration, label: str, run: Run) -> Outcome:

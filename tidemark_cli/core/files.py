@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,3 +51,15 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def all_or_none(paths: Iterable[Path]) -> Iterator[None]:
+    """Remove those of `paths` that were not there before, if the block is interrupted from the keyboard."""
+    fresh = [path for path in paths if not path.exists()]
+    try:
+        yield
+    except KeyboardInterrupt:
+        for path in fresh:
+            path.unlink(missing_ok=True)
+        raise
