@@ -31,17 +31,16 @@ from .errors import DatasetError, ModelError, OutputError
 from .files import written_whole
 from .folds import Fold, check_folds, is_stratified, split_folds
 from .losses import THRESHOLDS, loss_by_name
-from .training import (
+from .run_folder import (
     DESCRIPTION,
+    ON_DATASET,
     read_description,
     refuse_existing,
-    start_from,
     write_description,
     write_log,
 )
-from .unet import ModelInfo, UNet, load_model
-
-KIND = "folds"
+from .training import start_from
+from .unet import ModelInfo, UNet, load_model, read_info
 
 
 @dataclass(frozen=True)
@@ -189,7 +188,7 @@ class FoldRun:
             for fold, (mean, sd) in zip(self.folds, statistics, strict=True)
         ]
         content = {
-            "kind": KIND,
+            "kind": ON_DATASET,
             "dataset": str(self.dataset.resolve()),
             "settings": asdict(self.settings),
             "threshold": self.settings.threshold,
@@ -200,7 +199,7 @@ class FoldRun:
 
     def write_log(self, unfinished: Sequence[dict[str, Any]] = ()) -> None:
         """Write ``log.csv`` from what the networks tell, and the rows of the fold in training."""
-        rows = [row for path in self._models() for row in load_model(path).info.training["log"]]
+        rows = [row for path in self._models() for row in read_info(path).training["log"]]
         if rows or unfinished:
             write_log(self.folder, [*rows, *unfinished])
 
@@ -250,7 +249,7 @@ def reopen_run(folder: Path, dataset: Path) -> FoldRun:
         If a network in the folder is of another run.
     """
     content = read_description(folder)
-    if content.get("kind") != KIND:
+    if content.get("kind") != ON_DATASET:
         raise OutputError(f"{folder} holds a run on phantoms; resume it with --phantom, without a dataset.")
     try:
         lists = {name: tuple(value) for name, value in content["settings"].items() if isinstance(value, list)}
@@ -280,8 +279,7 @@ def load_start(settings: FoldTraining) -> UNet | None:
     if settings.init is None:
         return None
     net = UNet(ModelInfo(width=settings.width, depth=settings.depth, stem=settings.stem))
-    start_from(net, Path(settings.init))
-    net.info = load_model(Path(settings.init)).info
+    net.info = start_from(net, Path(settings.init))
     return net
 
 

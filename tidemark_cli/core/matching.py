@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 from .dataset import Sample, dataset_root, find_samples, read_mask
 from .errors import ContentError, DatasetError, ScanError
 from .metrics import find_bone_end
+from .run_folder import DESCRIPTION, ON_DATASET
 from .sample import BoneEnd
 from .volume import Volume, find_scans, is_scan, read_volume, scan_name
-
-RUN_FILE = "run.json"
-RUN_KIND = "folds"
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Arrays:
 
 def is_run(folder: Path) -> bool:
     """Tell whether a folder holds a run of any kind."""
-    return (folder / RUN_FILE).is_file()
+    return (folder / DESCRIPTION).is_file()
 
 
 def newest_run(folder: Path) -> Path:
@@ -83,13 +81,13 @@ def newest_run(folder: Path) -> Path:
         If there is none.
     """
     places = [folder, *(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))]
-    runs = [place for place in places if is_run(place) and _describe(place).get("kind") == RUN_KIND]
+    runs = [place for place in places if is_run(place) and _describe(place).get("kind") == ON_DATASET]
     if not runs:
         raise DatasetError(
             f"{folder.resolve()} holds no run on a dataset, nor does a folder in it; expected what "
             "tidemark train DATASET makes; name a RUN, or PREDICTION and TRUTH."
         )
-    return max(runs, key=lambda place: (place / RUN_FILE).stat().st_mtime_ns)
+    return max(runs, key=lambda place: (place / DESCRIPTION).stat().st_mtime_ns)
 
 
 def read_run(run: Path) -> dict[str, Any]:
@@ -102,13 +100,13 @@ def read_run(run: Path) -> dict[str, Any]:
     """
     if not is_run(run):
         raise DatasetError(
-            f"{run} is no run: it has no {RUN_FILE}; expected a folder that tidemark train made; "
+            f"{run} is no run: it has no {DESCRIPTION}; expected a folder that tidemark train made; "
             "check the name, or give PREDICTION and TRUTH."
         )
     content = _describe(run)
-    if content.get("kind") != RUN_KIND:
+    if content.get("kind") != ON_DATASET:
         raise DatasetError(
-            f"{run} is a run without out-of-fold predictions (trained on phantoms, or its {RUN_FILE} is "
+            f"{run} is a run without out-of-fold predictions (trained on phantoms, or its {DESCRIPTION} is "
             "damaged); expected one of tidemark train DATASET."
         )
     return content
@@ -131,7 +129,7 @@ def match_run(run: Path, dataset: Path | None = None) -> Matched:
         expected = {str(name) for fold in content["folds"] for name in fold["held_out"]}
         home = Path(content["dataset"])
     except (KeyError, TypeError) as error:
-        raise DatasetError(f"{run / RUN_FILE} is damaged ({error!r}); copy it again.") from error
+        raise DatasetError(f"{run / DESCRIPTION} is damaged ({error!r}); copy it again.") from error
     if dataset is None and not home.is_dir():
         raise DatasetError(f"{home}, which {run} was trained on, is not there; give --dataset FOLDER.")
     home = dataset or home
@@ -218,7 +216,7 @@ def read_pair(pair: Pair, voxel_um: float | None = None, bone_end: str = "auto")
 def _describe(run: Path) -> dict[str, Any]:
     """Return the content of run.json, empty where it is damaged."""
     try:
-        content = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))
+        content = json.loads((run / DESCRIPTION).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -20,18 +20,8 @@ from .errors import OutputError
 from .inference import choose_device, normaliser
 from .losses import bce_log_jaccard
 from .phantom import VOXEL_UM, draw_slice
-from .training import (
-    DESCRIPTION,
-    forward,
-    read_description,
-    refuse_existing,
-    restore,
-    save_checkpoint,
-    start_from,
-    step,
-    write_description,
-    write_log,
-)
+from .run_folder import DESCRIPTION, read_description, refuse_existing, write_description, write_log
+from .training import forward, restore, save_checkpoint, start_from, step
 from .unet import ModelInfo, UNet, save_model
 
 _CLIP = 1.0  # largest norm of the gradient

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .alignment import Metric, interpolate, refine
 from .mask import clean_mask
-from .search import Grid, Plug, block_means, find_candidates, look
+from .search import Grid, Plug, block_means, find_candidates, look, otsu_levels
 from .transform import Matrix, voxels_to_mm
 from .volume import Volume
 
@@ -184,17 +184,11 @@ def otsu_level(registered: NDArray[Any]) -> float:
     Air, cartilage and bone are three; one threshold would part air from tissue where bone is scarce. From at
     most some four million voxels.
     """
-    import SimpleITK as sitk
-
     step = max(1, math.ceil((registered.size / _OTSU_VOXELS) ** (1 / 3)))
     some = np.ascontiguousarray(registered[::step, ::step, ::step])
     if some.min() == some.max():
         return float(some.max())
-    otsu = sitk.OtsuMultipleThresholdsImageFilter()
-    otsu.SetNumberOfThresholds(2)
-    otsu.SetNumberOfHistogramBins(256)
-    otsu.Execute(sitk.GetImageFromArray(some))
-    return float(otsu.GetThresholds()[1])
+    return otsu_levels(some)[1]
 
 
 def _blurred(plug: Plug, sigma: float) -> Grid:

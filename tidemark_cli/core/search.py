@@ -229,16 +229,22 @@ class _Correlator:
         return np.asarray(ndimage.affine_transform(field, linear, offset, shape, order=1), np.float32)
 
 
-def _tissue_level(grid: Grid) -> float:
-    """Return a grey level between air (and marrow) and the palest tissue."""
+def otsu_levels(array: NDArray[Any]) -> tuple[float, float]:
+    """Return Otsu's two grey levels between three classes, such as air, cartilage and bone under CA4+."""
     import SimpleITK as sitk
 
     otsu = sitk.OtsuMultipleThresholdsImageFilter()
-    otsu.SetNumberOfThresholds(2)  # air, cartilage, bone: under CA4+ the brightest is far from the others
+    otsu.SetNumberOfThresholds(2)
     otsu.SetNumberOfHistogramBins(256)
+    otsu.Execute(sitk.GetImageFromArray(array))
+    low, high = otsu.GetThresholds()
+    return float(low), float(high)
+
+
+def _tissue_level(grid: Grid) -> float:
+    """Return a grey level between air (and marrow) and the palest tissue."""
     smooth = _smoothed(grid.array, 1.0)
-    otsu.Execute(sitk.GetImageFromArray(smooth))
-    darkest: float = otsu.GetThresholds()[0]
+    darkest, _ = otsu_levels(smooth)
     level = find_plug(grid.array, grid.voxel_mm * 1000).tissue_level
     if (smooth < level).mean() < 0.01:  # it saw no air: wax all around the plug hides it
         return darkest

@@ -1,24 +1,19 @@
-"""What all kinds of training share: a step, checkpoints and the run's folder."""
+"""What all kinds of training share: a step, and checkpoints."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .. import __version__
-from .errors import ModelError, OutputError
+from .errors import ModelError
 from .files import written_whole
 from .inference import fast_dtype
 from .losses import Loss
-from .unet import UNet, load_model
-
-DESCRIPTION = "run.json"
+from .unet import ModelInfo, UNet, load_model
 
 
 def forward(net: UNet, x: Tensor, device: torch.device) -> Tensor:
@@ -54,8 +49,8 @@ def step(
     return value.detach()
 
 
-def start_from(net: UNet, path: Path) -> None:
-    """Copy the weights of a model of the same size.
+def start_from(net: UNet, path: Path) -> ModelInfo:
+    """Copy the weights of a model of the same size; gives how that one is used.
 
     Raises
     ------
@@ -67,46 +62,7 @@ def start_from(net: UNet, path: Path) -> None:
     if sizes[0] != sizes[1]:
         raise ModelError(f"{path}: expected width, depth and stem {sizes[0]} as asked for, found {sizes[1]}.")
     net.load_state_dict(model.state_dict())
-
-
-def refuse_existing(run: Path) -> None:
-    """Raise an OutputError where the folder holds a run already, or is a file."""
-    if run.exists() and not run.is_dir():
-        raise OutputError(f"{run} is a file; expected the name of a folder for the run.")
-    if (run / DESCRIPTION).exists():
-        raise OutputError(
-            f"{run} holds a run already; use --resume to go on with it, or name another folder."
-        )
-
-
-def read_description(run: Path) -> dict[str, Any]:
-    """Return the content of ``run.json``.
-
-    Raises
-    ------
-    OutputError
-        If it is missing or damaged.
-    """
-    path = run / DESCRIPTION
-    if not path.is_file():
-        raise OutputError(
-            f"{run}: expected a run to resume (run.json), found none; start it without --resume."
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path} is damaged ({error}); start another run.") from error
-    if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
-        raise OutputError(f"{path} is damaged (no settings in it); start another run.")
-    return content
-
-
-def write_description(run: Path, content: Mapping[str, Any]) -> None:
-    """Make the run's folder and write ``run.json``, with the version of tidemark."""
-    run.mkdir(parents=True, exist_ok=True)
-    with written_whole(run / DESCRIPTION) as temporary:
-        text = json.dumps({"tidemark": __version__, **content}, indent=2)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    return model.info
 
 
 def save_checkpoint(path: Path, net: UNet, optimiser: torch.optim.Optimizer, **rest: Any) -> None:
@@ -134,11 +90,3 @@ def restore(
     except Exception as error:  # torch raises half a dozen kinds for a bad file
         message = f"{path} is damaged or of another run; delete it to start that training anew."
         raise ModelError(message) from error
-
-
-def write_log(run: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write ``log.csv``, one line for each row; all rows have the names of the first."""
-    with written_whole(run / "log.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)

@@ -144,20 +144,32 @@ def load_model(path: Path) -> UNet:
     if not path.is_file():
         raise ModelError(f"{path}: expected a model file (.safetensors or .pth), found none.")
     if path.suffix == ".safetensors":
-        return _load_safetensors(path)
+        return _network(*_read_safetensors(path), path)
     if path.suffix in (".pth", ".pt"):
         return _load_original(path)
     found = path.suffix or "no suffix"
     raise ModelError(f"{path}: expected a model file (.safetensors or .pth), found {found}.")
 
 
-def _load_safetensors(path: Path) -> UNet:
+def read_info(path: Path) -> ModelInfo:
+    """Read how a ``.safetensors`` written by `save_model` is used, without its weights.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, truncated, or not written by `save_model`.
+    """
+    return _read_safetensors(path, with_weights=False)[0]
+
+
+def _read_safetensors(path: Path, with_weights: bool = True) -> tuple[ModelInfo, dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get("tidemark")
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys() if with_weights else ()
+            weights = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         message = f"{path} is not a whole .safetensors file ({error}); fetch or copy it again."
         raise ModelError(message) from error
@@ -169,7 +181,7 @@ def _load_safetensors(path: Path) -> UNet:
     except (ValueError, KeyError, TypeError) as error:
         message = f"{path}: the header is damaged or of another tidemark ({error}); fetch it again."
         raise ModelError(message) from error
-    return _network(info, weights, path)
+    return info, weights
 
 
 def _load_original(path: Path) -> UNet:
