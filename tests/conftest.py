@@ -57,3 +57,12 @@ def tidemark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         return Ended(code or 0, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for downloads of the test's own; no long waits, no proxy of the machine's."""
+    monkeypatch.setenv("TIDEMARK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("tidemark_cli.core.fetch.WAITS_S", (0, 0))
+    return tmp_path / "home"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -148,3 +149,9 @@ def dataset_archive(*samples: str, rows: int = 8) -> bytes:
         info.size = len(grades)
         tar.addfile(info, io.BytesIO(grades))
     return buffer.getvalue()
+
+
+def tree(folder: Path) -> set[str]:
+    """Return the names of all files but locks in a folder, hidden ones too."""
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {name for name in names if not name.endswith(".lock")}

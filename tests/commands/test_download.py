@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import VOXEL_UM, Ended
-from tests.server import Site, dataset_archive, serving
+from tests.server import Site, dataset_archive, serving, tree
 from tidemark_cli.core import fetch as fetching
 from tidemark_cli.core.volume import write_volume
 
@@ -27,12 +27,8 @@ LARGE = dataset_archive("S01_1", "S02_1", rows=200_000)  # a megabyte and a half
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TIDEMARK_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(fetching, "WAITS_S", (0, 0))
+def impatient(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "STALL_S", 0.3)
-    return tmp_path / "home"
 
 
 @pytest.fixture
@@ -40,12 +36,6 @@ def site() -> Iterator[Site]:
     with serving() as site:
         site.files |= {"/data.tar.gz": CONTENT, "/large.tar.gz": LARGE}
         yield site
-
-
-def tree(folder: Path) -> set[str]:
-    """Return the names of all files but locks in a folder, hidden ones too."""
-    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return {name for name in names if not name.endswith(".lock")}
 
 
 # ------------------------------------------------------------------------------------------ dataset

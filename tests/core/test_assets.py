@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import Site, dataset_archive, serving
+from tests.server import Site, dataset_archive, serving, tree
 from tidemark_cli.core import cache
 from tidemark_cli.core import fetch as fetching
 from tidemark_cli.core.assets import download_dataset, list_assets, remembered_sha256
@@ -26,13 +26,8 @@ OTHER_SHA256 = hashlib.sha256(OTHER).hexdigest()
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for downloads of the test's own; no long waits, no proxy of the machine's."""
-    monkeypatch.setenv("TIDEMARK_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(fetching, "WAITS_S", (0, 0))
+def impatient(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "STALL_S", 0.3)
-    return tmp_path / "home"
 
 
 @pytest.fixture
@@ -45,12 +40,6 @@ def site() -> Iterator[Site]:
 @pytest.fixture
 def url(site: Site) -> str:
     return f"{site.url}/PTA_dataset.tar.gz"
-
-
-def tree(folder: Path) -> set[str]:
-    """Return the names of all files but locks in a folder, hidden ones too."""
-    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return {name for name in names if not name.endswith(".lock")}
 
 
 def test_the_dataset_is_installed_and_read(url: str, home: Path) -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import Site, serving
-from tidemark_cli.core import fetch as fetching
+from tests.server import Site, serving, tree
 from tidemark_cli.core.assets import list_assets
 from tidemark_cli.core.errors import AssetError, ModelError, OutputError
 from tidemark_cli.core.inference import load_models
@@ -21,13 +20,7 @@ from tidemark_cli.core.weights import (
     weights_folder,
 )
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TIDEMARK_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(fetching, "WAITS_S", (0, 0))
-    return tmp_path / "home"
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def registry_of(files: Mapping[str, bytes]) -> str:
@@ -53,11 +46,6 @@ def site(run: Path) -> Iterator[Site]:
     with serving() as site:
         site.files |= {f"/run-7/{path.name}": path.read_bytes() for path in run.iterdir()}
         yield site
-
-
-def tree(folder: Path) -> set[str]:
-    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return {name for name in names if not name.endswith(".lock")}
 
 
 INSTALLED = {f"weights/mine/{name}" for name in ("fold_0.safetensors", "fold_1.safetensors", "registry.txt")}
