@@ -1,6 +1,9 @@
 """How fast `predict` is, against the paper's network run the plain way; all in one run on one machine.
 
-python tests/benchmarks/bench_predict.py [--size Z Y X] [--slices N] [--device cpu]
+python tests/benchmarks/bench_predict.py [--size Z Y X] [--blocks N] [--device cpu]
+
+The plain way takes every slice; `predict` every second one, interpolating between, and with `--step 1` every
+one, too. Masks are compared plane by plane, on blocks of neighbouring slices, before the planes are averaged.
 """
 
 from __future__ import annotations
@@ -10,7 +13,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -22,6 +24,8 @@ from tidemark_cli.core.losses import bce_log_jaccard
 from tidemark_cli.core.phantom import VOXEL_UM, draw_phantom
 from tidemark_cli.core.phantom_training import PhantomTraining
 from tidemark_cli.core.unet import ModelInfo, UNet
+
+BLOCK = 5  # neighbouring slices
 
 
 def timed(work: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
@@ -86,34 +90,38 @@ def peak_gflops(device: torch.device) -> float:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The paper's network on the same slices, the plain way and through `predict`."""
+class Pace:
+    """The paper's network through `predict`: one step, one plane."""
 
-    plain_s: float  # a slice
-    setup_s: float  # of `predict`, once
-    ours_s: float  # a slice
-    equal: float  # share of voxels in which the two masks agree
-    hard: float  # share of voxels that the plain way calls hard
+    setup_s: float  # once
+    slice_s: float  # a predicted slice
+    equal: float  # share of voxels in which the mask is that of the plain way
 
 
-def compare(net: UNet, scan: np.ndarray, plane: str, count: int, device: torch.device) -> Comparison:
+def pace(
+    net: UNet, scan: np.ndarray, plane: str, step: int, plain: dict[int, np.ndarray], device: torch.device
+) -> Pace:
+    """Time `predict`, and compare its masks with those of the plain way on blocks of slices."""
     axis = AXES[plane]
-    length = scan.shape[axis]
-    part = np.take(scan, np.linspace(length // 4, length * 3 // 4, count).astype(int), axis)
-    stack = np.moveaxis(part, axis, 0)
+    stack = np.moveaxis(scan, axis, 0)
 
-    def ours(slices: int) -> np.ndarray:
-        some = np.take(part, range(slices), axis)
-        return predict(some, VOXEL_UM, [net], device=device, bone_end="first", planes=[plane]).probability
+    def ours(start: int, slices: int) -> np.ndarray:
+        some = np.moveaxis(stack[start : start + slices], 0, axis)
+        options = {"device": device, "bone_end": "first", "planes": [plane], "step": step}
+        return np.moveaxis(predict(some, VOXEL_UM, [net], **options).probability, axis, 0)
 
-    plain_way(net, stack[:1]), ours(1)  # the first call of each kind sets itself up
-    plain_s, truth = timed(partial(plain_way, net, stack))
-    one_s, _ = timed(partial(ours, 1))
-    all_s, found = timed(partial(ours, count))
-    ours_s = (all_s - one_s) / (count - 1)
-    hard = truth > net.info.threshold
-    equal = (np.moveaxis(found, axis, 0) > 255 * net.info.threshold) == hard
-    return Comparison(plain_s / count, one_s - ours_s, ours_s, float(equal.mean()), float(hard.mean()))
+    start, predicted = next(iter(plain)), 16
+    ours(start, 1)  # the first call sets itself up
+    one_s, _ = timed(lambda: ours(start, 1))
+    all_s, _ = timed(lambda: ours(start, step * (predicted - 1) + 1))
+    slice_s = (all_s - one_s) / (predicted - 1)
+    level = net.info.threshold
+    equal = [
+        # the first of a block is predicted whatever the step is
+        np.mean((ours(at, BLOCK)[1:] > 255 * level) == (truth[1:] > level))
+        for at, truth in plain.items()
+    ]
+    return Pace(one_s - slice_s, slice_s, float(np.mean(equal)))
 
 
 def whole(scan: np.ndarray, device: torch.device) -> tuple[str, UNet, int, float]:
@@ -142,7 +150,7 @@ def report(name: str, seconds: float, plain_s: float, floor_s: float | None, det
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, nargs=3, default=(768, 448, 448), metavar=("Z", "Y", "X"))
-    parser.add_argument("--slices", type=int, default=20, help="of the paper's network, half of each plane")
+    parser.add_argument("--blocks", type=int, default=4, help="of slices of each plane, the plain way")
     parser.add_argument(
         "--steps", type=int, default=150, help="of fitting the paper's network to the phantom"
     )
@@ -158,16 +166,27 @@ def main() -> None:
     torch.manual_seed(0)
     paper = UNet(ModelInfo())
     fit(paper, scan, phantom.mask, arguments.steps, device)
-    count = max(2, arguments.slices // 2)
-    planes = [compare(paper, scan, plane, count, device) for plane in AXES]
-    plain_s = slices * np.mean([p.plain_s for p in planes])
-    ours_s = np.mean([p.setup_s for p in planes]) + slices * np.mean([p.ours_s for p in planes])
+    blocks, plain_s = {}, []
+    for plane, axis in AXES.items():
+        stack = np.moveaxis(scan, axis, 0)
+        starts = np.linspace(len(stack) // 4, len(stack) * 3 // 4 - BLOCK, arguments.blocks).astype(int)
+        plain_way(paper, stack[:1])  # the first call sets itself up
+        timings = {int(at): timed(lambda: plain_way(paper, stack[at : at + BLOCK])) for at in starts}  # noqa: B023
+        plain_s += [seconds / BLOCK for seconds, _ in timings.values()]
+        blocks[plane] = {at: found for at, (_, found) in timings.items()}
+    plain_s = slices * float(np.mean(plain_s))
+    hard = np.mean([(found > paper.info.threshold).mean() for b in blocks.values() for found in b.values()])
+    count = 2 * arguments.blocks * BLOCK
+    report("paper's network, the plain way", plain_s, plain_s, None, f"from {count} slices")
     peak = peak_gflops(device)
-    report("paper's network, the plain way", plain_s, plain_s, None, f"from {2 * count} slices")
-    equal, hard = (100 * np.mean([getattr(p, name) for p in planes]) for name in ("equal", "hard"))
-    floor_s = slices * gflop(paper, scan[:, 0].shape) / peak
-    detail = f"from {2 * count} slices; masks equal in {equal:.3f} % of voxels ({hard:.0f} % hard)"
-    report("paper's network, predict", ours_s, plain_s, floor_s, detail)
+    for step in (2, 1):
+        paces = [pace(paper, scan, plane, step, blocks[plane], device) for plane in AXES]
+        predicted = sum(-(-(n - 1) // step) + 1 for n in scan.shape[1:])
+        ours_s = np.mean([p.setup_s for p in paces]) + predicted * np.mean([p.slice_s for p in paces])
+        floor_s = predicted * gflop(paper, scan[:, 0].shape) / peak
+        equal = 100 * np.mean([p.equal for p in paces])
+        detail = f"masks equal in {equal:.3f} % of voxels ({100 * hard:.0f} % hard)"
+        report(f"paper's network, predict --step {step}", ours_s, plain_s, floor_s, detail)
     name, net, predicted, seconds = whole(scan, device)
     floor_s = predicted * gflop(net, scan[:, 0].shape) / peak
     report(f"{name}, predict", seconds, plain_s, floor_s, f"all {predicted} slices")

@@ -207,6 +207,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "voxel size infinite": ("a.tif", "-o", "m.tif", "--voxel-size", "inf"),
     "bone end": ("a.tif", "-o", "m.tif", "--bone-end", "top"),
     "planes": ("a.tif", "-o", "m.tif", "--planes", "xy"),
+    "step": ("a.tif", "-o", "m.tif", "--step", "0"),
     "overwrite and skip": ("a.tif", "-o", "m.tif", "--overwrite", "--skip-existing"),
     "unknown option": ("a.tif", "-o", "m.tif", "--nonsense"),
 }

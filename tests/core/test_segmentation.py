@@ -150,6 +150,15 @@ def test_a_single_image(plug: np.ndarray, net: UNet) -> None:
     json.dumps(found.stats, allow_nan=False)
 
 
+def test_the_numbers_tell_how_the_model_was_used(plug: np.ndarray, net: UNet) -> None:
+    own, asked = (
+        run(plug, net, settings=settings).stats["models"][0]
+        for settings in (ALL, replace(ALL, planes=("zy",), step=3))
+    )
+    assert (own["planes"], own["step"]) == (net.info.planes, net.info.step)
+    assert (asked["planes"], asked["step"]) == (("zy",), 3)
+
+
 @pytest.mark.parametrize("planes", [None, ("zx",), ("zy",)])
 def test_progress_counts_the_slices_of_the_planes_asked_for(
     plug: np.ndarray, net: UNet, planes: tuple[str, ...] | None

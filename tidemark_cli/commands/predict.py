@@ -97,6 +97,14 @@ def predict(
     planes: Annotated[
         Planes | None, typer.Option(help="Slicing planes to predict and average. Without it, the model's.")
     ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Predict every so many slices and interpolate those between; 1 predicts each, as the paper "
+            "does. Without it, the model's.",
+        ),
+    ] = None,
     bone_end: Annotated[BoneEnd, typer.Option(help="At which end of Z the bone lies.")] = BoneEnd.auto,
     crop: Annotated[
         bool, typer.Option("--crop", help="Segment the paper's 448 x 448 x 768 voxels only, at the bone end.")
@@ -153,6 +161,7 @@ def predict(
     settings = Settings(
         threshold=threshold,
         planes=None if planes is None else tuple(planes.value.split(",")),
+        step=step,
         bone_end=bone_end.value,
         crop=crop,
         uncertainty=uncertainty is not None,

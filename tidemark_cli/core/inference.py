@@ -365,6 +365,7 @@ def predict(
     device: torch.device,
     bone_end: str,
     planes: Sequence[str] | None = None,
+    step: int | None = None,
     uncertainty: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Prediction:
@@ -378,6 +379,8 @@ def predict(
     device : from `choose_device`.
     bone_end : "first" or "last", the end of Z where the bone lies.
     planes : "zx", "zy" or both, in place of the models' own. Planes without extent are dropped.
+    step : predict every so many slices (of the models' voxel size) and interpolate those between, in place
+        of the models' own; 1 predicts each, as the paper does.
     uncertainty : whether to keep the disagreement of planes and models too.
     progress : called with (slices done, slices in all).
 
@@ -390,7 +393,7 @@ def predict(
     """
     if not models:
         raise ModelError("there is no model to predict with: expected at least one.")
-    passes = [p for net in models for p in _passes(net, array.shape, voxel_um, bone_end, planes)]
+    passes = [p for net in models for p in _passes(net, array.shape, voxel_um, bone_end, planes, step)]
     total, done = sum(len(p.positions) for p in passes), 0
 
     def tick(slices: int) -> None:
@@ -412,7 +415,12 @@ def predict(
 
 
 def _passes(
-    net: UNet, shape: tuple[int, ...], voxel_um: float, bone_end: str, planes: Sequence[str] | None
+    net: UNet,
+    shape: tuple[int, ...],
+    voxel_um: float,
+    bone_end: str,
+    planes: Sequence[str] | None,
+    step: int | None,
 ) -> list[_Pass]:
     info = net.info
     wanted = planes or info.planes
@@ -426,7 +434,7 @@ def _passes(
             f"{', '.join(wanted)}; choose other planes."
         )
     ratio = voxel_um / info.voxel_um
-    stride = max(1, round(info.step / ratio))
+    stride = max(1, round((step or info.step) / ratio))
     if abs(ratio - 1) <= SAME_SIZE:
         ratio = 1.0
     flip = bone_end == "last" and not info.either_end

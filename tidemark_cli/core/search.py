@@ -31,6 +31,7 @@ _SMALLEST = 64  # samples along the longest side that a small scan keeps
 _JOINED = 3  # gaps in the plug's outline narrower than twice this are closed
 _LOCAL = 4.0  # the local mean's reach (standard deviation), 100 µm
 _DETAIL = 2.4  # for the detail that tells whether two plugs are one, 60 µm
+_RINGS = 8.0  # what stays the same along Z over this reach (200 µm) is taken for rings
 
 Array = NDArray[np.float32]
 
@@ -69,7 +70,7 @@ class Plug:
     factor : voxels of the scan along each side of a block.
     outline : (Z, Y, X) bool, the plug with its marrow and fissures.
     pattern : (Z, Y, X) float32, tissue less its local mean; 0 outside the outline.
-    detail : the same with a mean that reaches less far.
+    detail : the same with a mean that reaches less far, and without what stays the same along Z: rings.
     axis : (3,) x, y, z of the plug's long axis, of length 1, towards high Z.
     middle_mm : (3,) x, y, z of its centre of mass.
     """
@@ -135,7 +136,7 @@ def look(volume: Volume) -> Plug:
         )
     axis, middle_mm = _axis(grid, outline)
     pattern, detail = (_pattern(grid, level, outline, reach) for reach in (_LOCAL, _DETAIL))
-    return Plug(grid, factor, outline, pattern, detail, axis, middle_mm)
+    return Plug(grid, factor, outline, pattern, _without_rings(detail, outline), axis, middle_mm)
 
 
 def find_candidates(
@@ -270,6 +271,14 @@ def _pattern(grid: Grid, level: float, outline: NDArray[np.bool_], reach: float)
     inside = outline.astype(np.float32)
     mean = _smoothed(tissue * inside, reach) / np.maximum(_smoothed(inside, reach), 0.05)
     return np.asarray((_smoothed(tissue, 0.7) - mean) * inside, np.float32)
+
+
+def _without_rings(detail: Array, outline: NDArray[np.bool_]) -> Array:
+    from scipy import ndimage
+
+    inside = outline.astype(np.float32)
+    along, weight = (ndimage.gaussian_filter1d(field, _RINGS, axis=0) for field in (detail, inside))
+    return np.asarray((detail - along / np.maximum(weight, 0.05)) * inside, np.float32)
 
 
 def _smoothed(array: NDArray[Any], sigma: float) -> Array:

@@ -51,6 +51,7 @@ class Settings:
     ----------
     threshold : probability above which (strictly) a voxel is hard tissue.
     planes : slicing planes to predict and average, of "zx" and "zy".
+    step : predict every so many slices, and interpolate those between; 1 predicts each, as the paper does.
     bone_end : "first" or "last" end of Z, or "auto" to find it.
     crop : whether to look at the paper's 768 x 448 x 448 voxels only, at the bone end.
     uncertainty : whether to keep the disagreement of planes and models.
@@ -59,6 +60,7 @@ class Settings:
 
     threshold: float | None = None
     planes: tuple[str, ...] | None = None
+    step: int | None = None
     bone_end: str = "auto"
     crop: bool = False
     uncertainty: bool = False
@@ -153,7 +155,7 @@ def segment(
     surface, confidence, stats = _measured(volume, plug, box, mask, prediction, threshold, guess)
     if seen is not None and confidence.value < ENOUGH:
         notes += (f"warning: confidence {confidence.value:.2f}: {confidence.reason}; look at the preview",)
-    stats |= _provenance(volume, plug, box, mask, threshold, models)
+    stats |= _provenance(volume, plug, box, mask, threshold, models, settings)
     seconds = time.monotonic() - started
     return Segmentation(
         mask, box, prediction.probability, prediction.disagreement, surface, stats, plug, notes, seconds
@@ -189,6 +191,7 @@ def _mask(
         device=choose_device(settings.device),
         bone_end=plug.bone_end,
         planes=settings.planes,
+        step=settings.step,
         uncertainty=settings.uncertainty,
         progress=progress,
     )
@@ -246,9 +249,17 @@ def _measured(
 
 
 def _provenance(
-    volume: Volume, plug: Plug, box: Box, mask: np.ndarray, threshold: float, models: Sequence[UNet]
+    volume: Volume,
+    plug: Plug,
+    box: Box,
+    mask: np.ndarray,
+    threshold: float,
+    models: Sequence[UNet],
+    settings: Settings,
 ) -> dict[str, Any]:
     voxels = int(np.count_nonzero(mask))
+    chosen = {"planes": settings.planes, "step": settings.step}
+    used = {name: value for name, value in chosen.items() if value is not None}
     return {
         "hard_tissue_voxels": voxels,
         "hard_tissue_share": voxels / mask.size,
@@ -259,5 +270,5 @@ def _provenance(
         "voxel_source": volume.voxel_source,
         "bone_end": plug.bone_end,
         "threshold": threshold,
-        "models": [asdict(net.info) for net in models],
+        "models": [asdict(net.info) | used for net in models],
     }

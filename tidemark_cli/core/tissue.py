@@ -129,8 +129,8 @@ class Stain:
         spots = chance() < 0.4
         deep = u(110, 215) if wide else u(124, 165)
         middle = deep * u(0.35, 1.02) if wide else u(80, 95)
-        crest_lost = chance() < (0.3 if wide else 0.15)
-        bone = deep * (u(0.8, 1.15) if chance() < 0.3 else u(0.4, 1.0)) if wide else u(88, 118)
+        crest_lost = chance() < (0.45 if wide else 0.15)
+        bone = deep * (u(0.8, 1.15) if chance() < 0.45 else u(0.4, 1.0)) if wide else u(88, 118)
         if wide and chance() < 0.12:  # contrasts no scan has shown
             middle, deep, bone = u(40, 220, 3)
         zone_start = u(0, 250)
@@ -151,7 +151,7 @@ class Stain:
             edge_um=u(0, 26) if wide else u(4, 16),
             tail=0.5 * u(0, 1) ** 2 * (chance() < 0.5),
             tail_um=u(3, 25),
-            soak=u(0.4, 1) * (chance() < (0.3 if wide else 0.1)),
+            soak=u(0.4, 1) * (chance() < (0.4 if wide else 0.1)),
             soak_um=u(60, 600),
             soak_cover=u(-1, 1),
             calcified=u(0.85, 1.08),
@@ -172,7 +172,7 @@ class Stain:
             streak=u(0, 0.12),
             blotch=u(0.02, 0.16),
             grain=u(0, 0.05),
-            void=u(0.3, 0.95) * (chance() < (0.35 if wide else 0.2)),
+            void=u(0.3, 0.95) * (chance() < (0.5 if wide else 0.2)),
             void_threshold=u(0.8, 2.0),
             void_um=u(20, 90),
             crumbs=u(1.7, 4),
@@ -276,7 +276,7 @@ class Tissue:
             if share.max() > 0:
                 level = share * self._cartilage(grid, above, top, inward) * bright
             if share.min() < 1:
-                level = level + (1 - share) * self._bone(grid, above, inward, solid) * (0.2 + 0.8 * bright)
+                level = level + (1 - share) * self._bone(grid, above, inward, solid) * (0.7 + 0.3 * bright)
             pta = np.where(solid_tissue, level, pta)
             speckled = np.where(self.pores(grid) > a.pores, 90, 250 + 8 * self.blotches(grid))
             soft = 70 + 12 * smoothstep(-above, -900, 0) + 4 * self.blotches(grid)
