@@ -27,13 +27,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     normalisation = {"kind": "standard", "mean": 0.0, "std": 255.0}
     info = ModelInfo(
-        width=1,
-        depth=1,
-        normalisation=normalisation,
-        voxel_um=VOXEL_UM,
-        step=1,
-        threshold=0.5,
-        either_end=True,
+        width=1, depth=1, normalisation=normalisation, voxel_um=VOXEL_UM, threshold=0.5, either_end=True
     )
     net = UNet(info).eval()
     with torch.no_grad():

@@ -64,7 +64,7 @@ def constant(probability: float, **changes: Any) -> UNet:
 
 def random_net(seed: int = 0, **changes: Any) -> UNet:
     torch.manual_seed(seed)
-    net = UNet(ModelInfo(width=2, depth=2, **{"step": 1} | changes)).eval()
+    net = UNet(ModelInfo(width=2, depth=2, **changes)).eval()
     with torch.no_grad():
         for name, buffer in net.named_buffers():
             if name.endswith("running_mean"):
@@ -275,7 +275,7 @@ def test_slices_are_padded_with_black_at_the_far_end(
 
     monkeypatch.setattr(UNet, "forward", spy)
     scan = noise((5, 6, 7))
-    run(scan, UNet(replace(info, width=1, depth=2)), planes=["zx"], step=1)
+    run(scan, UNet(replace(info, width=1, depth=2)), planes=["zx"])
     slices = torch.cat(seen)[:, 0]
     black = -2.0 if info is STANDARD else 0.0
     assert slices.shape == (6, 8, 8)
@@ -451,7 +451,7 @@ def test_each_model_applies_its_own_normalisation(bright: Bright) -> None:
 
 def test_progress_counts_the_slices_of_all_planes_and_models() -> None:
     calls: list[tuple[int, int]] = []
-    run(noise((6, 7, 9)), constant(0.5), constant(0.5), step=1, progress=lambda *c: calls.append(c))
+    run(noise((6, 7, 9)), constant(0.5), constant(0.5), progress=lambda *c: calls.append(c))
     assert calls[-1] == (32, 32)
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
 

@@ -171,6 +171,18 @@ def test_pieces_of_the_plate_stay() -> None:
     np.testing.assert_array_equal(mask, before)
 
 
+@pytest.mark.parametrize(("thickness_um", "goes"), [(490, False), (510, True)])
+def test_a_film_over_the_cartilage_goes_where_nothing_but_cartilage_can_be_under_it(
+    thickness_um: int, goes: bool
+) -> None:
+    mask, scan = np.zeros((120, 20, 20), np.uint8), np.zeros((120, 20, 20), np.uint8)
+    mask[:20], scan[: 20 + thickness_um // 10] = 255, 100
+    mask[100:104] = scan[100:104] = 255  # 300 µm of air under it
+    drop_caps(mask, scan, 50, "first", 10.0)
+    assert mask[100:104].any() != goes
+    assert (mask[:20] == 255).all()
+
+
 def test_caps_are_found_on_a_coarse_grid_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CAP_VOXELS", 4000)
     mask, scan = plug_with(np.s_[46:50, 3:12, 3:12])

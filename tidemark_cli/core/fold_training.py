@@ -309,7 +309,6 @@ def _predict_held_out(
     for one in run.folds[number].held_out:
         path, scan = run.prediction(one), samples[one].scan
         if not path.exists():
-            # every slice, as in the paper
-            found = predict(scan, run.settings.voxel_um, [net], device=device, bone_end="first", step=1)
+            found = predict(scan, run.settings.voxel_um, [net], device=device, bone_end="first")
             write_volume(path, found.probability, run.settings.voxel_um)
         meter.add(2 * scan.size)

@@ -16,6 +16,7 @@ PINHOLE_UM2 = 1.25e3  # in a single slice: a disc 40 µm wide
 CAP_GAP_UM = 200.0  # look for cartilage this far under a false piece on its surface
 CAP_COVER_UM = 100.0  # cartilage over a real piece
 CAP_FILLED = 0.7  # share of it that is tissue: chondrons and fissures are not, marrow is mostly empty
+CAP_TISSUE_UM = 500.0  # or so much soft tissue anywhere under it: nothing but cartilage is so thick
 CAP_VOXELS = 8 * 2**20  # look for caps in at most this many voxels
 LABEL_VOXELS = 64 * 2**20  # label at most this many voxels at once: 256 MiB of labels
 
@@ -77,11 +78,12 @@ def clean_mask(
 def drop_caps(
     mask: np.ndarray, scan: np.ndarray, tissue_level: float, bone_end: str, voxel_um: float
 ) -> None:
-    """Clear, in place, pieces that lie on the cartilage instead of under it.
+    """Clear, in place, pieces that lie on or over the cartilage instead of under it.
 
-    A brightly stained articular surface can look like bone to a network. A *cap* is a piece, not the
-    largest, that in the median over its columns has soft tissue in 70 % of the 200 µm below it, and less
-    than 100 µm of tissue above it. A real piece of the plate has the whole cartilage above it, and marrow,
+    A brightly stained articular surface can look like bone to a network, and so can a film over it or a line
+    drawn across a picture. A *cap* is a piece, not the largest, that in the median over its columns has soft
+    tissue in 70 % of the 200 µm below it, or 500 µm of it anywhere below, and less than 100 µm of tissue
+    above it. A real piece of the plate has the whole cartilage above it, and marrow,
     or hard tissue, below.
 
     Parameters
@@ -127,10 +129,12 @@ def _is_cap(labels: np.ndarray, tissue: np.ndarray, piece: int, voxel_um: float)
     bottom = ours.argmax(axis=0)
     top = len(labels) - 1 - ours[::-1].argmax(axis=0)
     reach = max(1, round(CAP_GAP_UM / voxel_um))
-    under = soft & ~hard & (height >= bottom - reach) & (height < bottom)
+    under = soft & ~hard & (height < bottom)
+    near = under & (height >= bottom - reach)
     cover = soft & (height > top)
-    on_cartilage = np.median(under.sum(axis=0)) >= CAP_FILLED * reach
-    return bool(on_cartilage and np.median(cover.sum(axis=0)) * voxel_um < CAP_COVER_UM)
+    on_cartilage = np.median(near.sum(axis=0)) >= CAP_FILLED * reach
+    over_cartilage = np.median(under.sum(axis=0)) * voxel_um >= CAP_TISSUE_UM
+    return bool((on_cartilage or over_cartilage) and np.median(cover.sum(axis=0)) * voxel_um < CAP_COVER_UM)
 
 
 def _threshold(probability: np.ndarray, threshold: float, mask: np.ndarray) -> None:

@@ -70,6 +70,7 @@ class PhantomTraining:
             stem=self.stem,
             normalisation={"kind": "window", "low": 1.0, "high": 99.0},
             voxel_um=VOXEL_UM,
+            step=2,  # slices are closer than the tidemark's finest features
             threshold=self.threshold,
             either_end=True,
             training={"trained_on": "phantoms only, no real image", "tidemark": __version__}

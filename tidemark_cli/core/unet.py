@@ -35,8 +35,7 @@ class ModelInfo:
         percentiles to 0 and 1.
     voxel_um : voxel size the network was trained at, in µm.
     planes : slicing planes to predict and average, of "zx" and "zy".
-    step : distance between predicted slices, in slices; those between are interpolated. Slices are closer
-        than the tidemark's finest features, so that 2 gives the same masks in half the time.
+    step : distance between predicted slices, in slices; those between are interpolated.
     threshold : probability above which (strictly) a voxel is hard tissue.
     either_end : whether the network takes slices with the bone at either end; otherwise row 0
         must be the bone end, as in the public dataset.
@@ -51,7 +50,7 @@ class ModelInfo:
     )
     voxel_um: float = 3.2
     planes: tuple[str, ...] = ("zx", "zy")
-    step: int = 2
+    step: int = 1
     threshold: float = 0.3
     either_end: bool = False
     loss: str = "bce-logjaccard"
