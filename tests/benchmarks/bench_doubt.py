@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from tidemark_cli.core.doubt import REASONS
 from tidemark_cli.core.errors import ContentError
 from tidemark_cli.core.inference import load_models
 from tidemark_cli.core.phantom import draw_phantom
@@ -65,8 +66,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     options = parser.parse_args()
     models = load_models(options.weights)
-    print("| scan | confidence | sharpness | coverage | evenness | cover | agreement |")
-    print("|---|---|---|---|---|---|---|")
+    print(f"| scan | confidence | {' | '.join(REASONS)} |\n|---|---|{'---|' * len(REASONS)}")
     for things in (plugs(options.count), no_plugs(options.count)):
         for name, scan, voxel_um in things:
             try:

@@ -3,8 +3,8 @@
 python tests/benchmarks/bench_predict.py [--size Z Y X] [--blocks N] [--device cpu]
 
 The plain way takes every slice, and so does `predict` with a model of the paper's kind; with `--step 2` it
-takes every second one and interpolates. Masks (the mean of both planes, thresholded) are compared where blocks
-of slices of both planes cross.
+takes every second one and interpolates. Masks (the mean of both planes, thresholded) are compared where
+blocks of slices of both planes cross.
 """
 
 from __future__ import annotations

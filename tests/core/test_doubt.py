@@ -73,3 +73,21 @@ def test_bone_without_cartilage_is_doubted():
     doubt = judge(probability, surface, np.full_like(thickness, 100.0), sample)
     assert doubt.value == pytest.approx(0.5) and doubt.reason == REASONS["cover"]
     assert judge(probability, surface, np.full_like(thickness, np.nan), sample).value == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "flatness"),
+    [
+        (lambda i: 30 * i, 1),  # a tilt is none
+        (lambda i: 3.5 * np.abs(i - 5.5), 1),  # 5th to 95th percentile about the mean: 17.5 of 120 µm
+        (lambda i: 100 * ((i - 5.5) / 5.5) ** 2, 0),
+    ],
+)
+def test_a_bent_surface_is_doubted_and_a_tilted_one_is_not(shape, flatness):
+    _, surface, thickness, sample = a_plug()
+    height = surface.height_um + shape(np.indices(SHAPE[1:])[0]).astype(np.float32) - 50
+    probability = (np.arange(SHAPE[0])[:, None, None] < height / 10).astype(np.uint8) * 255
+    doubt = judge(probability, Surface(height, surface.opening, 10.0, "first"), thickness, sample)
+    assert doubt.signs["flatness"] == flatness
+    if not flatness:
+        assert doubt.value == 0 and doubt.reason == REASONS["flatness"]

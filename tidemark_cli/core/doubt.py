@@ -10,13 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .surface import Surface
+from .relief import fit
+from .surface import FIT_COLUMNS, Surface
 
 ENOUGH = 0.5  # confidence below this is worth a warning
 # where a sign is as good as absent, and where it is as in any plug: see tests/benchmarks/bench_doubt.py
 SHARPNESS = (0.3, 0.8)
 COVERAGE = (0.2, 0.6)
 EVENNESS = (0.4, 0.8)
+BULGE = (0.3, 0.18)
 COVER_UM = (40.0, 160.0)
 _PROBE = 4  # voxels looked at on each side of the tidemark
 _EVEN_UM = 40.0  # neighbouring columns of a tidemark differ by less
@@ -25,6 +27,7 @@ REASONS = {
     "sharpness": "the network is unsure where the hard tissue ends",
     "coverage": "a tidemark was found in a small part of the sample only",
     "evenness": "the surface found jumps from column to column",
+    "flatness": "the surface found is bent more than a tidemark",
     "cover": "there is hardly any cartilage above the surface found",
     "agreement": "mask and grey levels disagree on where the bone lies",
 }
@@ -64,7 +67,8 @@ def judge(
     -------
     The confidence; 0 where no tidemark was found. ``sharpness``: the drop of probability across the tidemark.
     ``coverage``: columns with a tidemark among those of the sample. ``evenness``: neighbouring columns less
-    than 40 µm apart in height. ``cover``: the median thickness of the cartilage.
+    than 40 µm apart in height. ``flatness``: the range of heights about the best-fit plane, beside the width
+    of the surface. ``cover``: the median thickness of the cartilage.
     """
     found = np.isfinite(surface.height_um)
     if not found.any():
@@ -74,6 +78,7 @@ def judge(
         "sharpness": _ramp(_drop(probability, surface, found), SHARPNESS),
         "coverage": _ramp(found.sum() / max(int((sample | found).sum()), 1), COVERAGE),
         "evenness": _ramp(_even_share(surface.height_um), EVENNESS),
+        "flatness": _ramp(_bulge(surface.height_um, surface.voxel_um), BULGE),
         "cover": _ramp(float(np.median(cover)) if cover.size else 0.0, COVER_UM),
         "agreement": agreement,
     }
@@ -102,3 +107,14 @@ def _even_share(height_um: np.ndarray) -> float:
     steps = [np.abs(np.diff(height_um, axis=axis)) for axis in (0, 1)]
     known = np.concatenate([step[np.isfinite(step)] for step in steps])
     return float((known < _EVEN_UM).mean()) if known.size else 1.0
+
+
+def _bulge(height_um: np.ndarray, voxel_um: float) -> float:
+    """5th to 95th percentile of the heights about their best-fit plane, over the width; 0 of few columns."""
+    found = np.isfinite(height_um)
+    columns = int(found.sum())
+    if columns < FIT_COLUMNS:
+        return 0.0
+    width_um = voxel_um * (columns if 1 in height_um.shape else np.sqrt(columns))
+    low, high = np.percentile((height_um - fit(height_um, 1)[0])[found], (5, 95))
+    return float((high - low) / width_um)
