@@ -29,8 +29,8 @@ DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
     "warned of",
     "confidence_signs": "each 0 to 1; sharpness: drop of the probability across the tidemark; coverage: "
     "columns with a tidemark among those of the sample; evenness: neighbouring columns less than 40 µm apart "
-    "in height; flatness: range of heights about the best-fit plane beside the width; cover: median thickness "
-    "of the cartilage; agreement: of mask and grey levels on the bone end",
+    "in height; flatness: range of heights about the best-fit plane beside the width; cover: median cartilage "
+    "thickness; agreement: of mask and grey levels on the bone end",
     "hard_tissue_voxels": "voxels of the mask; count",
     "hard_tissue_share": "voxels of the mask among all of the scan; 0 to 1",
     "hard_tissue_mm3": "volume of the mask; mm³, null for a single slice",
