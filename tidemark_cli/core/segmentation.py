@@ -29,7 +29,7 @@ DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
     "warned of",
     "confidence_signs": "each 0 to 1; sharpness: drop of the probability across the tidemark; coverage: "
     "columns with a tidemark among those of the sample; evenness: neighbouring columns less than 40 µm apart "
-    "in height; flatness: range of heights about the best-fit plane beside the width; cover: median cartilage "
+    "in height; flatness: range of heights about the best-fit plane by the width; cover: median cartilage "
     "thickness; agreement: of mask and grey levels on the bone end",
     "hard_tissue_voxels": "voxels of the mask; count",
     "hard_tissue_share": "voxels of the mask among all of the scan; 0 to 1",
