@@ -256,7 +256,7 @@ def test_nothing_is_left_of_a_sample_that_failed(
     ended = tidemark("preprocess", pair[0], "--mask", tmp_path / "short.tif", "-o", dataset, "--quiet", *SIZE)
     assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
     assert "50 x 54 x 54" in ended.err
-    assert not list(dataset.iterdir())
+    assert not dataset.exists()
 
 
 def test_a_scan_without_its_mask(tidemark: Tidemark, pairs: tuple[Path, Path], tmp_path: Path) -> None:
@@ -307,6 +307,7 @@ def test_inputs_and_outputs_that_cannot_be(
         ended = tidemark("preprocess", *arguments)
         assert ended.code == 1
         assert complaint in ended.err
+        assert not (tmp_path / "d").exists()
 
 
 WRONG: dict[str, tuple[str, ...]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -137,11 +138,17 @@ def preprocess(
     pairs = pair_scans(inputs, "--mask" if ca4 is None else "--ca4", other)
     plans = _plan(pairs, sample, subject, grade, grades)
     choices = Choices(out, ca4 is not None, size, bone_end.value, voxel_size, overwrite, skip_existing, quiet)
-    _check_outputs(plans, choices, sheet)
-    outcomes = []
-    for number, plan in enumerate(plans, 1):
-        label = f"[{number}/{len(plans)}] {plan.sample_id}: " if len(plans) > 1 else ""
-        outcomes.append(_preprocess(plan, label, choices))
+    is_new = not out.exists()
+    try:
+        _check_outputs(plans, choices, sheet)
+        outcomes = []
+        for number, plan in enumerate(plans, 1):
+            label = f"[{number}/{len(plans)}] {plan.sample_id}: " if len(plans) > 1 else ""
+            outcomes.append(_preprocess(plan, label, choices))
+    finally:
+        if is_new:
+            with suppress(OSError):  # something was written
+                out.rmdir()
     if not quiet:
         _show(outcomes, choices)
     if sheet is not None and any(outcome.state != "failed" for outcome in outcomes):
