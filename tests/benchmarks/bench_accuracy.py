@@ -1,6 +1,6 @@
 """How far the predicted tidemark is from the true one: on unseen phantoms, and on annotated real slices.
 
-    python tests/benchmarks/bench_accuracy.py [--count 6] [--second 30] [--weights MODEL] [--real FOLDER]
+    python tests/benchmarks/bench_accuracy.py [--count N] [--second N] [--weights MODEL] [--real FOLDER]
 
 Three kinds of data, never mixed in one figure:
 

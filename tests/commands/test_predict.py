@@ -208,6 +208,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "bone end": ("a.tif", "-o", "m.tif", "--bone-end", "top"),
     "planes": ("a.tif", "-o", "m.tif", "--planes", "xy"),
     "step": ("a.tif", "-o", "m.tif", "--step", "0"),
+    "large step": ("a.tif", "-o", "m.tif", "--step", "9"),
     "overwrite and skip": ("a.tif", "-o", "m.tif", "--overwrite", "--skip-existing"),
     "unknown option": ("a.tif", "-o", "m.tif", "--nonsense"),
 }

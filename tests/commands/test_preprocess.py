@@ -252,11 +252,11 @@ def test_nothing_is_left_of_a_sample_that_failed(
     tidemark: Tidemark, pair: tuple[Path, Path], tmp_path: Path, mask: np.ndarray
 ) -> None:
     write_volume(tmp_path / "short.tif", mask[:50], UM)
-    dataset = tmp_path / "d"
+    dataset = tmp_path / "new" / "d"
     ended = tidemark("preprocess", pair[0], "--mask", tmp_path / "short.tif", "-o", dataset, "--quiet", *SIZE)
     assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
     assert "50 x 54 x 54" in ended.err
-    assert not dataset.exists()
+    assert not dataset.parent.exists()
 
 
 def test_a_scan_without_its_mask(tidemark: Tidemark, pairs: tuple[Path, Path], tmp_path: Path) -> None:

@@ -358,6 +358,8 @@ def test_finer_scans_skip_more_slices(step: int, voxel_um: float, stride: int) -
 
 def test_a_step_that_is_asked_for_replaces_the_model_s(bright: Bright) -> None:
     scan = noise((8, 21, 20))
+    for voxel_um in (1.6, 3.2, 6.4):  # it is in slices of the scan
+        assert run(scan, bright(step=4), step=1, voxel_um=voxel_um).slices == {"zx": 21, "zy": 20}
     assert np.array_equal(
         run(scan, bright(step=1), step=3).probability, run(scan, bright(step=3)).probability
     )

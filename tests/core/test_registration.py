@@ -15,6 +15,7 @@ from tidemark_cli.core.errors import ContentError
 from tidemark_cli.core.formats import Frame
 from tidemark_cli.core.registration import (
     TRUSTED,
+    agreement,
     hard_tissue,
     otsu_level,
     register,
@@ -110,6 +111,18 @@ def test_frames_are_heeded(plug: np.ndarray) -> None:
     corners = shown @ np.diag([MM, MM, MM, 1]) @ [[4, 40, 4], [4, 4, 40], [4, 48, 4], [1, 1, 1]]
     away = (found.matrix - shown_ca4 @ true @ np.linalg.inv(shown)) @ corners
     assert np.linalg.norm(away[:3], axis=0).max() < MM
+
+
+def test_rings_do_not_hide_that_two_plugs_are_one(plug: np.ndarray) -> None:
+    true = mounted(75, 8, (0.1, 0.1, 0.1))
+    scans = []
+    for seed, scan in enumerate((plug, remounted(plug, true))):
+        y, x = (np.arange(n) - n * 0.4 for n in scan.shape[1:])
+        profile = np.random.default_rng(seed).normal(0, 40, 100)
+        rings = profile[np.hypot(y[:, None], x[None, :]).astype(int)]
+        scans.append(volume(np.clip(scan + rings, 0, 255).astype(np.uint8)))
+    still, moved = (look(scan) for scan in scans)
+    assert agreement(still, moved, true) > 0.8  # 0.7 with them
 
 
 def test_different_plugs_are_not_believed(plug: np.ndarray) -> None:

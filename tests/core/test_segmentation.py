@@ -150,13 +150,12 @@ def test_a_single_image(plug: np.ndarray, net: UNet) -> None:
     json.dumps(found.stats, allow_nan=False)
 
 
-def test_the_numbers_tell_how_the_model_was_used(plug: np.ndarray, net: UNet) -> None:
-    own, asked = (
-        run(plug, net, settings=settings).stats["models"][0]
-        for settings in (ALL, replace(ALL, planes=("zy",), step=3))
-    )
-    assert (own["planes"], own["step"]) == (net.info.planes, net.info.step)
-    assert (asked["planes"], asked["step"]) == (("zy",), 3)
+def test_the_numbers_tell_what_was_predicted(plug: np.ndarray, net: UNet) -> None:
+    (_, (y0, y1), (x0, x1)) = run(plug, net).stats["box_zyx"]
+    assert run(plug, net, net).stats["slices_predicted"] == {"zx": 2 * (y1 - y0), "zy": 2 * (x1 - x0)}
+    found = run(plug, net, settings=replace(ALL, planes=("zy",), step=3))
+    assert found.stats["slices_predicted"] == {"zx": 0, "zy": -(-(x1 - x0 - 1) // 3) + 1}
+    assert run(plug[:, 20:21], net).stats["slices_predicted"] == {"zx": 1, "zy": 0}
 
 
 @pytest.mark.parametrize("planes", [None, ("zx",), ("zy",)])

@@ -101,8 +101,9 @@ def predict(
         int | None,
         typer.Option(
             min=1,
+            max=8,
             help="Predict every so many slices and interpolate those between; 1 predicts each, as the paper "
-            "does. Without it, the model's.",
+            "does. Large steps smooth the tidemark. Without it, the model's.",
         ),
     ] = None,
     bone_end: Annotated[BoneEnd, typer.Option(help="At which end of Z the bone lies.")] = BoneEnd.auto,

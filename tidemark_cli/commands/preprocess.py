@@ -138,7 +138,7 @@ def preprocess(
     pairs = pair_scans(inputs, "--mask" if ca4 is None else "--ca4", other)
     plans = _plan(pairs, sample, subject, grade, grades)
     choices = Choices(out, ca4 is not None, size, bone_end.value, voxel_size, overwrite, skip_existing, quiet)
-    is_new = not out.exists()
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         _check_outputs(plans, choices, sheet)
         outcomes = []
@@ -146,9 +146,9 @@ def preprocess(
             label = f"[{number}/{len(plans)}] {plan.sample_id}: " if len(plans) > 1 else ""
             outcomes.append(_preprocess(plan, label, choices))
     finally:
-        if is_new:
-            with suppress(OSError):  # something was written
-                out.rmdir()
+        with suppress(OSError):  # something was written
+            for folder in made:
+                folder.rmdir()
     if not quiet:
         _show(outcomes, choices)
     if sheet is not None and any(outcome.state != "failed" for outcome in outcomes):

@@ -18,10 +18,11 @@ ENOUGH = 0.5  # confidence below this is worth a warning
 SHARPNESS = (0.3, 0.8)
 COVERAGE = (0.2, 0.6)
 EVENNESS = (0.4, 0.8)
-BULGE = (0.3, 0.18)
+BULGE = (0.13, 0.06)
 COVER_UM = (40.0, 160.0)
 _PROBE = 4  # voxels looked at on each side of the tidemark
 _EVEN_UM = 40.0  # neighbouring columns of a tidemark differ by less
+_ROUGH_UM = 100.0  # what its roughness alone makes of its range of heights
 
 REASONS = {
     "sharpness": "the network is unsure where the hard tissue ends",
@@ -67,8 +68,8 @@ def judge(
     -------
     The confidence; 0 where no tidemark was found. ``sharpness``: the drop of probability across the tidemark.
     ``coverage``: columns with a tidemark among those of the sample. ``evenness``: neighbouring columns less
-    than 40 µm apart in height. ``flatness``: the range of heights about the best-fit plane, beside the width
-    of the surface. ``cover``: the median thickness of the cartilage.
+    than 40 µm apart in height. ``flatness``: the range of heights about the best-fit plane, less 100 µm for
+    roughness, over the width of the surface. ``cover``: the median thickness of the cartilage.
     """
     found = np.isfinite(surface.height_um)
     if not found.any():
@@ -110,11 +111,10 @@ def _even_share(height_um: np.ndarray) -> float:
 
 
 def _bulge(height_um: np.ndarray, voxel_um: float) -> float:
-    """5th to 95th percentile of the heights about their best-fit plane, over the width; 0 of few columns."""
+    """How far the heights bend from a plane, over their width; 0 of few columns and for mere roughness."""
     found = np.isfinite(height_um)
-    columns = int(found.sum())
-    if columns < FIT_COLUMNS:
+    if found.sum() < FIT_COLUMNS:
         return 0.0
-    width_um = voxel_um * (columns if 1 in height_um.shape else np.sqrt(columns))
+    width_um = voxel_um * max(np.ptp(places) + 1 for places in np.nonzero(found))
     low, high = np.percentile((height_um - fit(height_um, 1)[0])[found], (5, 95))
-    return float((high - low) / width_um)
+    return float(max(high - low - _ROUGH_UM, 0) / width_um)

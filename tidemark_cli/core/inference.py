@@ -311,10 +311,12 @@ class Prediction:
     probability : (Z, Y, X) uint8, 255 = surely hard tissue; the mean over planes and models.
     disagreement : (Z, Y, X) uint8, largest minus smallest probability over planes and models;
         None if it was not asked for.
+    slices : plane to the number of its slices that were predicted, all models together.
     """
 
     probability: Array
     disagreement: Array | None
+    slices: dict[str, int]
 
 
 class _Mean:
@@ -345,8 +347,8 @@ class _Mean:
             np.minimum(low, block, out=low)
             np.maximum(high, block, out=high)
 
-    def result(self) -> Prediction:
-        """Finish; the object is used up."""
+    def result(self) -> tuple[Array, Array | None]:
+        """Give the mean and, if it was asked for, the range; the object is used up."""
         probability = self.total
         if self.passes > 2:
             probability = np.empty(self.total.shape, np.uint8)
@@ -354,7 +356,7 @@ class _Mean:
                 probability[z] = (total.astype(np.uint32) + self.passes // 2) // self.passes
         if self.highest is not None and self.lowest is not None:
             np.subtract(self.highest, self.lowest, out=self.highest)
-        return Prediction(probability, self.highest)
+        return probability, self.highest
 
 
 def predict(
@@ -379,8 +381,8 @@ def predict(
     device : from `choose_device`.
     bone_end : "first" or "last", the end of Z where the bone lies.
     planes : "zx", "zy" or both, in place of the models' own. Planes without extent are dropped.
-    step : predict every so many slices (of the models' voxel size) and interpolate those between, in place
-        of the models' own; 1 predicts each, as the paper does.
+    step : predict every so many slices of the array and interpolate those between; 1 predicts each, as the
+        paper does. None takes the models' own, in slices of their voxel size.
     uncertainty : whether to keep the disagreement of planes and models too.
     progress : called with (slices done, slices in all).
 
@@ -411,7 +413,8 @@ def predict(
             assert predictor is not None
             for start, block in _filled(item.run(array, predictor, pool, tick)):
                 mean.add(number, item.axis, start, block)
-    return mean.result()
+    slices = {plane: sum(len(p.positions) for p in passes if p.axis == axis) for plane, axis in AXES.items()}
+    return Prediction(*mean.result(), slices)
 
 
 def _passes(
@@ -434,7 +437,7 @@ def _passes(
             f"{', '.join(wanted)}; choose other planes."
         )
     ratio = voxel_um / info.voxel_um
-    stride = max(1, round((step or info.step) / ratio))
+    stride = step or max(1, round(info.step / ratio))
     if abs(ratio - 1) <= SAME_SIZE:
         ratio = 1.0
     flip = bone_end == "last" and not info.either_end

@@ -80,10 +80,10 @@ def drop_caps(
 ) -> None:
     """Clear, in place, pieces that lie on or over the cartilage instead of under it.
 
-    A brightly stained articular surface can look like bone to a network, and so can a film over it or a line
-    drawn across a picture. A *cap* is a piece, not the largest, that in the median over its columns has soft
-    tissue in 70 % of the 200 µm below it, or 500 µm of it anywhere below, and less than 100 µm of tissue
-    above it. A real piece of the plate has the whole cartilage above it, and marrow,
+    A brightly stained articular surface can look like bone to a network, and so can a film over it, or a line
+    drawn above it in a picture. A *cap* is a piece, not the largest, that in the median over its columns has
+    soft tissue in 70 % of the 200 µm below it, or 500 µm of it anywhere below, and less than 100 µm of
+    tissue above it. A real piece of the plate has the whole cartilage above it, and marrow,
     or hard tissue, below.
 
     Parameters

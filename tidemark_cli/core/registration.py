@@ -21,7 +21,7 @@ from .search import Grid, Plug, block_means, find_candidates, look, otsu_levels
 from .transform import Matrix, voxels_to_mm
 from .volume import Volume
 
-TRUSTED = 0.4  # of 20 wrong phantom pairs the best had 0.31; of 24 right ones the least 0.50
+TRUSTED = 0.4  # of 20 wrong phantom pairs the best had 0.30; of 24 right ones the least 0.50
 CANDIDATES = 3
 _FEW_SAMPLES, _SAMPLES = 40_000, 200_000  # on the coarse grid, on the finer ones
 _INNER = 3  # coarse voxels from the outline inwards: any two plugs have the outline in common
@@ -43,8 +43,8 @@ class Registration:
     matrix : (4, 4) rigid, from points (x, y, z, 1) in mm of PTA to points of CA4+, as ITK resamples CA4+ onto
         PTA.
     quality : -1 to 1, the correlation of the two scans' marrow cavities, channels and fissures: of their maps
-        of tissue less its local mean and less rings, on the 25.6 µm grid, at least 75 µm inside the plug.
-        Different plugs have about 0.
+        of tissue less its local mean and less what stays the same along Z (rings), on the 25.6 µm grid, at
+        least 75 µm inside the plug. Different plugs have about 0.
     trusted : whether `quality` is at least 0.4.
     """
 

@@ -274,6 +274,7 @@ def _pattern(grid: Grid, level: float, outline: NDArray[np.bool_], reach: float)
 
 
 def _without_rings(detail: Array, outline: NDArray[np.bool_]) -> Array:
+    """Take out what stays the same along Z, as rings do; a channel that runs on and on along Z goes, too."""
     from scipy import ndimage
 
     inside = outline.astype(np.float32)

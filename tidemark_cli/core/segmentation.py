@@ -29,7 +29,7 @@ DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
     "warned of",
     "confidence_signs": "each 0 to 1; sharpness: drop of the probability across the tidemark; coverage: "
     "columns with a tidemark among those of the sample; evenness: neighbouring columns less than 40 µm apart "
-    "in height; flatness: range of heights about the best-fit plane by the width; cover: median cartilage "
+    "in height; flatness: range of heights about the best-fit plane over the width; cover: median cartilage "
     "thickness; agreement: of mask and grey levels on the bone end",
     "hard_tissue_voxels": "voxels of the mask; count",
     "hard_tissue_share": "voxels of the mask among all of the scan; 0 to 1",
@@ -40,7 +40,8 @@ DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
     "voxel_source": "where the voxel size is from: file (or log), option, default",
     "bone_end": "at which end of Z the bone lies: first or last slice",
     "threshold": "probability above which a voxel is hard tissue; 0 to 1",
-    "models": "how each network was built, trained and used",
+    "models": "how each network was built and trained, and how it is used where nothing else is asked for",
+    "slices_predicted": "slices of each plane that the networks looked at, all networks together; count",
 }
 
 
@@ -156,7 +157,7 @@ def segment(
     surface, confidence, stats = _measured(volume, plug, box, mask, prediction, threshold, guess)
     if seen is not None and confidence.value < ENOUGH:
         notes += (f"warning: confidence {confidence.value:.2f}: {confidence.reason}; look at the preview",)
-    stats |= _provenance(volume, plug, box, mask, threshold, models, settings)
+    stats |= _provenance(volume, plug, box, mask, threshold, models, prediction.slices)
     seconds = time.monotonic() - started
     return Segmentation(
         mask, box, prediction.probability, prediction.disagreement, surface, stats, plug, notes, seconds
@@ -256,11 +257,9 @@ def _provenance(
     mask: np.ndarray,
     threshold: float,
     models: Sequence[UNet],
-    settings: Settings,
+    slices: dict[str, int],
 ) -> dict[str, Any]:
     voxels = int(np.count_nonzero(mask))
-    chosen = {"planes": settings.planes, "step": settings.step}
-    used = {name: value for name, value in chosen.items() if value is not None}
     return {
         "hard_tissue_voxels": voxels,
         "hard_tissue_share": voxels / mask.size,
@@ -271,5 +270,6 @@ def _provenance(
         "voxel_source": volume.voxel_source,
         "bone_end": plug.bone_end,
         "threshold": threshold,
-        "models": [asdict(net.info) | used for net in models],
+        "models": [asdict(net.info) for net in models],
+        "slices_predicted": slices,
     }

@@ -35,7 +35,7 @@ class ModelInfo:
         percentiles to 0 and 1.
     voxel_um : voxel size the network was trained at, in µm.
     planes : slicing planes to predict and average, of "zx" and "zy".
-    step : distance between predicted slices, in slices; those between are interpolated.
+    step : distance between predicted slices, in slices of `voxel_um`; those between are interpolated.
     threshold : probability above which (strictly) a voxel is hard tissue.
     either_end : whether the network takes slices with the bone at either end; otherwise row 0
         must be the bone end, as in the public dataset.
