@@ -27,7 +27,7 @@ from scipy.ndimage import binary_erosion, binary_fill_holes
 
 from tidemark_cli.core.inference import load_models
 from tidemark_cli.core.metrics import height_errors, pad_voxels, zone_counts
-from tidemark_cli.core.phantom import SHAPE, draw_phantom
+from tidemark_cli.core.phantom import SHAPE, VOXEL_UM, draw_phantom
 from tidemark_cli.core.segmentation import Settings, segment
 from tidemark_cli.core.surface import find_surface
 from tidemark_cli.core.volume import Volume, read_volume
@@ -76,19 +76,29 @@ def _voxels(value_um: float | None, voxel_um: float) -> float:
     return _number(value_um) / voxel_um
 
 
-def real_row(image: Path, models: list) -> dict[str, float]:
-    """Error of the first hard pixel in each annotated column of a real slice, in pixels."""
-    found = segment(read_volume(image, 3.2), models, Settings())
-    columns, rows = np.loadtxt(
-        image.with_name(f"{image.stem}_tidemark.csv"), delimiter=",", skiprows=1, dtype=int
-    ).T
+def annotated(image: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Grey levels of a real slice (rows, columns), and columns and rows of its first hard pixels."""
+    table = np.loadtxt(image.with_name(f"{image.stem}_tidemark.csv"), delimiter=",", skiprows=1)
+    return read_volume(image, VOXEL_UM).array[:, 0], table[:, 0], table[:, 1]
+
+
+def annotated_slices(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("*.png") if p.with_name(f"{p.stem}_tidemark.csv").exists())
+
+
+def real_row(
+    grey: np.ndarray, columns: np.ndarray, rows: np.ndarray, voxel_um: float, models: list
+) -> dict[str, float]:
+    """Error of the first hard pixel in each annotated column of a slice, in pixels."""
+    found = segment(Volume(grey[:, None], voxel_um, "option", Path("slice")), models, Settings())
+    at = np.round(columns).astype(int)
     hard = found.mask[:, 0] > 0
     if found.plug.bone_end == "first":
         first = hard.shape[0] - 1 - hard[::-1].argmax(axis=0)
     else:
         first = hard.argmax(axis=0)
-    seen = hard.any(axis=0)[columns]
-    error = first[columns][seen] - rows[seen]
+    seen = hard.any(axis=0)[at]
+    error = first[at][seen] - rows[seen]
     size = np.abs(error)
     return {
         "columns": float(len(columns)),
@@ -147,10 +157,8 @@ def main() -> None:
         median = {"median": with_median(every)["median"]}
         show(f"Phantoms of the second generator, all {options.second} (voxels)", median)
     if options.real:
-        images = sorted(
-            p for p in options.real.glob("*.png") if p.with_name(f"{p.stem}_tidemark.csv").exists()
-        )
-        show("Real slices (pixels)", {image.stem: real_row(image, models) for image in images})
+        slices = {image.stem: annotated(image) for image in annotated_slices(options.real)}
+        show("Real slices (pixels)", {n: real_row(*one, VOXEL_UM, models) for n, one in slices.items()})
 
 
 if __name__ == "__main__":
