@@ -240,11 +240,11 @@ def enlarged(array: np.ndarray, times: int, rng: np.random.Generator) -> np.ndar
 
 
 def large_pair(arguments: argparse.Namespace) -> bool:
-    """1500 x 1008 x 1008 voxels through the command line, and plain SimpleITK on them at half size."""
+    """Z x 1008 x 1008 voxels through the command line, and plain SimpleITK on them at half size."""
     from bench_memory import peak_bytes
 
     times, rng = 4, np.random.default_rng(0)
-    drawn = draw_phantom(5, (375, 252, 252), 12.8, pair=True)
+    drawn = draw_phantom(5, (arguments.large // times, 252, 252), 12.8, pair=True)
     assert drawn.ca4 is not None and drawn.matrix is not None
     apart = np.eye(4)
     apart[:3, 3] = (
@@ -335,7 +335,9 @@ def main() -> None:
     parser.add_argument("--wrong", type=int, default=0, help="pairs of different plugs")
     parser.add_argument("--metric", choices=("mi", "mse"), default="mi")
     parser.add_argument("--mask", action="store_true", help="compare the masks with the truth, too")
-    parser.add_argument("--large", action="store_true", help="time a pair of 1500 x 1008 x 1008 voxels")
+    parser.add_argument(
+        "--large", type=int, nargs="?", const=1500, metavar="Z", help="time a pair of Z x 1008 x 1008 voxels"
+    )
     parser.add_argument("--brain", action="store_true", help="find a brain template again (needs nilearn)")
     parser.add_argument("--no-plain", dest="plain", action="store_false", help="leave plain SimpleITK out")
     parser.add_argument("--folder", type=Path, help="for the large scans; by default a temporary one")
