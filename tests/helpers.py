@@ -22,6 +22,17 @@ def draw_plug(shape: tuple[int, int, int] = (80, 64, 64), bone_end: str = "first
     return scan if bone_end == "first" else scan[::-1].copy()
 
 
+def draw_small_plug(seed: int) -> np.ndarray:
+    """Return a cylinder (52, 44, 44) in air: bone at 200 with cavities of its own, below cartilage at 90."""
+    rng = np.random.default_rng(seed)
+    z, y, x = np.ogrid[:52, :44, :44]
+    inside = (y - 21.5) ** 2 + (x - 21.5) ** 2 < 18**2
+    scan = np.where(inside & (z >= 4) & (z < 48), np.where(z < 28, 200, 90), 0)
+    for centre in rng.uniform((6, 8, 8), (22, 36, 36), (16, 3)):
+        scan[((z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2 < 3.5**2) & inside] = 10
+    return np.clip(scan + rng.normal(0, 3, scan.shape), 0, 255).astype(np.uint8)
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a command ended."""

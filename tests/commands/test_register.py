@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from tests.helpers import Ended
+from tests.helpers import Ended, draw_small_plug
 from tidemark_cli.core import registration
 from tidemark_cli.core.registration import Registration
 from tidemark_cli.core.transform import read_transform, write_transform
@@ -25,14 +25,7 @@ SHIFT[:3, 3] = np.array([2, 3, 4]) * UM / 1000  # PTA voxel (z, y, x) is CA4+ vo
 
 @pytest.fixture(scope="module")
 def plug() -> np.ndarray:
-    """Bone at 200 with cavities, below cartilage at 90: (52, 44, 44)."""
-    rng = np.random.default_rng(0)
-    z, y, x = np.ogrid[:52, :44, :44]
-    inside = (y - 21.5) ** 2 + (x - 21.5) ** 2 < 18**2
-    scan = np.where(inside & (z >= 4) & (z < 48), np.where(z < 28, 200, 90), 0)
-    for centre in rng.uniform((6, 8, 8), (22, 36, 36), (16, 3)):
-        scan[((z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2 < 3.5**2) & inside] = 10
-    return np.clip(scan + rng.normal(0, 3, scan.shape), 0, 255).astype(np.uint8)
+    return draw_small_plug(0)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from tests.helpers import draw_small_plug
 from tidemark_cli.core import registration, search
 from tidemark_cli.core.alignment import interpolate, refine
 from tidemark_cli.core.errors import ContentError
@@ -30,20 +31,9 @@ MM = VOXEL_UM / 1000
 LEVELS = np.interp(np.arange(256), (0, 60, 90, 150, 200, 255), (2, 4, 75, 90, 250, 255))  # PTA to CA4+
 
 
-def draw(seed: int) -> np.ndarray:
-    """Return a cylinder (Z, Y, X) in air: bone at 200 with cavities, below cartilage at 90."""
-    rng = np.random.default_rng(seed)
-    z, y, x = np.ogrid[:52, :44, :44]
-    inside = (y - 21.5) ** 2 + (x - 21.5) ** 2 < 18**2
-    scan = np.where(inside & (z >= 4) & (z < 48), np.where(z < 28, 200, 90), 0)
-    for centre in rng.uniform((6, 8, 8), (22, 36, 36), (16, 3)):
-        scan[((z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2 < 3.5**2) & inside] = 10
-    return np.clip(scan + rng.normal(0, 3, scan.shape), 0, 255).astype(np.uint8)
-
-
 @pytest.fixture(scope="module")
 def plug() -> np.ndarray:
-    return draw(0)
+    return draw_small_plug(0)
 
 
 def volume(array: np.ndarray, voxel_um: float = VOXEL_UM, frame: Frame | None = None) -> Volume:
@@ -126,7 +116,7 @@ def test_rings_do_not_hide_that_two_plugs_are_one(plug: np.ndarray) -> None:
 
 
 def test_different_plugs_are_not_believed(plug: np.ndarray) -> None:
-    found = register(volume(plug), volume(remounted(draw(1), np.eye(4))))
+    found = register(volume(plug), volume(remounted(draw_small_plug(1), np.eye(4))))
     assert not found.trusted
     assert found.quality < TRUSTED
 

@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 
 from .. import console
 from .jobs import named_file
-from .options import BoneEnd, Overwrite
+from .options import BoneEnd, Overwrite, voxel_size_option
 
 if TYPE_CHECKING:
     from ..core.scores import Scores, Spread
@@ -113,10 +113,7 @@ def metrics(
         Path | None, typer.Option(metavar="FOLDER", help="Where the run's dataset is, if it has moved.")
     ] = None,
     voxel_size: Annotated[
-        float | None,
-        typer.Option(
-            metavar="UM", min=0.01, max=500, help="Voxel size in µm. Without it, the file's, else 3.2."
-        ),
+        float | None, voxel_size_option("Voxel size in µm. Without it, the file's, else 3.2.")
     ] = None,
     bone_end: Annotated[
         BoneEnd,
@@ -138,7 +135,7 @@ def metrics(
 ) -> None:
     """Score predictions in zones about the true tidemark, and the tidemark's surface itself."""
     places = paths or []
-    _check_usage(places, pad, threshold, dataset, voxel_size, bone_end)
+    _check_usage(places, pad, threshold, dataset, bone_end)
     outputs = _outputs(csv, plot, overwrite)
 
     from ..core.figure import draw_figure
@@ -197,7 +194,6 @@ def _check_usage(
     pads: Sequence[float] | None,
     thresholds: Sequence[float] | None,
     dataset: Path | None,
-    voxel_um: float | None,
     bone_end: BoneEnd,
 ) -> None:
     if len(places) > 2:
@@ -210,8 +206,6 @@ def _check_usage(
         raise typer.BadParameter("--pad: expected finite numbers above 0.")
     if not all(0 <= threshold <= 1 for threshold in thresholds or ()):
         raise typer.BadParameter("--threshold: expected numbers from 0 to 1.")
-    if voxel_um is not None and not math.isfinite(voxel_um):
-        raise typer.BadParameter("--voxel-size: expected a finite number.")
 
 
 def _outputs(csv: str | None, plot: str | None, overwrite: bool) -> dict[str, Path]:

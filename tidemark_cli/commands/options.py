@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,3 +28,14 @@ def refuse_both(overwrite: bool, skip_existing: bool) -> None:
     """Refuse --overwrite together with --skip-existing as wrong usage."""
     if overwrite and skip_existing:
         raise typer.BadParameter("--overwrite and --skip-existing exclude each other.")
+
+
+def voxel_size_option(told: str) -> Any:
+    """Return ``--voxel-size`` with its help: a finite number of µm."""
+    return typer.Option(metavar="UM", min=0.01, max=500, callback=_finite, help=told)
+
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):  # no number is above or below "nan"
+        raise typer.BadParameter("expected a finite number.")
+    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from .. import console
 from .jobs import named_file
-from .options import Overwrite
+from .options import Overwrite, voxel_size_option
 
 if TYPE_CHECKING:
     from ..core.phantom import Phantom
@@ -29,9 +28,7 @@ def phantom(
         448,
         448,
     ),
-    voxel_size: Annotated[
-        float, typer.Option(metavar="UM", min=0.01, max=500, help="Voxel size in µm.")
-    ] = 3.2,
+    voxel_size: Annotated[float, voxel_size_option("Voxel size in µm.")] = 3.2,
     mask: Annotated[str | None, typer.Option(metavar="PATH", help="Write the true hard-tissue mask.")] = None,
     pair: Annotated[
         str | None,
@@ -55,8 +52,6 @@ def phantom(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw a synthetic osteochondral plug as a PTA scan, with its true mask on request."""
-    if not (math.isfinite(voxel_size) and voxel_size > 0):
-        raise typer.BadParameter("--voxel-size: expected a finite number above 0.")
     if min(size) < SMALLEST:
         raise typer.BadParameter(f"--size: expected at least {SMALLEST} voxels along each axis.")
     if subjects is not None and not subjects <= (samples or 0):

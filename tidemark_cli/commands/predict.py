@@ -16,7 +16,7 @@ import typer
 
 from .. import __version__, console
 from .jobs import Job, plan_jobs
-from .options import BoneEnd, Overwrite, Quiet, SkipExisting, refuse_both
+from .options import BoneEnd, Overwrite, Quiet, SkipExisting, refuse_both, voxel_size_option
 
 if TYPE_CHECKING:
     from ..core.segmentation import Segmentation, Settings
@@ -111,13 +111,7 @@ def predict(
         bool, typer.Option("--crop", help="Segment the paper's 448 x 448 x 768 voxels only, at the bone end.")
     ] = False,
     voxel_size: Annotated[
-        float | None,
-        typer.Option(
-            metavar="UM",
-            min=0.01,
-            max=500,
-            help="Voxel size in µm. Without it, the file's or log's, else 3.2.",
-        ),
+        float | None, voxel_size_option("Voxel size in µm. Without it, the file's or log's, else 3.2.")
     ] = None,
     probability: Annotated[
         str | None, typer.Option(metavar="PATH", help="Write the probability, 8-bit, 255 is 1.")
@@ -142,10 +136,8 @@ def predict(
 ) -> None:
     """Segment the hard tissue of PTA scans, and find the tidemark on it."""
     refuse_both(overwrite, skip_existing)
-    if any(value is not None and not math.isfinite(value) for value in (threshold, voxel_size)) or (
-        voxel_size is not None and voxel_size <= 0
-    ):
-        raise typer.BadParameter("--threshold and --voxel-size: expected finite numbers, the size above 0.")
+    if threshold is not None and not math.isfinite(threshold):
+        raise typer.BadParameter("--threshold: expected a finite number.")
     wanted = {
         "--out": out,
         "--probability": probability,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import typer
 
 from .. import console
 from .jobs import named_file
-from .options import BoneEnd, Quiet, refuse_both
+from .options import BoneEnd, Quiet, refuse_both, voxel_size_option
 from .pairs import pair_scans, sample_name
 
 if TYPE_CHECKING:
@@ -103,12 +102,7 @@ def preprocess(
     ] = BoneEnd.auto,
     voxel_size: Annotated[
         float | None,
-        typer.Option(
-            metavar="UM",
-            min=0.01,
-            max=500,
-            help="Voxel size of the scans in µm. Without it, the file's or log's, else 3.2.",
-        ),
+        voxel_size_option("Voxel size of the scans in µm. Without it, the file's or log's, else 3.2."),
     ] = None,
     preview: Annotated[
         str | None,
@@ -133,7 +127,7 @@ def preprocess(
     what is beyond is clipped.
     """
     other = _one_of(mask, ca4)
-    _check_options(sample, subject, grade, grades, voxel_size, overwrite, skip_existing)
+    _check_options(sample, subject, grade, grades, overwrite, skip_existing)
     sheet = None if preview is None else named_file("--preview", preview, (".png",))
     pairs = pair_scans(inputs, "--mask" if ca4 is None else "--ca4", other)
     plans = _plan(pairs, sample, subject, grade, grades)
@@ -169,7 +163,6 @@ def _check_options(
     subject: str | None,
     grade: int | None,
     grades: Path | None,
-    voxel_size: float | None,
     overwrite: bool,
     skip_existing: bool,
 ) -> None:
@@ -179,8 +172,6 @@ def _check_options(
     refuse_both(overwrite, skip_existing)
     if grade is not None and grades is not None:
         raise typer.BadParameter("--grade and --grades exclude each other.")
-    if voxel_size is not None and not math.isfinite(voxel_size):
-        raise typer.BadParameter("--voxel-size: expected a finite number.")
     if subject is not None and "_" in subject:
         raise typer.BadParameter(f"--subject {subject}: expected no _ in it, which ends the subject's name.")
     for name in (sample, subject):

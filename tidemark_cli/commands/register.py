@@ -13,7 +13,7 @@ import typer
 
 from .. import console
 from .jobs import Job, plan_jobs
-from .options import Overwrite, Quiet, SkipExisting, refuse_both
+from .options import Overwrite, Quiet, SkipExisting, refuse_both, voxel_size_option
 from .pairs import pair_scans
 
 if TYPE_CHECKING:
@@ -109,12 +109,7 @@ def register(
     ] = False,
     voxel_size: Annotated[
         float | None,
-        typer.Option(
-            metavar="UM",
-            min=0.01,
-            max=500,
-            help="Voxel size of both scans in µm. Without it, each file's or log's, else 3.2.",
-        ),
+        voxel_size_option("Voxel size of both scans in µm. Without it, each file's or log's, else 3.2."),
     ] = None,
     overwrite: Overwrite = False,
     skip_existing: SkipExisting = False,
@@ -125,8 +120,6 @@ def register(
     refuse_both(overwrite, skip_existing)
     if apply and initial is None:
         raise typer.BadParameter("--apply: expected --initial with it, the transform to apply.")
-    if voxel_size is not None and not math.isfinite(voxel_size):
-        raise typer.BadParameter("--voxel-size: expected a finite number above 0.")
     level = _level(threshold)
     wanted = {"--out": out, "--mask": mask, "--transform": transform, "--preview": preview}
     targets = {option: path for option, path in wanted.items() if path is not None}

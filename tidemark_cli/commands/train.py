@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from .. import console
+from .options import voxel_size_option
 
 if TYPE_CHECKING:
     from ..core.fold_run import FoldRun, FoldTraining
@@ -120,9 +121,7 @@ def train(
     gamma_share: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of slices with a gamma correction. [0.5]")
     ] = None,
-    voxel_size: Annotated[
-        float | None, typer.Option(metavar="UM", min=0.01, max=500, help="Of the dataset, in µm. [3.2]")
-    ] = None,
+    voxel_size: Annotated[float | None, voxel_size_option("Of the dataset, in µm. [3.2]")] = None,
     paper: Annotated[
         bool,
         typer.Option(
