@@ -438,7 +438,7 @@ def test_an_ensemble_of_equal_models_equals_one(count: int, planes: tuple[str, .
 def test_models_of_different_kinds_are_averaged() -> None:
     nets = (constant(0.2, planes=("zx",)), constant(0.4, voxel_um=5.0), constant(0.9, step=3, planes=("zy",)))
     found = run(noise((9, 10, 11)), *nets, uncertainty=True)
-    assert set(np.unique(found.probability)) == {round(255 * (0.2 + 2 * 0.4 + 0.9) / 4)}
+    assert set(np.unique(found.probability)) == {round(255 * (0.2 + 0.4 + 0.9) / 3)}
     assert found.disagreement is not None
     assert set(np.unique(found.disagreement)) == {round(255 * 0.9) - round(255 * 0.2)}
 

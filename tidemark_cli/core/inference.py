@@ -1,19 +1,21 @@
 """Slices in, probability volume out: ZX and ZY slices through the network, averaged (paper, 3.1).
 
 Everything between the network and the result is 8-bit, as in the paper's code: predicted slices,
-those interpolated between them, and the one volume that all planes and models are averaged into.
+those interpolated between them, and the volume that both planes are averaged into.
 """
 
 from __future__ import annotations
 
 import copy
+import ctypes
 import math
+import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import cv2
@@ -24,14 +26,15 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .errors import ContentError, DeviceError, ModelError
+from .planes import AXES, blend, find_chords
 from .unet import ModelInfo, UNet, load_model
 from .weights import installed_weights, weights_folder
 
-AXES = {"zx": 1, "zy": 2}  # the axis of (Z, Y, X) along which the slices of a plane are stacked
 SAME_SIZE = 0.02  # voxel sizes closer than this ratio are not resampled
 RANGE_8BIT = (0.1, 99.9)  # percentiles of a 16-bit or float scan that become grey levels 0 and 255
 READ_AT_ONCE = 8  # slices: ZY slices are strided in memory, and neighbours share cache lines and pages
 WINDOW_CLIP = (-0.5, 2.0)  # what lies further outside the window than this carries no more information
+KEPT_BYTES = 2**28  # larger arrays than this are given back to the system when they are freed
 
 Array = np.ndarray
 Normalise = Callable[[Array], Array]
@@ -182,6 +185,20 @@ def _streams(device: torch.device) -> int:
     return min(2, torch.get_num_threads()) if device.type == "cpu" else 1
 
 
+def _keep_freed_memory() -> None:
+    """Have glibc keep what one slice frees for the next, some 100 MB, for the rest of the program.
+
+    Else the system takes these pages back and clears them anew for each slice: that is 8 % of the time of the
+    paper's network on two cores. Other C libraries are left as they are.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mmap_threshold, trim_threshold, arenas = -3, -1, -8  # M_... in malloc.h
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_threshold, KEPT_BYTES)
+        libc.mallopt(trim_threshold, 2 * KEPT_BYTES)
+        libc.mallopt(arenas, 1)  # for all threads
+
+
 @contextmanager
 def _pool(device: torch.device) -> Iterator[ThreadPoolExecutor]:
     """Yield the threads that predict; batches still waiting at the end, after an error, are dropped."""
@@ -308,7 +325,7 @@ class Prediction:
 
     Attributes
     ----------
-    probability : (Z, Y, X) uint8, 255 = surely hard tissue; the mean over planes and models.
+    probability : (Z, Y, X) uint8, 255 = surely hard tissue; averaged over planes and models.
     disagreement : (Z, Y, X) uint8, largest minus smallest probability over planes and models;
         None if it was not asked for.
     slices : plane to the number of its slices that were predicted, all models together.
@@ -319,44 +336,22 @@ class Prediction:
     slices: dict[str, int]
 
 
-class _Mean:
-    """Mean and, if asked, range of several 8-bit volumes that arrive block by block, one after another."""
+class _Range:
+    """Lowest and highest of several 8-bit volumes that arrive block by block."""
 
-    def __init__(self, shape: tuple[int, ...], passes: int, uncertainty: bool) -> None:
-        self.passes = passes
-        # two are averaged in place; more would add up their rounding and are summed in 16 bits
-        self.total = np.zeros(shape, np.uint16 if passes > 2 else np.uint8)
-        self.lowest = np.full(shape, 255, np.uint8) if uncertainty else None
-        self.highest = np.zeros(shape, np.uint8) if uncertainty else None
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.lowest = np.full(shape, 255, np.uint8)
+        self.highest = np.zeros(shape, np.uint8)
 
-    def add(self, number: int, axis: int, start: int, block: Array) -> None:
-        """Take slices of pass `number` (from 0), stacked along `axis`, the first being slice `start`."""
+    def add(self, axis: int, start: int, block: Array) -> None:
+        """Take slices stacked along `axis`, the first being slice `start`."""
+        for volume, extreme in ((self.lowest, np.minimum), (self.highest, np.maximum)):
+            place = np.moveaxis(volume, axis, 0)[start : start + len(block)]
+            extreme(place, block, out=place)
 
-        def place(volume: Array) -> Array:
-            return np.moveaxis(volume, axis, 0)[start : start + len(block)]
-
-        total = place(self.total)
-        if self.total.dtype == np.uint16:
-            total += block
-        elif number == 0:
-            total[...] = block
-        else:
-            total[...] = (total | block) - ((total ^ block) >> 1)  # their mean, rounded up, in 8 bits
-        if self.lowest is not None and self.highest is not None:
-            low, high = place(self.lowest), place(self.highest)
-            np.minimum(low, block, out=low)
-            np.maximum(high, block, out=high)
-
-    def result(self) -> tuple[Array, Array | None]:
-        """Give the mean and, if it was asked for, the range; the object is used up."""
-        probability = self.total
-        if self.passes > 2:
-            probability = np.empty(self.total.shape, np.uint8)
-            for z, total in enumerate(self.total):
-                probability[z] = (total.astype(np.uint32) + self.passes // 2) // self.passes
-        if self.highest is not None and self.lowest is not None:
-            np.subtract(self.highest, self.lowest, out=self.highest)
-        return probability, self.highest
+    def result(self) -> Array:
+        """Give highest minus lowest; the object is used up."""
+        return np.subtract(self.highest, self.lowest, out=self.highest)
 
 
 def predict(
@@ -368,10 +363,13 @@ def predict(
     bone_end: str,
     planes: Sequence[str] | None = None,
     step: int | None = None,
+    outline: Array | None = None,
     uncertainty: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Prediction:
     """Predict hard tissue in a scan: every model over every plane, averaged.
+
+    Planes are averaged as `planes.blend` does it, models equally.
 
     Parameters
     ----------
@@ -383,6 +381,8 @@ def predict(
     planes : "zx", "zy" or both, in place of the models' own. Planes without extent are dropped.
     step : predict every so many slices of the array and interpolate those between; 1 predicts each, as the
         paper does. None takes the models' own, in slices of their voxel size.
+    outline : (z, y, x) bool, the plug, on any coarser grid over the extent of the array. Slices count by what
+        they cut of it. None: it fills the array.
     uncertainty : whether to keep the disagreement of planes and models too.
     progress : called with (slices done, slices in all).
 
@@ -395,8 +395,8 @@ def predict(
     """
     if not models:
         raise ModelError("there is no model to predict with: expected at least one.")
-    passes = [p for net in models for p in _passes(net, array.shape, voxel_um, bone_end, planes, step)]
-    total, done = sum(len(p.positions) for p in passes), 0
+    passes = [_passes(net, array.shape, voxel_um, bone_end, planes, step) for net in models]
+    total, done = sum(len(p.positions) for p in chain(*passes)), 0
 
     def tick(slices: int) -> None:
         nonlocal done
@@ -404,17 +404,31 @@ def predict(
         if progress is not None:
             progress(done, total)
 
-    mean = _Mean(array.shape, len(passes), uncertainty)
-    predictor: _Predictor | None = None
+    if device.type == "cpu":
+        _keep_freed_memory()
+    chords = find_chords(outline, array.shape)
+    extremes = _Range(array.shape) if uncertainty else None
+    volume = np.zeros(array.shape, np.uint8)
+    # models are summed in 16 bits: averaged one by one in 8, their rounding would add up
+    every = np.zeros(array.shape, np.uint16) if len(models) > 1 else None
     with _pool(device) as pool:
-        for number, item in enumerate(passes):
-            if number == 0 or item.net is not passes[number - 1].net:
-                predictor = _Predictor(item.net, device, normaliser(array, item.net.info))
-            assert predictor is not None
-            for start, block in _filled(item.run(array, predictor, pool, tick)):
-                mean.add(number, item.axis, start, block)
-    slices = {plane: sum(len(p.positions) for p in passes if p.axis == axis) for plane, axis in AXES.items()}
-    return Prediction(*mean.result(), slices)
+        for net, of_model in zip(models, passes, strict=True):
+            predictor = _Predictor(net, device, normaliser(array, net.info))
+            for item in of_model:
+                for start, block in _filled(item.run(array, predictor, pool, tick)):
+                    if item is of_model[0]:
+                        np.moveaxis(volume, item.axis, 0)[start : start + len(block)] = block
+                    else:
+                        blend(volume, block, item.axis, start, chords)
+                    if extremes is not None:
+                        extremes.add(item.axis, start, block)
+            if every is not None:
+                every += volume
+    if every is not None:
+        for plane, summed in zip(volume, every, strict=True):
+            plane[...] = (summed.astype(np.uint32) + len(models) // 2) // len(models)
+    slices = {plane: sum(len(p.positions) for p in chain(*passes) if p.axis == AXES[plane]) for plane in AXES}
+    return Prediction(volume, None if extremes is None else extremes.result(), slices)
 
 
 def _passes(

@@ -6,7 +6,7 @@ costs the same for any scan and never holds a second copy of a large one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -35,6 +35,7 @@ class Plug:
     tissue_level : grey level between background (air, marrow, wax) and tissue.
     centre_yx : centre of mass, in voxels, of the largest outline summed over the bone third.
     bone_end_confidence : 0 (a guess) to 1 (certain, or told by the caller).
+    outline : ``(z, y, x)`` bool, the plug with its cavities, over the whole scan on a coarse grid.
     """
 
     box: Box
@@ -42,6 +43,18 @@ class Plug:
     tissue_level: float
     centre_yx: tuple[float, float] | None = None
     bone_end_confidence: float = 1.0
+    outline: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+    def outline_in(self, box: Box, shape: tuple[int, ...]) -> np.ndarray | None:
+        """Return the part of the outline in a box of a scan of `shape`, on a grid as coarse."""
+        if self.outline is None:
+            return None
+        grids = []
+        for side, coarse, length in zip(box, self.outline.shape, shape, strict=True):
+            count = max(1, round((side.stop - side.start) * coarse / length))
+            middles = side.start + (np.arange(count) + 0.5) * (side.stop - side.start) / count
+            grids.append((middles * coarse / length).astype(int))
+        return self.outline[np.ix_(*grids)]
 
 
 def find_plug(array: np.ndarray, voxel_um: float, bone_end: str = "auto") -> Plug:
@@ -79,7 +92,7 @@ def find_plug(array: np.ndarray, voxel_um: float, bone_end: str = "auto") -> Plu
         found, confidence = ("first" if bone_end == "first" else "last"), 1.0
     centre = _bone_centre(tissue, found)
     centre_yx = (float(centre[0] * scale[1]), float(centre[1] * scale[2]))
-    return Plug(box, found, level, centre_yx, confidence)
+    return Plug(box, found, level, centre_yx, confidence, outline)
 
 
 def crop_box(shape: tuple[int, ...], plug: Plug, size: tuple[int, int, int] = (768, 448, 448)) -> Box:

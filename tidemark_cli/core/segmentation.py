@@ -194,6 +194,7 @@ def _mask(
         bone_end=plug.bone_end,
         planes=settings.planes,
         step=settings.step,
+        outline=plug.outline_in(box, shape),
         uncertainty=settings.uncertainty,
         progress=progress,
     )

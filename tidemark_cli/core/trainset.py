@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .dataset import Sample, read_mask, read_scan
 from .errors import DatasetError
-from .inference import AXES
+from .planes import AXES
 
 
 @dataclass(frozen=True)
