@@ -2,9 +2,10 @@
 
 python tests/benchmarks/bench_predict.py [--size Z Y X] [--blocks N] [--device cpu]
 
-The plain way takes every slice, and so does `predict` with a model of the paper's kind; with `--step 2` it
-takes every second one and interpolates. Masks (the mean of both planes, thresholded) are compared where
-blocks of slices of both planes cross.
+The plain way takes every slice of the whole scan; its time is that of blocks of slices, times their number.
+Ours is the time from the scan in memory to its probabilities: finding the plug, then its slices; each of
+them with a model of the paper's kind, every second one with `--step 2`. Masks are compared where blocks of
+slices of both planes cross: the plain mean of both, thresholded, with what `predict` makes of them.
 """
 
 from __future__ import annotations
@@ -13,24 +14,37 @@ import argparse
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tidemark_cli.core.errors import ModelError
-from tidemark_cli.core.inference import AXES, choose_device, fast_dtype, load_models, normaliser, predict
+from tidemark_cli.core.inference import (
+    Prediction,
+    choose_device,
+    fast_dtype,
+    load_models,
+    normaliser,
+    predict,
+)
 from tidemark_cli.core.losses import bce_log_jaccard
 from tidemark_cli.core.phantom import VOXEL_UM, draw_phantom
 from tidemark_cli.core.phantom_training import PhantomTraining
+from tidemark_cli.core.planes import AXES
+from tidemark_cli.core.sample import find_plug
 from tidemark_cli.core.unet import ModelInfo, UNet
 
 BLOCK = 5  # neighbouring slices
 
 
-def timed(work: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
+Result = TypeVar("Result")
+
+
+def timed(work: Callable[[], Result]) -> tuple[float, Result]:
     start = time.perf_counter()
     result = work()
     return time.perf_counter() - start, result
@@ -94,73 +108,41 @@ def peak_gflops(device: torch.device) -> float:
 Blocks = dict[str, dict[int, np.ndarray]]  # plane, first slice of a block: probabilities of it, 0 to 255
 
 
-@dataclass(frozen=True)
-class Pace:
-    """Seconds that `predict` takes in one plane: once, and for a slice that the network looks at."""
-
-    setup_s: float
-    slice_s: float
-
-
-def ours(
-    net: UNet, scan: np.ndarray, plane: str, start: int, slices: int, step: int, device: torch.device
-) -> np.ndarray:
-    """Predict neighbouring slices of one plane through `predict`; gives probabilities (N, H, W) uint8."""
-    axis = AXES[plane]
-    some = np.moveaxis(np.moveaxis(scan, axis, 0)[start : start + slices], 0, axis)
-    found = predict(some, VOXEL_UM, [net], device=device, bone_end="first", planes=[plane], step=step)
-    return np.moveaxis(found.probability, axis, 0)
-
-
-def pace(net: UNet, scan: np.ndarray, plane: str, step: int, device: torch.device) -> Pace:
-    """Time `predict` on two and on eighteen slices that the network looks at: both keep all cores busy."""
-    middle = scan.shape[AXES[plane]] // 2
-    ours(net, scan, plane, middle, 1, step, device)  # the first call sets itself up
-    few_s, _ = timed(lambda: ours(net, scan, plane, middle, step + 1, step, device))
-    all_s, _ = timed(lambda: ours(net, scan, plane, middle, 17 * step + 1, step, device))
-    slice_s = (all_s - few_s) / 16
-    return Pace(few_s - 2 * slice_s, slice_s)
+def ours(net: UNet, scan: np.ndarray, step: int | None, device: torch.device) -> Prediction:
+    """Find the plug and predict its box; the probabilities come in the frame of the scan."""
+    plug = find_plug(scan, VOXEL_UM)
+    found = predict(
+        scan[plug.box],
+        VOXEL_UM,
+        [net],
+        device=device,
+        bone_end=plug.bone_end,
+        step=step,
+        outline=plug.outline_in(plug.box, scan.shape),
+    )
+    whole = np.zeros(scan.shape, np.uint8)
+    whole[plug.box] = found.probability
+    return replace(found, probability=whole)
 
 
-def equal_share(plain: Blocks, found: Blocks, threshold: float) -> float:
-    """Share of voxels, where blocks of both planes cross, that are in both masks or in neither.
-
-    A mask is the mean of both planes, thresholded; `predict` rounds that up to 8 bits. The first slice of a
-    block is left out: it is predicted whatever the step is.
-    """
-
-    def crossing(blocks: Blocks, y: int, x: int) -> tuple[np.ndarray, np.ndarray]:
-        zx = blocks["zx"][y][1:, :, x + 1 : x + BLOCK]  # (Y, Z, X)
-        zy = blocks["zy"][x][1:, :, y + 1 : y + BLOCK]  # (X, Z, Y)
-        return zx, zy.transpose(2, 1, 0)
-
+def equal_share(plain: Blocks, probability: np.ndarray, threshold: float) -> float:
+    """Share of voxels, where blocks of both planes cross, that are in both masks or in neither."""
     same = []
-    for y in plain["zx"]:
-        for x in plain["zy"]:
-            one, other = crossing(plain, y, x)
-            truth = (one + other) / 2 > 255 * threshold
-            one, other = crossing(found, y, x)
-            mean = np.ceil((one.astype(float) + other) / 2)
-            same.append(np.mean((mean / 255 > threshold) == truth))
+    for y, zx in plain["zx"].items():
+        for x, zy in plain["zy"].items():
+            mean = (
+                zx[:, :, x : x + BLOCK].transpose(1, 0, 2) + zy[:, :, y : y + BLOCK].transpose(1, 2, 0)
+            ) / 2
+            here = probability[:, y : y + BLOCK, x : x + BLOCK]
+            same.append(np.mean((mean > 255 * threshold) == (here / 255 > threshold)))
     return float(np.mean(same))
 
 
-def whole(scan: np.ndarray, device: torch.device) -> tuple[str, UNet, int, float]:
-    """Predict the whole scan with the embedded model; give its name, slices predicted and seconds."""
+def embedded() -> tuple[str, UNet]:
     try:
-        net, name = load_models(None)[0], "embedded model"
+        return "embedded model", load_models(None)[0]
     except ModelError:
-        net, name = UNet(PhantomTraining().model_info()).eval(), "embedded model (random weights)"
-    done: list[int] = []
-
-    def run() -> np.ndarray:
-        found = predict(
-            scan, VOXEL_UM, [net], device=device, bone_end="first", progress=lambda n, _: done.append(n)
-        )
-        return found.probability
-
-    seconds, _ = timed(run)
-    return name, net, done[-1], seconds
+        return "embedded model (random weights)", UNet(PhantomTraining().model_info()).eval()
 
 
 def report(name: str, seconds: float, plain_s: float, floor_s: float | None, detail: str) -> None:
@@ -193,27 +175,24 @@ def main() -> None:
         stack = np.moveaxis(scan, axis, 0)
         plain_way(paper, stack[:1])  # the first call sets itself up
         plain[plane] = {}
-        for at in np.linspace(len(stack) // 4, len(stack) * 3 // 4 - BLOCK, arguments.blocks).astype(int):
+        for at in np.linspace(0, len(stack) - BLOCK, arguments.blocks + 2)[1:-1].astype(int):
             block_s, plain[plane][int(at)] = timed(partial(plain_way, paper, stack[at : at + BLOCK]))
             seconds.append(block_s / BLOCK)
     plain_s = slices * float(np.mean(seconds))
     report("paper's network, the plain way", plain_s, plain_s, None, f"from {len(seconds) * BLOCK} slices")
     peak = peak_gflops(device)
     for step in (1, 2):
-        found = {
-            plane: {at: ours(paper, scan, plane, at, BLOCK, step, device) for at in blocks}
-            for plane, blocks in plain.items()
-        }
-        equal = equal_share(plain, found, paper.info.threshold)
-        paces = [pace(paper, scan, plane, step, device) for plane in AXES]
-        predicted = sum(-(-(n - 1) // step) + 1 for n in scan.shape[1:])
-        ours_s = np.mean([p.setup_s for p in paces]) + predicted * np.mean([p.slice_s for p in paces])
+        ours_s, found = timed(partial(ours, paper, scan, step, device))
+        equal = equal_share(plain, found.probability, paper.info.threshold)
+        predicted = sum(found.slices.values())
         floor_s = predicted * gflop(paper, scan[:, 0].shape) / peak
         detail = f"{predicted} slices; masks equal in {100 * equal:.3f} % of voxels"
         report(f"paper's network, predict --step {step}", ours_s, plain_s, floor_s, detail)
-    name, net, predicted, seconds = whole(scan, device)
+    name, net = embedded()
+    ours_s, found = timed(partial(ours, net, scan, None, device))
+    predicted = sum(found.slices.values())
     floor_s = predicted * gflop(net, scan[:, 0].shape) / peak
-    report(f"{name}, predict", seconds, plain_s, floor_s, f"all {predicted} slices")
+    report(f"{name}, predict", ours_s, plain_s, floor_s, f"{predicted} slices")
     print(f"floor: the network's operations at the measured {peak:.0f} GFLOP/s of a {dtype} matrix product")
 
 

@@ -308,6 +308,56 @@ def test_bfloat16_changes_little(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.abs(found[1] - found[0]).mean() < 2
 
 
+def half_outline() -> np.ndarray:
+    """A plug in 80 of 160 rows and 150 of 200 columns, on a grid of 10 voxels."""
+    outline = np.zeros((16, 1, 20), bool)
+    outline[:8, 0, 5:] = True
+    return outline
+
+
+@pytest.mark.parametrize("bone_end", ["first", "last"])
+def test_slices_are_computed_where_the_plug_is(bright: Bright, bone_end: str) -> None:
+    scan = noise((160, 6, 200))
+    whole = run(scan, bright(), bone_end=bone_end).probability
+    found = run(scan, bright(), bone_end=bone_end, outline=half_outline()).probability
+    assert np.array_equal(found[:80, :, 50:], whole[:80, :, 50:])
+    assert found[80:95, :, 35:].any()  # the air beside it
+    assert not found[120:].any()
+    assert not found[:, :, :10].any()
+
+
+@pytest.mark.parametrize("voxel_um", [2.2, 2.9, 5.0])
+def test_the_part_that_is_computed_keeps_its_place_at_another_voxel_size(
+    bright: Bright, voxel_um: float
+) -> None:
+    z, y, x = np.mgrid[:160, :6, :200]
+    scan = (z + y + x // 2).astype(np.uint8)
+    found = run(scan, bright(), voxel_um=voxel_um, outline=half_outline()).probability
+    plug = (slice(4, 80), slice(None), slice(50, 196))
+    assert np.abs(found - expected(scan))[plug].max() < 3 * BFLOAT16
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_batches_do_not_show_where_the_plug_is_oblique(
+    monkeypatch: pytest.MonkeyPatch, bright: Bright, size: int
+) -> None:
+    scan, oblique = noise((70, 40, 80)), np.eye(8, dtype=bool)[None].repeat(4, 0)
+    calls: list[tuple[int, int]] = []
+    truth = run(scan, bright(step=3), outline=oblique).probability
+    monkeypatch.setattr(inference._Predictor, "batch_size", lambda *_: size)
+    found = run(scan, bright(step=3), outline=oblique, progress=lambda *c: calls.append(c))
+    assert np.array_equal(found.probability, truth)
+    assert calls[-1] == (sum(found.slices.values()),) * 2
+
+
+def test_slices_that_pass_the_plug_by_are_empty(bright: Bright) -> None:
+    beside = np.zeros((1, 10, 1), bool)
+    beside[:, 0] = True
+    found = run(np.full((30, 400, 30), 255, np.uint8), bright(), outline=beside, planes=["zx"]).probability
+    assert found[:, :40].all()
+    assert not found[:, 150:].any()
+
+
 # ---- voxel sizes and steps ----
 
 

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
-from itertools import chain, pairwise
+from itertools import chain, groupby, pairwise
 from pathlib import Path
 
 import cv2
@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .errors import ContentError, DeviceError, ModelError
-from .planes import AXES, blend, find_chords
+from .planes import AXES, BESIDE_UM, Window, blend, find_chords, find_windows
 from .unet import ModelInfo, UNet, load_model
 from .weights import installed_weights, weights_folder
 
@@ -263,6 +263,9 @@ def _positions(length: int, stride: int) -> list[int]:
     return [int(p) for p in np.linspace(0, length - 1, count).round()]
 
 
+_Batch = tuple[list[int], "Future[Array]"]  # numbers of slices, and what the network makes of them
+
+
 @dataclass(frozen=True)
 class _Pass:
     """One model over the slices of one plane of an array (Z, Y, X)."""
@@ -274,36 +277,52 @@ class _Pass:
     flip: bool  # whether the model wants the rows the other way round
 
     def run(
-        self, array: Array, predictor: _Predictor, pool: ThreadPoolExecutor, tick: Callable[[int], None]
+        self,
+        array: Array,
+        windows: Sequence[Window],
+        predictor: _Predictor,
+        pool: ThreadPoolExecutor,
+        tick: Callable[[int], None],
     ) -> Iterator[list[tuple[int, Array]]]:
-        """Yield batches of (number of the slice, its probabilities as uint8)."""
+        """Yield batches of (number of the slice, its probabilities as uint8), 0 outside its window."""
         # the other plane's axis runs along the columns of the slices
         height, width = array.shape[0], array.shape[3 - self.axis]
-        shape = max(1, round(height * self.ratio)), max(1, round(width * self.ratio))
-        size = predictor.batch_size(shape, array.size // len(self.positions))
+        size = predictor.batch_size(self._computed(height, width), array.size // len(self.positions))
         stack = np.moveaxis(array, self.axis, 0)
         way = slice(None, None, -1 if self.flip else None)
 
-        def finish(numbers: list[int], batches: list[Future[Array]]) -> list[tuple[int, Array]]:
-            found: list[Array] = []
-            for batch in batches:
-                found.extend(batch.result()[:, way])
-                tick(len(batch.result()))
-            return list(zip(numbers, found, strict=True))
+        def submit(numbers: list[int], slices: Array) -> _Batch:
+            return numbers, pool.submit(predictor, slices[:, way], self._computed(*slices.shape[1:]))
+
+        def finish(numbers: list[int], batches: list[_Batch]) -> list[tuple[int, Array]]:
+            whole = {p: np.zeros((height, width), np.uint8) for p in numbers}
+            for some, batch in batches:
+                for p, image in zip(some, batch.result()[:, way], strict=True):
+                    whole[p][windows[p]] = image
+            tick(len(numbers))
+            return list(whole.items())
 
         read = size * -(-READ_AT_ONCE // size)
-        ahead: tuple[list[int], list[Future[Array]]] | None = None
-        for start in range(0, len(self.positions), read):
-            numbers = self.positions[start : start + read]
+        ahead: tuple[list[int], list[_Batch]] | None = None
+        for first in range(0, len(self.positions), read):
+            numbers = self.positions[first : first + read]
             block = np.ascontiguousarray(stack[numbers[0] : numbers[-1] + 1])
-            slices = block[[p - numbers[0] for p in numbers]][:, way]
-            starts = range(0, len(slices), size)
-            batches = [pool.submit(predictor, slices[k : k + size], shape) for k in starts]
+            batches = []
+            for window, group in groupby(numbers, windows.__getitem__):
+                alike = list(group)
+                slices = block[[p - numbers[0] for p in alike]][:, window[0], window[1]]
+                if slices.size:
+                    starts = range(0, len(alike), size)
+                    batches += [submit(alike[k : k + size], slices[k : k + size]) for k in starts]
             if ahead:
                 yield finish(*ahead)
             ahead = numbers, batches
         if ahead:
             yield finish(*ahead)
+
+    def _computed(self, height: int, width: int) -> tuple[int, int]:
+        """Shape of a part of a slice as the network sees it."""
+        return max(1, round(height * self.ratio)), max(1, round(width * self.ratio))
 
 
 def _filled(batches: Iterable[list[tuple[int, Array]]]) -> Iterator[tuple[int, Array]]:
@@ -381,8 +400,8 @@ def predict(
     planes : "zx", "zy" or both, in place of the models' own. Planes without extent are dropped.
     step : predict every so many slices of the array and interpolate those between; 1 predicts each, as the
         paper does. None takes the models' own, in slices of their voxel size.
-    outline : (z, y, x) bool, the plug, on any coarser grid over the extent of the array. Slices count by what
-        they cut of it. None: it fills the array.
+    outline : (z, y, x) bool, the plug, on any coarser grid over the extent of the array. Slices are
+        computed up to 50 µm beside it, and count by what they cut of it. None: it fills the array.
     uncertainty : whether to keep the disagreement of planes and models too.
     progress : called with (slices done, slices in all).
 
@@ -415,7 +434,9 @@ def predict(
         for net, of_model in zip(models, passes, strict=True):
             predictor = _Predictor(net, device, normaliser(array, net.info))
             for item in of_model:
-                for start, block in _filled(item.run(array, predictor, pool, tick)):
+                multiple = net.info.multiple / item.ratio
+                windows = find_windows(outline, array.shape, item.axis, BESIDE_UM / voxel_um, multiple)
+                for start, block in _filled(item.run(array, windows, predictor, pool, tick)):
                     if item is of_model[0]:
                         np.moveaxis(volume, item.axis, 0)[start : start + len(block)] = block
                     else:

@@ -1,23 +1,28 @@
-"""How two planes of slices become one volume, given what of the plug each slice cuts.
+"""What slices show of the plug: where each is computed, and how much it counts where two planes cross.
 
 A slice that grazes the plug's wall shows a narrow strip of tissue that a network can make little of; the
-slice of the other plane through the same voxel goes right across. So slices count by the length of plug that
-they cut. The paper takes the plain mean of both planes (3.1), which is the same in its crop inside the plug.
+slice of the other plane through the same voxel goes right across. So slices that cut little count little.
+The paper takes the plain mean of both planes (3.1), which is the same in its crop inside the plug.
 """
 
 from __future__ import annotations
+
+import math
 
 import cv2
 import numpy as np
 
 AXES = {"zx": 1, "zy": 2}  # the axis of (Z, Y, X) along which the slices of a plane are stacked
-LEAST = 0.01  # share of the longest chord: beside the plug both planes count the same
+FULL_CHORD = 0.5  # of the longest in the plane: slices that cut so much of the plug count the same
+LEAST_CHORD = 0.01  # beside the plug both planes count the same
+BESIDE_UM = 50.0  # is computed, too: the outline of the plug is as coarse as that
 
 Array = np.ndarray
+Window = tuple[slice, slice]  # rows (Z) and columns of a slice
 
 
 def find_chords(outline: Array | None, shape: tuple[int, ...]) -> dict[int, Array]:
-    """Tell how much of the plug each slice cuts at each height.
+    """Tell how much slices count, by the length of plug that they cut at each height.
 
     Parameters
     ----------
@@ -26,8 +31,8 @@ def find_chords(outline: Array | None, shape: tuple[int, ...]) -> dict[int, Arra
 
     Returns
     -------
-    The axis that slices are stacked along to (Z, slices) float32, the length of plug that a slice cuts, as a
-    share of the longest in its plane, 0.01 to 1.
+    The axis that slices are stacked along to (Z, slices) float32, 0.02 to 1: 1 from half of the longest chord
+    in the plane on, in proportion below.
     """
     if outline is None:
         outline = np.ones((1, 1, 1), bool)
@@ -35,8 +40,53 @@ def find_chords(outline: Array | None, shape: tuple[int, ...]) -> dict[int, Arra
     for axis in AXES.values():
         length = outline.sum(axis=3 - axis).astype(np.float32)  # (z, slices), both coarse
         share = cv2.resize(length / max(1, length.max()), (shape[axis], shape[0]))
-        chords[axis] = np.maximum(share.reshape(shape[0], shape[axis]), LEAST)
+        share = share.reshape(shape[0], shape[axis])
+        chords[axis] = np.clip(share, LEAST_CHORD, FULL_CHORD) / np.float32(FULL_CHORD)
     return chords
+
+
+def find_windows(
+    outline: Array | None, shape: tuple[int, ...], axis: int, margin: float, multiple: float
+) -> list[Window]:
+    """Tell which part of each slice to compute: the plug, some air beside it, and no more than needed.
+
+    Parameters
+    ----------
+    outline, shape : as in `find_chords`.
+    axis : along which the slices are stacked.
+    margin : of air beside the plug, in voxels.
+    multiple : sides are multiples of so many voxels, as far as the slice reaches. They begin at multiples of
+        half of it, so that most neighbours have one window and go through the network together.
+
+    Returns
+    -------
+    One window a slice; an empty one where it passes the plug by.
+    """
+    if outline is None:
+        outline = np.ones((1, 1, 1), bool)
+    from scipy import ndimage
+
+    scale = np.array(shape) / outline.shape
+    reach = 2 * np.ceil(margin / scale).astype(int) + 1
+    near = np.asarray(ndimage.maximum_filter(outline, tuple(reach), mode="constant"))
+    coarse = []
+    for part in np.moveaxis(near, axis, 0):  # (z, columns)
+        sides = (part.any(axis=1), scale[0], shape[0]), (part.any(axis=0), scale[3 - axis], shape[3 - axis])
+        coarse.append(tuple(_side(*side, multiple) for side in sides))
+    return [coarse[int(p / scale[axis])] for p in range(shape[axis])]  # type: ignore[misc]
+
+
+def _side(near: Array, scale: float, length: int, multiple: float) -> slice:
+    """Return where, along a side of `length` voxels, a window begins and ends."""
+    places = np.flatnonzero(near)
+    if not places.size:
+        return slice(0, 0)
+    begin = math.floor(places[0] * scale * 2 / multiple) * multiple / 2
+    count = int(math.ceil(((places[-1] + 1) * scale - begin) / multiple) * multiple)
+    if count >= length:
+        return slice(0, length)
+    start = min(round(begin), length - count)
+    return slice(start, start + count)
 
 
 def blend(volume: Array, block: Array, axis: int, start: int, chords: dict[int, Array]) -> None:
