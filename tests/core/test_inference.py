@@ -517,6 +517,16 @@ def test_a_single_slice_has_one_plane(bright: Bright, shape: tuple[int, int, int
     assert calls == [(1, 1)]
 
 
+@pytest.mark.parametrize("either_end", [False, True])
+@pytest.mark.parametrize("shape", [(20, 1, 24), (20, 24, 1)])
+def test_a_single_slice_is_seen_mirrored_as_well(shape: tuple[int, int, int], either_end: bool) -> None:
+    scan, net = noise(shape), random_net(either_end=either_end)
+    found = run(scan, net).probability
+    for axis, alike in ((1, True), (2, True), (0, either_end)):
+        turned = np.flip(run(np.flip(scan, axis), net).probability, axis)
+        assert np.array_equal(turned, found) == alike
+
+
 @pytest.mark.parametrize(
     ("shape", "planes"), [((20, 1, 24), ["zy"]), ((1, 20, 24), None), ((20, 1, 1), None)]
 )

@@ -160,7 +160,8 @@ def predict(
         uncertainty=uncertainty is not None,
         device=device,
     )
-    models = _load(weights, device, quiet) if any(job.outputs for job in jobs) else []
+    todo = any(job.outputs and job.scan.exists() for job in jobs)
+    models = _load(weights, device, quiet) if todo else []
     run = Run(models, settings, voxel_size, overwrite, quiet)
     outcomes = []
     for number, job in enumerate(jobs, 1):

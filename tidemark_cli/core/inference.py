@@ -263,7 +263,8 @@ def _positions(length: int, stride: int) -> list[int]:
     return [int(p) for p in np.linspace(0, length - 1, count).round()]
 
 
-_Batch = tuple[list[int], "Future[Array]"]  # numbers of slices, and what the network makes of them
+View = tuple[slice, slice, slice]  # of (slices, rows, columns): rows and columns as they are or turned round
+_Batch = tuple[list[int], list["Future[Array]"]]  # numbers of slices, and what the network makes of each view
 
 
 @dataclass(frozen=True)
@@ -274,7 +275,7 @@ class _Pass:
     axis: int
     positions: list[int]  # of the slices that are predicted
     ratio: float  # voxel size of the array over that of the model; 1 if they are as good as equal
-    flip: bool  # whether the model wants the rows the other way round
+    views: list[View]  # of each slice, averaged
 
     def run(
         self,
@@ -289,15 +290,17 @@ class _Pass:
         height, width = array.shape[0], array.shape[3 - self.axis]
         size = predictor.batch_size(self._computed(height, width), array.size // len(self.positions))
         stack = np.moveaxis(array, self.axis, 0)
-        way = slice(None, None, -1 if self.flip else None)
 
         def submit(numbers: list[int], slices: Array) -> _Batch:
-            return numbers, pool.submit(predictor, slices[:, way], self._computed(*slices.shape[1:]))
+            shape = self._computed(*slices.shape[1:])
+            return numbers, [pool.submit(predictor, slices[view], shape) for view in self.views]
 
         def finish(numbers: list[int], batches: list[_Batch]) -> list[tuple[int, Array]]:
             whole = {p: np.zeros((height, width), np.uint8) for p in numbers}
-            for some, batch in batches:
-                for p, image in zip(some, batch.result()[:, way], strict=True):
+            for some, seen in batches:
+                found = [batch.result()[view] for batch, view in zip(seen, self.views, strict=True)]
+                mean = found[0] if len(found) == 1 else np.mean(found, axis=0).round()
+                for p, image in zip(some, mean, strict=True):
                     whole[p][windows[p]] = image
             tick(len(numbers))
             return list(whole.items())
@@ -388,7 +391,8 @@ def predict(
 ) -> Prediction:
     """Predict hard tissue in a scan: every model over every plane, averaged.
 
-    Planes are averaged as `planes.blend` does it, models equally.
+    Planes are averaged as `planes.blend` does it, models equally. A single slice has no second plane: it
+    is averaged with its mirror images, also upside down where the model takes either bone end.
 
     Parameters
     ----------
@@ -475,5 +479,10 @@ def _passes(
     stride = step or max(1, round(info.step / ratio))
     if abs(ratio - 1) <= SAME_SIZE:
         ratio = 1.0
-    flip = bone_end == "last" and not info.either_end
-    return [_Pass(net, axis, _positions(shape[axis], stride), ratio, flip) for axis in axes]
+    same, turned = slice(None), slice(None, None, -1)
+    rows = [turned if bone_end == "last" and not info.either_end else same]
+    columns = [same]
+    if 1 in shape[1:]:  # an image has no second plane to be averaged with
+        rows, columns = [same, turned] if info.either_end else rows, [same, turned]
+    views = [(same, row, column) for row in rows for column in columns]
+    return [_Pass(net, axis, _positions(shape[axis], stride), ratio, views) for axis in axes]
