@@ -86,8 +86,9 @@ def test_core_has_no_circles() -> None:
 HELP = """
 import sys
 sys.argv[1:] = ["--help"]
+from tidemark_cli.app import main
 try:
-    import tidemark_cli.__main__
+    main()
 except SystemExit:
     pass
 """

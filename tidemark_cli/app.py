@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -54,15 +55,18 @@ def run() -> NoReturn:
 
     Python and torch would take another half second to take themselves apart, and Ctrl-C in it shows.
     """
-    code: object = 0
     try:
         main()
     except SystemExit as ended:
         code = ended.code
+    if not isinstance(code, int | None):
+        print(code, file=sys.stderr)
+        code = 1
+    atexit._run_exitfuncs()  # temporary folders of libraries
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # nobody reads on
             stream.flush()
-    os._exit(code if isinstance(code, int) else 0)
+    os._exit(code or 0)
 
 
 def main() -> NoReturn:

@@ -45,6 +45,27 @@ def test_wrong_usage_is_2(tidemark: Tidemark, arguments: tuple[str, ...]) -> Non
     assert tidemark(*arguments).code == 2
 
 
+@pytest.mark.parametrize(
+    ("raised", "code", "told"),
+    [("SystemExit", 0, ""), ("SystemExit(3)", 3, ""), ("SystemExit('no display')", 1, "no display\n")],
+)
+def test_the_process_ends_with_the_code_and_cleans_up(raised: str, code: int, told: str) -> None:
+    program = f"""
+import atexit
+from tidemark_cli import app
+
+def end():
+    print("out", end="")
+    raise {raised}
+
+atexit.register(print, " and cleaned up", end="")
+app.app = end
+app.run()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "out and cleaned up", told)
+
+
 def test_a_closed_pipe_is_quiet() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "tidemark_cli", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE

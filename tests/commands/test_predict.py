@@ -109,6 +109,16 @@ def test_several_inputs_share_one_model(
     assert loads == [model]
 
 
+def test_no_model_is_loaded_for_a_scan_that_is_not_there(
+    tidemark: Tidemark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "load_models", lambda _: pytest.fail("a model was loaded"))
+    ended = tidemark("predict", tmp_path / "none.tif", "-o", tmp_path / "mask.tif")
+    assert ended.code == 1
+    assert ended.err.startswith("error: ")
+    assert len(ended.err.splitlines()) == 1
+
+
 def test_a_bad_scan_does_not_stop_the_others(tidemark: Tidemark, scans: Path, model: Path) -> None:
     (scans / "S01_2.tif").write_text("not a TIFF")
     out = scans.parent / "masks"

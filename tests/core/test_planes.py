@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tidemark_cli.core.planes import blend, find_chords, find_windows
+from tidemark_cli.core.planes import blend, clear_far, find_chords, find_near, find_windows
 
 SHAPE = (6, 20, 40)
 
@@ -90,45 +90,56 @@ def test_a_mix_lies_between_both_and_alike_stays_alike(seed: int, axis: int) -> 
 # ---- which part is computed ----
 
 
-def test_without_an_outline_slices_are_computed_whole() -> None:
-    assert find_windows(None, SHAPE, 1, 3.0, 4) == [(slice(0, 6), slice(0, 40))] * 20
+@pytest.mark.parametrize("multiple", [4, 32 / 2.6])
+def test_without_an_outline_slices_are_computed_whole(multiple: float) -> None:
+    near = find_near(None, (480, 20, 40), 3.0)
+    assert find_windows(near, (480, 20, 40), 1, multiple) == [(slice(0, 480), slice(0, 40))] * 20
 
 
 def test_a_window_holds_the_plug_and_some_air_in_multiples() -> None:
     plug = outline(np.s_[:], np.s_[2:4], np.s_[5:7])  # voxels 4 to 8 along Y, 10 to 14 along X
-    zx = find_windows(plug, SHAPE, 1, 2.0, 4)
-    # a cell more on each side: 8 to 16, two times 4
-    assert zx == [(slice(0, 0),) * 2] * 2 + [(slice(0, 6), slice(8, 16))] * 8 + [(slice(0, 0),) * 2] * 10
-    zy = find_windows(plug, SHAPE, 2, 2.0, 4)
-    assert zy[:8] == [(slice(0, 0),) * 2] * 8
-    assert zy[8:16] == [(slice(0, 6), slice(2, 10))] * 8
-    assert zy[16:] == [(slice(0, 0),) * 2] * 24
+    near = find_near(plug, SHAPE, 2.0)  # a cell more on each side
+    nothing = (slice(0, 0),) * 2
+    zx = find_windows(near, SHAPE, 1, 4)  # 8 to 16 along X, two times 4
+    assert zx == [nothing] * 2 + [(slice(0, 6), slice(8, 16))] * 8 + [nothing] * 10
+    zy = find_windows(near, SHAPE, 2, 4)
+    assert zy == [nothing] * 8 + [(slice(0, 6), slice(2, 10))] * 8 + [nothing] * 24
 
 
 def test_a_window_at_the_end_of_a_slice_is_moved_inside() -> None:
-    plug = outline(np.s_[:], np.s_[:], np.s_[19:])  # voxels 38 and 39
-    assert find_windows(plug, SHAPE, 1, 0.0, 16)[0][1] == slice(24, 40)
-    assert find_windows(plug, SHAPE, 1, 0.0, 64)[0][1] == slice(0, 40)
+    near = find_near(outline(np.s_[:], np.s_[:], np.s_[19:]), SHAPE, 0.0)  # voxels 38 and 39
+    assert find_windows(near, SHAPE, 1, 16)[0][1] == slice(24, 40)
+    assert find_windows(near, SHAPE, 1, 64)[0][1] == slice(0, 40)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=200)
 @given(
-    seed=st.integers(0, 2**32 - 1),
-    axis=st.sampled_from([1, 2]),
-    margin=st.floats(1, 10),
-    multiple=st.floats(1, 30),
+    plug=st.lists(st.booleans(), min_size=1, max_size=12),
+    cell=st.integers(1, 20),
+    multiple=st.floats(1, 60),
 )
-def test_every_voxel_of_the_plug_lies_in_the_window_of_its_slice(
-    seed: int, axis: int, margin: float, multiple: float
-) -> None:
-    plug = np.random.default_rng(seed).random((3, 4, 5)) < 0.2
-    shape = (9, 12, 15)  # 3 voxels a cell
-    windows = find_windows(plug, shape, axis, margin, multiple)
-    voxels = np.moveaxis(plug.repeat(3, 0).repeat(3, 1).repeat(3, 2), axis, 0)
-    assert len(windows) == len(voxels)
-    for image, (rows, columns) in zip(voxels, windows, strict=True):
-        outside = image.copy()
-        outside[rows, columns] = False
-        assert not outside.any()
-        assert 0 <= rows.start <= rows.stop <= image.shape[0]
-        assert 0 <= columns.start <= columns.stop <= image.shape[1]
+@example([True], 480, 32 / 2.6)
+@example([False, False, True, True], 55, 19.2)
+def test_the_plug_lies_in_its_window(plug: list[bool], cell: int, multiple: float) -> None:
+    length = cell * len(plug)
+    near = find_near(np.array(plug)[:, None, None], (length, 1, 1), 1.0)
+    rows, _ = find_windows(near, (length, 1, 1), 1, multiple)[0]
+    voxels = np.flatnonzero(np.repeat(plug, cell))
+    assert 0 <= rows.start <= rows.stop <= length
+    if voxels.size:
+        assert rows.start <= voxels[0]
+        assert voxels[-1] < rows.stop
+        assert rows == slice(0, length) or rows.stop - rows.start <= length + multiple
+    else:
+        assert rows == slice(0, 0)
+
+
+def test_what_is_far_is_cleared() -> None:
+    volume = np.full(SHAPE, 9, np.uint8)
+    clear_far(volume, outline(np.s_[1:], np.s_[2:4], np.s_[5:7]))
+    truth = np.zeros(SHAPE, np.uint8)
+    truth[2:, 4:8, 10:14] = 9
+    assert np.array_equal(volume, truth)
+    image = np.full((6, 1, 40), 9, np.uint8)
+    clear_far(image, outline(np.s_[1:], np.s_[:1], np.s_[5:7])[:, :1])
+    assert np.array_equal(image, truth[:, 4:5])

@@ -150,11 +150,11 @@ def test_dark_corners_outside_a_round_field_are_no_class_of_their_own() -> None:
 
 def test_the_outline_is_the_plug_with_its_cavities() -> None:
     plug = find_plug(noisy(draw()), UM)
-    whole = plug.outline_in(tuple(slice(0, n) for n in SHAPE), SHAPE)  # type: ignore[arg-type]
+    whole = plug.outline_in(tuple(slice(0, n) for n in SHAPE))  # type: ignore[arg-type]
     assert np.array_equal(whole, plug.outline)  # type: ignore[arg-type]
     z, y, x = np.ogrid[BOTTOM:TOP, : SHAPE[1], : SHAPE[2]]
     truth = ((y - CENTRE[0]) ** 2 + (x - CENTRE[1]) ** 2 <= RADIUS**2) & (z >= 0)
-    inner = plug.outline_in((slice(BOTTOM, TOP), slice(0, SHAPE[1]), slice(0, SHAPE[2])), SHAPE)
+    inner = plug.outline_in((slice(BOTTOM, TOP), slice(0, SHAPE[1]), slice(0, SHAPE[2])))
     assert inner is not None
     assert np.mean(inner == truth) > 0.97
 
@@ -162,11 +162,11 @@ def test_the_outline_is_the_plug_with_its_cavities() -> None:
 def test_the_outline_in_a_box_of_a_finer_scan() -> None:
     coarse = np.zeros((2, 4, 4), bool)
     coarse[1, 2, 1:] = True
-    plug = Plug((slice(0, 20),) * 3, "first", 50.0, outline=coarse)
-    part = plug.outline_in((slice(9, 20), slice(20, 40), slice(0, 20)), (20, 40, 40))
+    plug = Plug((slice(0, 20),) * 3, "first", 50.0, outline=coarse, cell=(10.0, 10.0, 10.0))
+    part = plug.outline_in((slice(9, 20), slice(20, 40), slice(0, 20)))
     assert part is not None
     assert part.astype(int).tolist() == [[[0, 1], [0, 0]]]
-    assert Plug(plug.box, "first", 50.0).outline_in(plug.box, (20, 40, 40)) is None
+    assert Plug(plug.box, "first", 50.0).outline_in(plug.box) is None
 
 
 def test_single_slice() -> None:

@@ -14,6 +14,7 @@ from tests.helpers import SURFACE_Z, VOXEL_UM, draw_plug
 from tidemark_cli.core import segmentation
 from tidemark_cli.core.errors import ContentError, DeviceError
 from tidemark_cli.core.inference import load_models
+from tidemark_cli.core.planes import AXES, BESIDE_UM, find_near
 from tidemark_cli.core.sample import Plug, find_plug
 from tidemark_cli.core.segmentation import Segmentation, Settings, memory_needed, segment
 from tidemark_cli.core.unet import UNet
@@ -51,6 +52,18 @@ def test_everything_comes_in_the_frame_of_the_scan(plug: np.ndarray, net: UNet) 
     assert np.isnan(found.surface.height_um[:16]).all()
     assert found.notes == ()
     assert found.seconds > 0
+
+
+def test_far_from_the_plug_nothing_is_hard(plug: np.ndarray, net: UNet) -> None:
+    scan = np.pad(plug, ((10, 24), (60, 30), (20, 80)))
+    scan[:, :4] = 255  # a wall of the holder: brighter than bone
+    settings = replace(ALL, crop=True)  # of more than the plug's box
+    found = run(scan, net, settings=settings)
+    assert found.box == tuple(slice(0, n) for n in scan.shape)
+    assert not found.probability[:, :4].any()
+    assert found.uncertainty is not None
+    assert not found.uncertainty[:, :4].any()
+    assert found.mask.any()
 
 
 def test_the_other_way_up_gives_the_same_upside_down(net: UNet) -> None:
@@ -150,11 +163,28 @@ def test_a_single_image(plug: np.ndarray, net: UNet) -> None:
     json.dumps(found.stats, allow_nan=False)
 
 
+def slices_near(found: Segmentation) -> dict[str, np.ndarray]:
+    """Plane to (slices,) bool, whether a slice of the box comes near the plug."""
+    outline = found.plug.outline_in(found.box)
+    shape = tuple(side.stop - side.start for side in found.box)
+    near = find_near(outline, shape, BESIDE_UM / VOXEL_UM)
+    whole = [near.any(axis=(0, 3 - axis)) for axis in AXES.values()]
+    return {
+        plane: cells[np.arange(shape[axis]) * len(cells) // shape[axis]]
+        for (plane, axis), cells in zip(AXES.items(), whole, strict=True)
+    }
+
+
 def test_the_numbers_tell_what_was_predicted(plug: np.ndarray, net: UNet) -> None:
-    (_, (y0, y1), (x0, x1)) = run(plug, net).stats["box_zyx"]
-    assert run(plug, net, net).stats["slices_predicted"] == {"zx": 2 * (y1 - y0), "zy": 2 * (x1 - x0)}
+    both = run(plug, net, net)
+    near = slices_near(both)
+    assert all(0.9 < some.mean() < 1 for some in near.values())  # the box has a margin of 100 µm
+    assert both.stats["slices_predicted"] == {plane: 2 * some.sum() for plane, some in near.items()}
+    third = near["zy"][
+        np.linspace(0, near["zy"].size - 1, -(-(near["zy"].size - 1) // 3) + 1).round().astype(int)
+    ]
     found = run(plug, net, settings=replace(ALL, planes=("zy",), step=3))
-    assert found.stats["slices_predicted"] == {"zx": 0, "zy": -(-(x1 - x0 - 1) // 3) + 1}
+    assert found.stats["slices_predicted"] == {"zx": 0, "zy": third.sum()}
     assert run(plug[:, 20:21], net).stats["slices_predicted"] == {"zx": 1, "zy": 0}
 
 
@@ -165,8 +195,7 @@ def test_progress_counts_the_slices_of_the_planes_asked_for(
     calls: list[tuple[int, int]] = []
     volume = Volume(plug, VOXEL_UM, "file", Path("scan.tif"))
     found = segment(volume, [net], replace(ALL, planes=planes), lambda *c: calls.append(c))
-    counts = {"zx": found.box[1].stop - found.box[1].start, "zy": found.box[2].stop - found.box[2].start}
-    total = sum(counts[plane] for plane in planes or ("zx", "zy"))
+    total = sum(some.sum() for plane, some in slices_near(found).items() if plane in (planes or AXES))
     assert calls[-1] == (total, total)
     assert {t for _, t in calls} == {total}
 

@@ -10,6 +10,7 @@ import copy
 import ctypes
 import math
 import platform
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .errors import ContentError, DeviceError, ModelError
-from .planes import AXES, BESIDE_UM, Window, blend, find_chords, find_windows
+from .planes import AXES, BESIDE_UM, Window, blend, clear_far, find_chords, find_near, find_windows
 from .unet import ModelInfo, UNet, load_model
 from .weights import installed_weights, weights_folder
 
@@ -191,10 +192,10 @@ def _keep_freed_memory() -> None:
     Else the system takes these pages back and clears them anew for each slice: that is 8 % of the time of the
     paper's network on two cores. Other C libraries are left as they are.
     """
-    if platform.libc_ver()[0] == "glibc":
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         mmap_threshold, trim_threshold, arenas = -3, -1, -8  # M_... in malloc.h
         libc = ctypes.CDLL(None)
-        libc.mallopt(mmap_threshold, KEPT_BYTES)
+        libc.mallopt(mmap_threshold, KEPT_BYTES) or libc.mallopt(mmap_threshold, 2**25)  # glibc before 2.35
         libc.mallopt(trim_threshold, 2 * KEPT_BYTES)
         libc.mallopt(arenas, 1)  # for all threads
 
@@ -276,11 +277,16 @@ class _Pass:
     positions: list[int]  # of the slices that are predicted
     ratio: float  # voxel size of the array over that of the model; 1 if they are as good as equal
     views: list[View]  # of each slice, averaged
+    windows: list[Window]  # what of each slice of the array is computed
+
+    @property
+    def predicted(self) -> list[int]:
+        """The slices that the network looks at: those that do not pass the plug by."""
+        return [p for p in self.positions if self.windows[p][0] != slice(0, 0)]
 
     def run(
         self,
         array: Array,
-        windows: Sequence[Window],
         predictor: _Predictor,
         pool: ThreadPoolExecutor,
         tick: Callable[[int], None],
@@ -301,8 +307,8 @@ class _Pass:
                 found = [batch.result()[view] for batch, view in zip(seen, self.views, strict=True)]
                 mean = found[0] if len(found) == 1 else np.mean(found, axis=0).round()
                 for p, image in zip(some, mean, strict=True):
-                    whole[p][windows[p]] = image
-            tick(len(numbers))
+                    whole[p][self.windows[p]] = image
+                tick(len(some))
             return list(whole.items())
 
         read = size * -(-READ_AT_ONCE // size)
@@ -311,7 +317,7 @@ class _Pass:
             numbers = self.positions[first : first + read]
             block = np.ascontiguousarray(stack[numbers[0] : numbers[-1] + 1])
             batches = []
-            for window, group in groupby(numbers, windows.__getitem__):
+            for window, group in groupby(numbers, self.windows.__getitem__):
                 alike = list(group)
                 slices = block[[p - numbers[0] for p in alike]][:, window[0], window[1]]
                 if slices.size:
@@ -404,8 +410,9 @@ def predict(
     planes : "zx", "zy" or both, in place of the models' own. Planes without extent are dropped.
     step : predict every so many slices of the array and interpolate those between; 1 predicts each, as the
         paper does. None takes the models' own, in slices of their voxel size.
-    outline : (z, y, x) bool, the plug, on any coarser grid over the extent of the array. Slices are
-        computed up to 50 µm beside it, and count by what they cut of it. None: it fills the array.
+    outline : (z, y, x) bool, the plug, on any coarser grid over the extent of the array. Slices count
+        by what they cut of it, and what is not within 50 µm of it (or a cell of the grid) is 0. None: it
+        fills the array.
     uncertainty : whether to keep the disagreement of planes and models too.
     progress : called with (slices done, slices in all).
 
@@ -418,8 +425,9 @@ def predict(
     """
     if not models:
         raise ModelError("there is no model to predict with: expected at least one.")
-    passes = [_passes(net, array.shape, voxel_um, bone_end, planes, step) for net in models]
-    total, done = sum(len(p.positions) for p in chain(*passes)), 0
+    near = find_near(outline, array.shape, BESIDE_UM / voxel_um)
+    passes = [_passes(net, array.shape, near, voxel_um, bone_end, planes, step) for net in models]
+    total, done = sum(len(p.predicted) for p in chain(*passes)), 0
 
     def tick(slices: int) -> None:
         nonlocal done
@@ -438,9 +446,7 @@ def predict(
         for net, of_model in zip(models, passes, strict=True):
             predictor = _Predictor(net, device, normaliser(array, net.info))
             for item in of_model:
-                multiple = net.info.multiple / item.ratio
-                windows = find_windows(outline, array.shape, item.axis, BESIDE_UM / voxel_um, multiple)
-                for start, block in _filled(item.run(array, windows, predictor, pool, tick)):
+                for start, block in _filled(item.run(array, predictor, pool, tick)):
                     if item is of_model[0]:
                         np.moveaxis(volume, item.axis, 0)[start : start + len(block)] = block
                     else:
@@ -452,13 +458,18 @@ def predict(
     if every is not None:
         for plane, summed in zip(volume, every, strict=True):
             plane[...] = (summed.astype(np.uint32) + len(models) // 2) // len(models)
-    slices = {plane: sum(len(p.positions) for p in chain(*passes) if p.axis == AXES[plane]) for plane in AXES}
-    return Prediction(volume, None if extremes is None else extremes.result(), slices)
+    slices = {plane: sum(len(p.predicted) for p in chain(*passes) if p.axis == AXES[plane]) for plane in AXES}
+    disagreement = None if extremes is None else extremes.result()
+    for found in (volume, disagreement):
+        if found is not None:
+            clear_far(found, near)
+    return Prediction(volume, disagreement, slices)
 
 
 def _passes(
     net: UNet,
     shape: tuple[int, ...],
+    near: Array,
     voxel_um: float,
     bone_end: str,
     planes: Sequence[str] | None,
@@ -485,4 +496,14 @@ def _passes(
     if 1 in shape[1:]:  # an image has no second plane to be averaged with
         rows, columns = [same, turned] if info.either_end else rows, [same, turned]
     views = [(same, row, column) for row in rows for column in columns]
-    return [_Pass(net, axis, _positions(shape[axis], stride), ratio, views) for axis in axes]
+    return [
+        _Pass(
+            net,
+            axis,
+            _positions(shape[axis], stride),
+            ratio,
+            views,
+            find_windows(near, shape, axis, info.multiple / ratio),
+        )
+        for axis in axes
+    ]

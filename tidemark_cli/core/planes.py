@@ -45,16 +45,30 @@ def find_chords(outline: Array | None, shape: tuple[int, ...]) -> dict[int, Arra
     return chords
 
 
-def find_windows(
-    outline: Array | None, shape: tuple[int, ...], axis: int, margin: float, multiple: float
-) -> list[Window]:
-    """Tell which part of each slice to compute: the plug, some air beside it, and no more than needed.
+def find_near(outline: Array | None, shape: tuple[int, ...], margin: float) -> Array:
+    """Return (z, y, x) bool on the grid of the outline: the plug, and what is beside it within a margin.
 
     Parameters
     ----------
     outline, shape : as in `find_chords`.
+    margin : in voxels; whole cells of the grid are taken.
+    """
+    if outline is None:
+        return np.ones((1, 1, 1), bool)
+    from scipy import ndimage
+
+    cells = np.ceil(margin * np.array(outline.shape) / shape).astype(int)
+    return np.asarray(ndimage.maximum_filter(outline, tuple(2 * cells + 1), mode="constant"))
+
+
+def find_windows(near: Array, shape: tuple[int, ...], axis: int, multiple: float) -> list[Window]:
+    """Tell which part of each slice to compute: what is near the plug, and no more than needed.
+
+    Parameters
+    ----------
+    near : from `find_near`.
+    shape : of the scan, (Z, Y, X).
     axis : along which the slices are stacked.
-    margin : of air beside the plug, in voxels.
     multiple : sides are multiples of so many voxels, as far as the slice reaches. They begin at multiples of
         half of it, so that most neighbours have one window and go through the network together.
 
@@ -62,31 +76,37 @@ def find_windows(
     -------
     One window a slice; an empty one where it passes the plug by.
     """
-    if outline is None:
-        outline = np.ones((1, 1, 1), bool)
-    from scipy import ndimage
-
-    scale = np.array(shape) / outline.shape
-    reach = 2 * np.ceil(margin / scale).astype(int) + 1
-    near = np.asarray(ndimage.maximum_filter(outline, tuple(reach), mode="constant"))
-    coarse = []
+    scale = np.array(shape) / near.shape
+    coarse: list[Window] = []
     for part in np.moveaxis(near, axis, 0):  # (z, columns)
-        sides = (part.any(axis=1), scale[0], shape[0]), (part.any(axis=0), scale[3 - axis], shape[3 - axis])
-        coarse.append(tuple(_side(*side, multiple) for side in sides))
-    return [coarse[int(p / scale[axis])] for p in range(shape[axis])]  # type: ignore[misc]
+        rows = _side(part.any(axis=1), shape[0], multiple)
+        coarse.append((rows, _side(part.any(axis=0), shape[3 - axis], multiple)))
+    return [coarse[int(p / scale[axis])] for p in range(shape[axis])]
 
 
-def _side(near: Array, scale: float, length: int, multiple: float) -> slice:
+def _side(near: Array, length: int, multiple: float) -> slice:
     """Return where, along a side of `length` voxels, a window begins and ends."""
-    places = np.flatnonzero(near)
-    if not places.size:
+    cells = np.flatnonzero(near)
+    if not cells.size:
         return slice(0, 0)
-    begin = math.floor(places[0] * scale * 2 / multiple) * multiple / 2
-    count = int(math.ceil(((places[-1] + 1) * scale - begin) / multiple) * multiple)
-    if count >= length:
+    first, last = cells[0] * length / near.size, (cells[-1] + 1) * length / near.size
+    begin = math.floor(first * 2 / multiple) * multiple / 2
+    count = math.ceil((last - begin) / multiple) * multiple
+    if count >= length or near[[0, -1]].all():
         return slice(0, length)
-    start = min(round(begin), length - count)
-    return slice(start, start + count)
+    # whole voxels, and no more than the multiple; what that costs is at the end that is in the air
+    stop = length if near[-1] else min(length, math.floor(begin + count))
+    return slice(max(0, stop - math.floor(count)), stop)
+
+
+def clear_far(volume: Array, near: Array) -> None:
+    """Set to 0, in place, what is not near the plug: windows reach further there, in one plane or both."""
+    if near.all():
+        return
+    depth, height, width = volume.shape
+    for z, plane in enumerate(volume):
+        cells = near[z * len(near) // depth].astype(np.uint8)
+        plane *= cv2.resize(cells, (width, height), interpolation=cv2.INTER_NEAREST).reshape(plane.shape)
 
 
 def blend(volume: Array, block: Array, axis: int, start: int, chords: dict[int, Array]) -> None:

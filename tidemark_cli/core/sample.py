@@ -36,6 +36,7 @@ class Plug:
     centre_yx : centre of mass, in voxels, of the largest outline summed over the bone third.
     bone_end_confidence : 0 (a guess) to 1 (certain, or told by the caller).
     outline : ``(z, y, x)`` bool, the plug with its cavities, over the whole scan on a coarse grid.
+    cell : size of the cells of this grid along (Z, Y, X), in voxels.
     """
 
     box: Box
@@ -44,16 +45,17 @@ class Plug:
     centre_yx: tuple[float, float] | None = None
     bone_end_confidence: float = 1.0
     outline: np.ndarray | None = field(default=None, compare=False, repr=False)
+    cell: tuple[float, ...] = (1.0, 1.0, 1.0)
 
-    def outline_in(self, box: Box, shape: tuple[int, ...]) -> np.ndarray | None:
-        """Return the part of the outline in a box of a scan of `shape`, on a grid as coarse."""
+    def outline_in(self, box: Box) -> np.ndarray | None:
+        """Return the part of the outline in a box of the scan, on a grid as coarse."""
         if self.outline is None:
             return None
         grids = []
-        for side, coarse, length in zip(box, self.outline.shape, shape, strict=True):
-            count = max(1, round((side.stop - side.start) * coarse / length))
+        for side, size in zip(box, self.cell, strict=True):
+            count = max(1, round((side.stop - side.start) / size))
             middles = side.start + (np.arange(count) + 0.5) * (side.stop - side.start) / count
-            grids.append((middles * coarse / length).astype(int))
+            grids.append((middles / size).astype(int))
         return self.outline[np.ix_(*grids)]
 
 
@@ -92,7 +94,7 @@ def find_plug(array: np.ndarray, voxel_um: float, bone_end: str = "auto") -> Plu
         found, confidence = ("first" if bone_end == "first" else "last"), 1.0
     centre = _bone_centre(tissue, found)
     centre_yx = (float(centre[0] * scale[1]), float(centre[1] * scale[2]))
-    return Plug(box, found, level, centre_yx, confidence, outline)
+    return Plug(box, found, level, centre_yx, confidence, outline, tuple(map(float, scale)))
 
 
 def crop_box(shape: tuple[int, ...], plug: Plug, size: tuple[int, int, int] = (768, 448, 448)) -> Box:

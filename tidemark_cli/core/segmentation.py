@@ -194,7 +194,7 @@ def _mask(
         bone_end=plug.bone_end,
         planes=settings.planes,
         step=settings.step,
-        outline=plug.outline_in(box, shape),
+        outline=plug.outline_in(box),
         uncertainty=settings.uncertainty,
         progress=progress,
     )
