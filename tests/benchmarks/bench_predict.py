@@ -22,20 +22,15 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from tidemark_cli.core.devices import choose_device, fast_dtype
 from tidemark_cli.core.errors import ModelError
-from tidemark_cli.core.inference import (
-    Prediction,
-    choose_device,
-    fast_dtype,
-    load_models,
-    normaliser,
-    predict,
-)
+from tidemark_cli.core.greylevels import normaliser
+from tidemark_cli.core.inference import Prediction, load_models, predict
 from tidemark_cli.core.losses import bce_log_jaccard
 from tidemark_cli.core.phantom import VOXEL_UM, draw_phantom
 from tidemark_cli.core.phantom_training import PhantomTraining
-from tidemark_cli.core.planes import AXES, BESIDE_UM, find_near, find_windows
-from tidemark_cli.core.sample import find_plug
+from tidemark_cli.core.planes import AXES, find_near, find_windows
+from tidemark_cli.core.sample import MARGIN_UM, find_plug
 from tidemark_cli.core.unet import ModelInfo, UNet
 
 BLOCK = 5  # neighbouring slices
@@ -130,7 +125,7 @@ def total_gflop(net: UNet, scan: np.ndarray, slices: dict[str, int]) -> float:
     """Operations of the network on so many slices of each plane, where `predict` computes them."""
     plug = find_plug(scan, VOXEL_UM)
     shape = scan[plug.box].shape
-    near = find_near(plug.outline_in(plug.box), shape, BESIDE_UM / VOXEL_UM)
+    near = find_near(plug.outline_in(plug.box), shape, MARGIN_UM / VOXEL_UM)
     total = 0.0
     for plane, axis in AXES.items():
         windows = find_windows(near, shape, axis, net.info.multiple)

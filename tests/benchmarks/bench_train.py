@@ -19,7 +19,8 @@ from torch import Tensor
 from tidemark_cli.core.augment import Augmentation
 from tidemark_cli.core.batches import augmented
 from tidemark_cli.core.dataset import find_samples, write_sample
-from tidemark_cli.core.inference import choose_device, fast_dtype, normaliser
+from tidemark_cli.core.devices import choose_device, fast_dtype
+from tidemark_cli.core.greylevels import normaliser
 from tidemark_cli.core.losses import bce_log_jaccard
 from tidemark_cli.core.phantom import VOXEL_UM, draw_phantom
 from tidemark_cli.core.training import step

@@ -193,7 +193,8 @@ def _suffixes() -> dict[str, tuple[str, ...]]:
 
 def _load(weights: Path | None, device: str, quiet: bool) -> list[UNet]:
     """Load the models, and say which they are and where they run."""
-    from ..core.inference import choose_device, load_models
+    from ..core.devices import choose_device
+    from ..core.inference import load_models
 
     chosen = choose_device(device)
     models = load_models(weights)

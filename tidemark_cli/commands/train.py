@@ -217,7 +217,7 @@ def _with_sizes(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train_on_phantoms(run: Path, given: dict[str, Any], device: str, resume: bool) -> None:
-    from ..core.inference import choose_device
+    from ..core.devices import choose_device
     from ..core.phantom_training import PhantomTraining, train_on_phantoms
 
     settings = _checked(PhantomTraining, _with_sizes(given))
@@ -243,10 +243,10 @@ def _train_on_dataset(
     device: str,
     resume: bool,
 ) -> None:
+    from ..core.devices import choose_device
     from ..core.files import check_writable
     from ..core.fold_run import FoldTraining, reopen_run, start_run
     from ..core.fold_training import train_folds
-    from ..core.inference import choose_device
     from ..core.trainset import load_all
 
     chosen = choose_device(device)

@@ -15,10 +15,12 @@ from torch import Tensor
 from .. import __version__
 from .augment import Normalise
 from .batches import augmented, steps_of, whole
+from .devices import choose_device
 from .errors import ModelError
 from .fold_run import FoldRun, FoldTraining, check_statistics, load_start
 from .folds import Fold
-from .inference import choose_device, normaliser, predict
+from .greylevels import normaliser
+from .inference import predict
 from .losses import Loss, loss_by_name
 from .training import forward, restore, save_checkpoint, step
 from .trainset import Loaded, Slices, mean_and_sd

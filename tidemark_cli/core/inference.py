@@ -7,10 +7,7 @@ those interpolated between them, and the volume that both planes are averaged in
 from __future__ import annotations
 
 import copy
-import ctypes
 import math
-import platform
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,43 +23,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .errors import ContentError, DeviceError, ModelError
-from .planes import AXES, BESIDE_UM, Window, blend, clear_far, find_chords, find_near, find_windows
-from .unet import ModelInfo, UNet, load_model
+from .devices import fast_dtype, keep_freed_memory, streams
+from .errors import ContentError, ModelError
+from .greylevels import Normalise, black, normaliser
+from .planes import AXES, Window, blend, clear_far, find_chords, find_near, find_windows
+from .sample import MARGIN_UM
+from .unet import UNet, load_model
 from .weights import installed_weights, weights_folder
 
 SAME_SIZE = 0.02  # voxel sizes closer than this ratio are not resampled
-RANGE_8BIT = (0.1, 99.9)  # percentiles of a 16-bit or float scan that become grey levels 0 and 255
 READ_AT_ONCE = 8  # slices: ZY slices are strided in memory, and neighbours share cache lines and pages
-WINDOW_CLIP = (-0.5, 2.0)  # what lies further outside the window than this carries no more information
-KEPT_BYTES = 2**28  # larger arrays than this are given back to the system when they are freed
 
 Array = np.ndarray
-Normalise = Callable[[Array], Array]
-
-
-def choose_device(name: str) -> torch.device:
-    """Turn "auto", "cpu", "cuda", "cuda:N" or "mps" into a device that is there.
-
-    "auto" takes CUDA before Apple's MPS before the processor.
-
-    Raises
-    ------
-    DeviceError
-        If `name` is none of these, or a device asked for by name is missing.
-    """
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if name == "auto":
-        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    kind, colon, number = name.partition(":")
-    if name not in ("cpu", "mps", "cuda") and not (kind == "cuda" and colon and number.isdecimal()):
-        raise DeviceError(f"device {name!r} is unknown: expected auto, cpu, cuda, cuda:N or mps.")
-    if kind == "cuda" and not (cuda and int(number or 0) < torch.cuda.device_count()):
-        found = torch.cuda.device_count() if cuda else 0
-        raise DeviceError(f"device {name} is not there: found {found} CUDA devices; use --device auto.")
-    if kind == "mps" and not mps:
-        raise DeviceError("device mps is not there: it needs an Apple GPU; use --device auto or cpu.")
-    return torch.device(name)
 
 
 def load_models(weights: Path | None) -> list[UNet]:
@@ -105,107 +77,12 @@ def _find_installed(name: str) -> Path:
     return folder
 
 
-def normaliser(array: Array, info: ModelInfo) -> Normalise:
-    """Return the function that turns grey levels of `array` into what the network wants.
-
-    "standard" subtracts the mean and divides by the standard deviation of 0-255 grey levels. A scan
-    that is not 8-bit is first brought to 0-255: its 0.1th percentile becomes 0, its 99.9th 255, and
-    what lies outside is clipped. "window" maps two percentiles of the array to 0 and 1 and clips to
-    [-0.5, 2].
-
-    Parameters
-    ----------
-    array : the scan, or the part of it that is predicted, of any shape and real dtype; percentiles
-        are estimated on an evenly spaced subsample of about a million voxels.
-    info : of the model; its ``normalisation`` is used.
-
-    Returns
-    -------
-    A function of grey levels, any shape, giving float32 of that shape.
-
-    Raises
-    ------
-    ModelError
-        If the kind of normalisation is unknown.
-    """
-    settings = info.normalisation
-    if settings["kind"] == "window":
-        low, high = _percentiles(array, (settings["low"], settings["high"]))
-        return _linear(low, high - low, WINDOW_CLIP)
-    standard = _linear(settings["mean"], settings["std"], None)
-    if array.dtype == np.uint8:
-        return standard
-    low, high = _percentiles(array, RANGE_8BIT)
-    to_8bit = _linear(low, (high - low) / 255, (0.0, 255.0))
-    return lambda grey: standard(to_8bit(grey))
-
-
-def _percentiles(array: Array, percentiles: tuple[float, float]) -> tuple[float, float]:
-    stride = max(1, round((array.size / 1e6) ** (1 / 3)))
-    low, high = np.percentile(array[(slice(None, None, stride),) * array.ndim], percentiles)
-    return float(low), float(high if high > low else low + 1)  # a flat array must not divide by zero
-
-
-def _linear(origin: float, scale: float, clip: tuple[float, float] | None) -> Normalise:
-    def normalise(grey: Array) -> Array:
-        values = np.subtract(grey, np.float32(origin), dtype=np.float32)
-        values /= np.float32(scale)
-        return values if clip is None else np.clip(values, *clip, out=values)
-
-    return normalise
-
-
-def _black(info: ModelInfo) -> float:
-    """Air, as the network sees it: grey level 0, or the low end of the window."""
-    settings = info.normalisation
-    return 0.0 if settings["kind"] == "window" else -settings["mean"] / settings["std"]
-
-
-def fast_dtype(device: torch.device) -> torch.dtype:
-    """Return bfloat16 where the device multiplies it in hardware, else float32.
-
-    Decided by what the device says it supports, not by a timed trial, so that one machine always
-    gives one answer. Older PyTorch versions cannot tell: float32.
-    """
-    if device.type == "cuda":
-        supported = torch.cuda.get_device_capability(device) >= (8, 0)
-    elif device.type == "cpu":
-        questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        supported = any(getattr(torch.cpu, question, bool)() for question in questions)
-    else:
-        supported = False
-    return torch.bfloat16 if supported else torch.float32
-
-
-def _streams(device: torch.device) -> int:
-    """Batches computed side by side: on a processor two, each on half the cores.
-
-    With the paper's network on two cores that is 12 % faster than one batch on both: the little work that
-    does not run in parallel overlaps.
-    """
-    return min(2, torch.get_num_threads()) if device.type == "cpu" else 1
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep what one slice frees for the next, some 100 MB, for the rest of the program.
-
-    Else the system takes these pages back and clears them anew for each slice: that is 8 % of the time of the
-    paper's network on two cores. Other C libraries are left as they are.
-    """
-    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
-        mmap_threshold, trim_threshold, arenas = -3, -1, -8  # M_... in malloc.h
-        libc = ctypes.CDLL(None)
-        libc.mallopt(mmap_threshold, KEPT_BYTES) or libc.mallopt(mmap_threshold, 2**25)  # glibc before 2.35
-        libc.mallopt(trim_threshold, 2 * KEPT_BYTES)
-        libc.mallopt(arenas, 1)  # for all threads
-
-
 @contextmanager
 def _pool(device: torch.device) -> Iterator[ThreadPoolExecutor]:
     """Yield the threads that predict; batches still waiting at the end, after an error, are dropped."""
-    streams = _streams(device)
-    threads = max(1, torch.get_num_threads() // streams)
-    pool = ThreadPoolExecutor(streams, "predict", torch.set_num_threads, (threads,))
+    count = streams(device)
+    threads = max(1, torch.get_num_threads() // count)
+    pool = ThreadPoolExecutor(count, "predict", torch.set_num_threads, (threads,))
     try:
         yield pool
     finally:
@@ -230,7 +107,7 @@ class _Predictor:
 
         A slice is computed at `shape` and brings `voxels` of the scan with it, itself and those skipped.
         """
-        budget = 96e6 / _streams(self.device) if self.device.type == "cpu" else 2e9  # bytes
+        budget = 96e6 / streams(self.device) if self.device.type == "cpu" else 2e9  # bytes
         # at the widest point, in the last decoder, six tensors of the first level's size live at once
         activations = 6 * self.info.width / self.info.stem**2 * self.dtype.itemsize
         around = 16  # the slice itself in float32, before and after the network
@@ -244,7 +121,7 @@ class _Predictor:
         # Beyond the box round a plug there is air: reflecting would draw a second tidemark, repeating
         # the edge would smear it. At the far end, so that row 0 stays the bone end.
         rows, columns = (-side % self.info.multiple for side in shape)
-        x = F.pad(x, (0, columns, 0, rows), value=_black(self.info))
+        x = F.pad(x, (0, columns, 0, rows), value=black(self.info))
         x = x.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
         logits: Tensor = self.net(x)[:, 0, : shape[0], : shape[1]]
         probability = (torch.sigmoid(logits.float()) * 255).round().byte().cpu().numpy()
@@ -274,7 +151,7 @@ class _Pass:
 
     net: UNet
     axis: int
-    positions: list[int]  # of the slices that are predicted
+    positions: list[int]  # of the slices between which others are interpolated
     ratio: float  # voxel size of the array over that of the model; 1 if they are as good as equal
     views: list[View]  # of each slice, averaged
     windows: list[Window]  # what of each slice of the array is computed
@@ -411,7 +288,7 @@ def predict(
     step : predict every so many slices of the array and interpolate those between; 1 predicts each, as the
         paper does. None takes the models' own, in slices of their voxel size.
     outline : (z, y, x) bool, the plug, on any coarser grid over the extent of the array. Slices count
-        by what they cut of it, and what is not within 50 µm of it (or a cell of the grid) is 0. None: it
+        by what they cut of it, and what is not within 100 µm of it (or a cell of the grid) is 0. None: it
         fills the array.
     uncertainty : whether to keep the disagreement of planes and models too.
     progress : called with (slices done, slices in all).
@@ -425,7 +302,7 @@ def predict(
     """
     if not models:
         raise ModelError("there is no model to predict with: expected at least one.")
-    near = find_near(outline, array.shape, BESIDE_UM / voxel_um)
+    near = find_near(outline, array.shape, MARGIN_UM / voxel_um)
     passes = [_passes(net, array.shape, near, voxel_um, bone_end, planes, step) for net in models]
     total, done = sum(len(p.predicted) for p in chain(*passes)), 0
 
@@ -436,7 +313,7 @@ def predict(
             progress(done, total)
 
     if device.type == "cpu":
-        _keep_freed_memory()
+        keep_freed_memory()
     chords = find_chords(outline, array.shape)
     extremes = _Range(array.shape) if uncertainty else None
     volume = np.zeros(array.shape, np.uint8)

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from .. import __version__
+from .devices import choose_device
 from .errors import OutputError
-from .inference import choose_device, normaliser
+from .greylevels import normaliser
 from .losses import bce_log_jaccard
 from .phantom import VOXEL_UM, draw_slice
 from .run_folder import DESCRIPTION, read_description, refuse_existing, write_description, write_log

@@ -15,7 +15,6 @@ import numpy as np
 AXES = {"zx": 1, "zy": 2}  # the axis of (Z, Y, X) along which the slices of a plane are stacked
 FULL_CHORD = 0.5  # of the longest in the plane: slices that cut so much of the plug count the same
 LEAST_CHORD = 0.01  # beside the plug both planes count the same
-BESIDE_UM = 50.0  # is computed, too: the outline of the plug is as coarse as that
 
 Array = np.ndarray
 Window = tuple[slice, slice]  # rows (Z) and columns of a slice

@@ -182,7 +182,8 @@ def _mask(
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Box, Prediction, np.ndarray]:
     """Predict the box round the plug; the mask comes in the frame of the scan."""
-    from .inference import choose_device, predict
+    from .devices import choose_device
+    from .inference import predict
 
     shape = volume.array.shape
     box = crop_box(shape, plug) if settings.crop else plug.box

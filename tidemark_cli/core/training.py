@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .devices import fast_dtype
 from .errors import ModelError
 from .files import written_whole
-from .inference import fast_dtype
 from .losses import Loss
 from .unet import ModelInfo, UNet, load_model
 
