@@ -13,7 +13,7 @@ import pytest
 from tests.helpers import SURFACE_Z, VOXEL_UM, draw_plug
 from tidemark_cli.core import segmentation
 from tidemark_cli.core.errors import ContentError, DeviceError
-from tidemark_cli.core.inference import load_models
+from tidemark_cli.core.inference import _positions, load_models
 from tidemark_cli.core.planes import AXES, find_near
 from tidemark_cli.core.sample import MARGIN_UM, Plug, find_plug
 from tidemark_cli.core.segmentation import Segmentation, Settings, memory_needed, segment
@@ -180,9 +180,7 @@ def test_the_numbers_tell_what_was_predicted(plug: np.ndarray, net: UNet) -> Non
     near = slices_near(both)
     assert all(some.mean() > 0.95 for some in near.values())  # the box has this margin, too
     assert both.stats["slices_predicted"] == {plane: 2 * some.sum() for plane, some in near.items()}
-    third = near["zy"][
-        np.linspace(0, near["zy"].size - 1, -(-(near["zy"].size - 1) // 3) + 1).round().astype(int)
-    ]
+    third = near["zy"][_positions(near["zy"].size, 3)]
     found = run(plug, net, settings=replace(ALL, planes=("zy",), step=3))
     assert found.stats["slices_predicted"] == {"zx": 0, "zy": third.sum()}
     assert run(plug[:, 20:21], net).stats["slices_predicted"] == {"zx": 1, "zy": 0}
