@@ -95,13 +95,22 @@ def test_the_true_transform_takes_ca4_onto_pta(tmp_path):
 
 
 def test_slices_are_fresh_reproducible_and_in_range():
-    scan, hard = draw_slice((0, 1), (64, 48))
-    again, _ = draw_slice((0, 1), (64, 48))
-    other, _ = draw_slice((0, 2), (64, 48))
+    scan, hard, overview = draw_slice((0, 1), (64, 48))
+    again, _, _ = draw_slice((0, 1), (64, 48))
+    other, _, _ = draw_slice((0, 2), (64, 48))
     assert scan.shape == hard.shape == (64, 48)
     np.testing.assert_array_equal(scan, again)
     assert (scan != other).any()
-    assert np.isfinite(scan).all() and scan.min() >= 0 and scan.max() <= 255
+    assert overview.shape == (16, 12)
+    for levels in (scan, overview):
+        assert np.isfinite(levels).all() and levels.min() >= 0 and levels.max() <= 255
+
+
+def test_some_slices_graze_the_wall_and_their_overview_shows_the_plug():
+    drawn = [draw_slice((3, i), (96, 64)) for i in range(60)]
+    empty = [overview for scan, _, overview in drawn if np.percentile(scan, 95) < 30]
+    assert 2 <= len(empty) <= 15  # a quarter of 60 graze it, some only just
+    assert sum(np.percentile(overview, 95) > 60 for overview in empty) > len(empty) / 2
 
 
 def test_a_scanner_without_artefacts_changes_nothing():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 VOXEL_UM = 3.2
 SHAPE = (768, 448, 448)  # the public dataset's crop, (Z, Y, X)
 _SLAB = 8  # slices drawn at a time: small enough for the processor's cache
+_GRAZING = 0.25  # share of the single slices that lie along the wall
+_COARSE = 4  # voxels of a slice per voxel of its overview
+# a Gaussian blur across a slice, by three planes: the Gauss-Hermite points of a standard deviation of 1
+_ACROSS, _ACROSS_WEIGHTS = np.array([-np.sqrt(3), 0, np.sqrt(3)]), (1 / 6, 2 / 3, 1 / 6)
 _CA4_SCANNER = Scanner(
     blur=0.8, noise=5, noise_blur=0.9, ring=0, hardening=0, shading=0, low=0, high=262, gamma=1
 )
@@ -110,10 +114,11 @@ def draw_phantom(
 
 def draw_slice(
     seed: tuple[int, ...], shape: tuple[int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
     """Draw one slice through a plug of its own, with more variety than reality has.
 
     Anatomy, stain and scanner are each drawn from the wide ranges or, at times, from the realistic ones.
+    A quarter of the slices graze the plug's wall, or just miss it, as the outermost slices of a scan do.
 
     Parameters
     ----------
@@ -124,6 +129,8 @@ def draw_slice(
     -------
     scan : (rows, columns) float32 grey levels, 0-255.
     hard : (rows, columns) bool, the hard tissue.
+    overview : (rows / 4, columns / 4) float32, a coarse slice through the middle of such a plug: the grey
+        levels that its whole scan has.
     """
     rng = np.random.default_rng(seed)
     voxel_um = VOXEL_UM * rng.uniform(0.6, 1.6)
@@ -131,12 +138,19 @@ def draw_slice(
     anatomy = Anatomy.draw(rng, shape[0] * voxel_um, shape[1] * voxel_um, wide=bool(wide_anatomy))
     stain = Stain.draw(rng, wide=bool(wide_stain))
     scanner = Scanner.draw(rng, max(stain.deep, stain.bone), wide=bool(wide_scanner))
-    chord = rng.uniform(-0.95, 0.95) * anatomy.radius_um
+    grazing = rng.random() < _GRAZING
+    chord = rng.choice((-1, 1)) * rng.uniform(0.8, 1.05) if grazing else rng.uniform(-0.95, 0.95)
     aside = rng.uniform(-0.4, 0.4) * anatomy.radius_um
-    grid = make_grid((shape[0], 1, shape[1]), voxel_um, (chord, aside))
-    tissue, hard, _ = Tissue(rng, grid.extent, anatomy, stain).draw(grid)
-    scan = scanner.scan(rng, tissue, grid, ring_profile(rng, 4096))
-    return scan[:, 0], hard[:, 0]
+    grid = make_grid((shape[0], 1, shape[1]), voxel_um, (chord * anatomy.radius_um, aside))
+    thick = Grid(grid.z, (grid.y + scanner.blur * voxel_um * _ACROSS).astype(np.float32), grid.x)
+    tissue, hard, _ = Tissue(rng, thick.extent, anatomy, stain).draw(thick)
+    blurred = np.average(tissue, axis=1, weights=_ACROSS_WEIGHTS).astype(np.float32)
+    scan = scanner.scan(rng, blurred[:, None], grid, ring_profile(rng, 4096))
+    coarse = make_grid((shape[0] // _COARSE, 1, shape[1] // _COARSE), _COARSE * voxel_um, (0, aside))
+    overview, _, _ = Tissue(rng, coarse.extent, anatomy, stain).draw(coarse)
+    plain = replace(scanner, blur=scanner.blur / _COARSE, noise_blur=0, ring=0)
+    overview = plain.scan(rng, overview, coarse, np.zeros(1, np.float32))
+    return scan[:, 0], hard[:, 1], overview[:, 0]
 
 
 def _scan(seed: np.random.SeedSequence, scanner: Scanner, tissue: Voxels, grid: Grid) -> Voxels:

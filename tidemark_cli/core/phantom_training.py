@@ -91,10 +91,12 @@ class PhantomSlices(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         i = self.start + index
-        scan, hard = draw_slice(
+        scan, hard, overview = draw_slice(
             (self.purpose, self.settings.seed, i), (self.settings.rows, self.settings.columns)
         )
-        scan = normaliser(scan[:, None, :], self.info)(scan)
+        # a slice of a scan is seen in the grey levels of the scan, a single image in its own
+        levels = overview if i // 2 % 2 else scan
+        scan = normaliser(levels[:, None], self.info)(scan)
         if i % 2:  # the network is to take either end
             scan, hard = scan[::-1], hard[::-1]
         return torch.from_numpy(scan.copy())[None], torch.from_numpy(hard.astype(np.float32))[None]
