@@ -360,6 +360,31 @@ def test_slices_that_pass_the_plug_by_are_empty(bright: Bright) -> None:
     assert not found[:, 150:].any()
 
 
+@pytest.mark.parametrize("bone_end", ["first", "last"])
+@pytest.mark.parametrize("planes", [["zx"], ["zx", "zy"]])
+def test_heights_without_hard_tissue_are_left_out(bright: Bright, bone_end: str, planes: list[str]) -> None:
+    scan = np.zeros((500, 70, 40), np.uint8)
+    scan[:50] = scan[150:170, :35] = 255  # the slice that tells is the 31st
+    scan[300] = 0
+    scan[300, 5] = 255  # which no slice tells
+    turn = slice(None) if bone_end == "first" else slice(None, None, -1)
+    outline = np.ones((50, 7, 4), bool)
+    found = run(scan[turn], bright(), bone_end=bone_end, planes=planes, outline=outline).probability[turn]
+    assert np.array_equal(found[:295] > 127, scan[:295] > 127)  # 170 voxels and 400 µm
+    assert not found[295:].any()
+    assert run(scan, bright(), planes=planes).probability[300, 5].all()
+    scan[300, 31] = 255
+    found = run(scan[turn], bright(), bone_end=bone_end, planes=planes, outline=outline).probability[turn]
+    assert np.array_equal(found > 127, scan > 127)
+
+
+def test_where_no_hard_tissue_is_told_all_is_looked_at(bright: Bright) -> None:
+    scan = np.zeros((500, 70, 40), np.uint8)
+    scan[400, 5] = 255
+    found = run(scan, bright(), planes=["zx"], outline=np.ones((50, 7, 4), bool)).probability
+    assert np.array_equal(found > 127, scan > 127)
+
+
 # ---- voxel sizes and steps ----
 
 

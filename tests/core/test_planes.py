@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tidemark_cli.core.planes import blend, clear_far, find_chords, find_near, find_windows
+from tidemark_cli.core.planes import blend, clear_far, cut_rows, find_chords, find_near, find_windows
 
 SHAPE = (6, 20, 40)
 
@@ -132,6 +132,27 @@ def test_the_plug_lies_in_its_window(plug: list[bool], cell: int, multiple: floa
         assert rows == slice(0, length) or rows.stop - rows.start <= length + multiple
     else:
         assert rows == slice(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "margin", "kept"),
+    [
+        ([], 0, range(10)),  # nothing seen: nothing is known
+        ([20], 0, range(2, 3)),
+        ([20, 39], 0, range(2, 4)),
+        ([20, 39], 1, range(1, 5)),
+        ([20, 39], 10, range(1, 5)),
+        ([20, 39], 11, range(6)),
+        ([0, 99], 30, range(10)),
+    ],
+)
+def test_rows_far_from_those_seen_are_cut(rows: list[int], margin: float, kept: range) -> None:
+    near, seen = np.ones((10, 2, 3), bool), np.zeros(100, bool)
+    near[:, 1] = False
+    seen[rows] = True
+    cut_rows(near, seen, margin)
+    assert np.flatnonzero(near[:, 0].all(axis=1)).tolist() == list(kept)
+    assert not near[:, 1].any()
 
 
 def test_what_is_far_is_cleared() -> None:

@@ -26,12 +26,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from .devices import fast_dtype, keep_freed_memory, streams
 from .errors import ContentError, ModelError
 from .greylevels import Normalise, black, normaliser
-from .planes import AXES, Window, blend, clear_far, find_chords, find_near, find_windows
+from .planes import AXES, Window, blend, clear_far, cut_rows, find_chords, find_near, find_windows
 from .sample import MARGIN_UM
-from .unet import UNet, load_model
+from .unet import ModelInfo, UNet, load_model
 from .weights import installed_weights, weights_folder
 
 SAME_SIZE = 0.02  # voxel sizes closer than this ratio are not resampled
+SCOUTS_UM = 200.0  # between the slices that tell at which heights there is hard tissue
+REACH_UM = 400.0  # the other slices are computed so far below and above it
 READ_AT_ONCE = 8  # slices: ZY slices are strided in memory, and neighbours share cache lines and pages
 
 Array = np.ndarray
@@ -141,6 +143,11 @@ def _positions(length: int, stride: int) -> list[int]:
     return [int(p) for p in np.linspace(0, length - 1, count).round()]
 
 
+def faint(info: ModelInfo) -> float:
+    """Return half of the model's threshold, of 255: above it a voxel may be hard tissue."""
+    return 255 * info.threshold / 2
+
+
 View = tuple[slice, slice, slice]  # of (slices, rows, columns): rows and columns as they are or turned round
 _Batch = tuple[list[int], list["Future[Array]"]]  # numbers of slices, and what the network makes of each view
 
@@ -205,6 +212,23 @@ class _Pass:
             ahead = numbers, batches
         if ahead:
             yield finish(*ahead)
+
+    def hard_rows(self, array: Array, predictor: _Predictor, pool: ThreadPoolExecutor, every: int) -> Array:
+        """Tell in which rows one slice of so many shows what may be hard tissue: (Z,) bool."""
+        stack, view = np.moveaxis(array, self.axis, 0), self.views[0]
+        rows = np.zeros(len(array), bool)
+
+        def seen(number: int) -> Array:
+            slices = stack[number][self.windows[number]][None]
+            if not slices.size:
+                return np.zeros(0, bool)
+            found: Array = predictor(slices[view], self._computed(*slices.shape[1:]))[view]
+            return (found[0] > faint(self.net.info)).any(axis=1)
+
+        scouts = range(every // 2, len(stack), every)
+        for number, found in zip(scouts, pool.map(seen, scouts), strict=True):
+            rows[self.windows[number][0]] |= found
+        return rows
 
     def _computed(self, height: int, width: int) -> tuple[int, int]:
         """Shape of a part of a slice as the network sees it."""
@@ -288,8 +312,9 @@ def predict(
     step : predict every so many slices of the array and interpolate those between; 1 predicts each, as the
         paper does. None takes the models' own, in slices of their voxel size.
     outline : (z, y, x) bool, the plug, on any coarser grid over the extent of the array. Slices count
-        by what they cut of it, and what is not within 100 µm of it (or a cell of the grid) is 0. None: it
-        fills the array.
+        by what they cut of it, and what is not within 100 µm of it (or a cell of the grid) is 0; so is what
+        lies 400 µm below or above all that a slice every 200 µm shows of hard tissue. None: it fills the
+        array, and all of it is predicted.
     uncertainty : whether to keep the disagreement of planes and models too.
     progress : called with (slices done, slices in all).
 
@@ -302,8 +327,16 @@ def predict(
     """
     if not models:
         raise ModelError("there is no model to predict with: expected at least one.")
+    if device.type == "cpu":
+        keep_freed_memory()
     near = find_near(outline, array.shape, MARGIN_UM / voxel_um)
-    passes = [_passes(net, array.shape, near, voxel_um, bone_end, planes, step) for net in models]
+
+    def plan() -> list[list[_Pass]]:
+        return [_passes(net, array.shape, near, voxel_um, bone_end, planes, step) for net in models]
+
+    if outline is not None and 1 not in array.shape:
+        _cut_heights(near, array, voxel_um, models, plan(), device)
+    passes = plan()
     total, done = sum(len(p.predicted) for p in chain(*passes)), 0
 
     def tick(slices: int) -> None:
@@ -312,8 +345,6 @@ def predict(
         if progress is not None:
             progress(done, total)
 
-    if device.type == "cpu":
-        keep_freed_memory()
     chords = find_chords(outline, array.shape)
     extremes = _Range(array.shape) if uncertainty else None
     volume = np.zeros(array.shape, np.uint8)
@@ -341,6 +372,23 @@ def predict(
         if found is not None:
             clear_far(found, near)
     return Prediction(volume, disagreement, slices)
+
+
+def _cut_heights(
+    near: Array,
+    array: Array,
+    voxel_um: float,
+    models: Sequence[UNet],
+    passes: list[list[_Pass]],
+    device: torch.device,
+) -> None:
+    """Clear from `near` the heights without hard tissue, as slices far apart show them: most cartilage."""
+    rows = np.zeros(len(array), bool)
+    with _pool(device) as pool:
+        for net, of_model in zip(models, passes, strict=True):
+            predictor = _Predictor(net, device, normaliser(array, net.info))
+            rows |= of_model[0].hard_rows(array, predictor, pool, max(1, round(SCOUTS_UM / voxel_um)))
+    cut_rows(near, rows, REACH_UM / voxel_um)
 
 
 def _passes(

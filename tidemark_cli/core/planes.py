@@ -60,6 +60,23 @@ def find_near(outline: Array | None, shape: tuple[int, ...], margin: float) -> A
     return np.asarray(ndimage.maximum_filter(outline, tuple(2 * cells + 1), mode="constant"))
 
 
+def cut_rows(near: Array, rows: Array, margin: float) -> None:
+    """Clear, in place, what lies further than a margin below the first or above the last of some rows.
+
+    Parameters
+    ----------
+    near : from `find_near`.
+    rows : (Z,) bool, at the voxels of the scan; where none is set, nothing is cleared.
+    margin : in voxels; whole cells of the grid stay.
+    """
+    found = np.flatnonzero(rows)
+    if not found.size:
+        return
+    cell = len(rows) / len(near)
+    near[: max(0, math.floor((found[0] - margin) / cell))] = False
+    near[math.ceil((found[-1] + 1 + margin) / cell) :] = False
+
+
 def find_windows(near: Array, shape: tuple[int, ...], axis: int, multiple: float) -> list[Window]:
     """Tell which part of each slice to compute: what is near the plug, and no more than needed.
 
