@@ -106,11 +106,25 @@ def test_slices_are_fresh_reproducible_and_in_range():
         assert np.isfinite(levels).all() and levels.min() >= 0 and levels.max() <= 255
 
 
-def test_some_slices_graze_the_wall_and_their_overview_shows_the_plug():
-    drawn = [draw_slice((3, i), (96, 64)) for i in range(60)]
-    empty = [overview for scan, _, overview in drawn if np.percentile(scan, 95) < 30]
-    assert 2 <= len(empty) <= 15  # a quarter of 60 graze it, some only just
-    assert sum(np.percentile(overview, 95) > 60 for overview in empty) > len(empty) / 2
+@pytest.mark.parametrize(("along_wall", "least", "most"), [(0.0, 0.9, 1.1), (1.0, 0.2, 0.7)])
+def test_slices_along_the_wall_show_less_tissue_than_their_overview(
+    monkeypatch: pytest.MonkeyPatch, along_wall: float, least: float, most: float
+):
+    monkeypatch.setattr(phantoms, "_ALONG_WALL", along_wall)
+    shares = []
+    for i in range(30):
+        scan, _, overview = draw_slice((3, i), (96, 240))
+        tissue = 0.4 * np.percentile(overview, 95)
+        shares.append((scan > tissue).mean() / (overview > tissue).mean())
+    assert least < np.median(shares) < most
+
+
+def test_slices_are_blurred_across_their_thickness(monkeypatch: pytest.MonkeyPatch):
+    blurred, hard, _ = draw_slice((5, 1), (96, 64))
+    monkeypatch.setattr(phantoms, "_ACROSS_WEIGHTS", (0, 1, 0))
+    sharp, same, _ = draw_slice((5, 1), (96, 64))
+    np.testing.assert_array_equal(hard, same)
+    assert 0.1 < np.abs(blurred - sharp).mean() < 10
 
 
 def test_a_scanner_without_artefacts_changes_nothing():

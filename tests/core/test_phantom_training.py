@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from tidemark_cli.core.errors import ModelError, OutputError
+from tidemark_cli.core.phantom import draw_slice
 from tidemark_cli.core.phantom_training import (
     _TRAINING,
     _VALIDATION,
@@ -100,6 +101,15 @@ def test_validation_slices_are_never_trained_on():
     seen = [PhantomSlices(TINY, _TRAINING, 0, 3)[i][0] for i in range(3)]
     fixed = [PhantomSlices(TINY, _VALIDATION, 0, 3)[i][0] for i in range(3)]
     assert not any(torch.equal(a, b) for a in seen for b in fixed)
+
+
+def test_half_of_the_slices_are_seen_in_the_grey_levels_of_their_overview():
+    slices = PhantomSlices(replace(TINY, rows=192, columns=96), _TRAINING, 0, 4)
+    for i in range(4):
+        scan, _, overview = draw_slice((_TRAINING, TINY.seed, i), (192, 96))
+        low, high = np.percentile(overview if i >= 2 else scan, (1, 99))
+        found = slices[i][0][0].numpy()[:: -1 if i % 2 else 1]
+        np.testing.assert_allclose(found, np.clip((scan - low) / (high - low), -0.5, 2), atol=1e-5)
 
 
 def test_every_other_slice_has_its_bone_at_the_far_end():

@@ -28,12 +28,13 @@ from .errors import ContentError, ModelError
 from .greylevels import Normalise, black, normaliser
 from .planes import AXES, Window, blend, clear_far, cut_rows, find_chords, find_near, find_windows
 from .sample import MARGIN_UM
-from .unet import ModelInfo, UNet, load_model
+from .unet import UNet, load_model
 from .weights import installed_weights, weights_folder
 
 SAME_SIZE = 0.02  # voxel sizes closer than this ratio are not resampled
 SCOUTS_UM = 200.0  # between the slices that tell at which heights there is hard tissue
 REACH_UM = 400.0  # the other slices are computed so far below and above it
+FAINT = 0.5  # of the threshold: above it a voxel may be hard tissue
 READ_AT_ONCE = 8  # slices: ZY slices are strided in memory, and neighbours share cache lines and pages
 
 Array = np.ndarray
@@ -143,11 +144,6 @@ def _positions(length: int, stride: int) -> list[int]:
     return [int(p) for p in np.linspace(0, length - 1, count).round()]
 
 
-def faint(info: ModelInfo) -> float:
-    """Return half of the model's threshold, of 255: above it a voxel may be hard tissue."""
-    return 255 * info.threshold / 2
-
-
 View = tuple[slice, slice, slice]  # of (slices, rows, columns): rows and columns as they are or turned round
 _Batch = tuple[list[int], list["Future[Array]"]]  # numbers of slices, and what the network makes of each view
 
@@ -213,8 +209,10 @@ class _Pass:
         if ahead:
             yield finish(*ahead)
 
-    def hard_rows(self, array: Array, predictor: _Predictor, pool: ThreadPoolExecutor, every: int) -> Array:
-        """Tell in which rows one slice of so many shows what may be hard tissue: (Z,) bool."""
+    def hard_rows(
+        self, array: Array, predictor: _Predictor, pool: ThreadPoolExecutor, every: int, level: float
+    ) -> Array:
+        """Tell in which rows one slice of so many shows more than a level, 0 to 255: (Z,) bool."""
         stack, view = np.moveaxis(array, self.axis, 0), self.views[0]
         rows = np.zeros(len(array), bool)
 
@@ -223,7 +221,7 @@ class _Pass:
             if not slices.size:
                 return np.zeros(0, bool)
             found: Array = predictor(slices[view], self._computed(*slices.shape[1:]))[view]
-            return (found[0] > faint(self.net.info)).any(axis=1)
+            return (found[0] > level).any(axis=1)
 
         scouts = range(every // 2, len(stack), every)
         for number, found in zip(scouts, pool.map(seen, scouts), strict=True):
@@ -293,6 +291,7 @@ def predict(
     planes: Sequence[str] | None = None,
     step: int | None = None,
     outline: Array | None = None,
+    threshold: float | None = None,
     uncertainty: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Prediction:
@@ -313,8 +312,10 @@ def predict(
         paper does. None takes the models' own, in slices of their voxel size.
     outline : (z, y, x) bool, the plug, on any coarser grid over the extent of the array. Slices count
         by what they cut of it, and what is not within 100 µm of it (or a cell of the grid) is 0; so is what
-        lies 400 µm below or above all that a slice every 200 µm shows of hard tissue. None: it fills the
-        array, and all of it is predicted.
+        lies more than 400 µm below or above all that may be hard tissue in a slice every 200 µm, of the first
+        plane and any model. Where they show none, all heights are computed. None: the plug fills the array,
+        and all of it is predicted.
+    threshold : of the caller: what exceeds half of it may be hard tissue. None takes the models' own.
     uncertainty : whether to keep the disagreement of planes and models too.
     progress : called with (slices done, slices in all).
 
@@ -335,7 +336,7 @@ def predict(
         return [_passes(net, array.shape, near, voxel_um, bone_end, planes, step) for net in models]
 
     if outline is not None and 1 not in array.shape:
-        _cut_heights(near, array, voxel_um, models, plan(), device)
+        _cut_heights(near, array, voxel_um, models, plan(), device, threshold)
     passes = plan()
     total, done = sum(len(p.predicted) for p in chain(*passes)), 0
 
@@ -381,13 +382,16 @@ def _cut_heights(
     models: Sequence[UNet],
     passes: list[list[_Pass]],
     device: torch.device,
+    threshold: float | None,
 ) -> None:
     """Clear from `near` the heights without hard tissue, as slices far apart show them: most cartilage."""
     rows = np.zeros(len(array), bool)
+    every = max(1, round(SCOUTS_UM / voxel_um))
     with _pool(device) as pool:
         for net, of_model in zip(models, passes, strict=True):
             predictor = _Predictor(net, device, normaliser(array, net.info))
-            rows |= of_model[0].hard_rows(array, predictor, pool, max(1, round(SCOUTS_UM / voxel_um)))
+            level = 255 * FAINT * (net.info.threshold if threshold is None else threshold)
+            rows |= of_model[0].hard_rows(array, predictor, pool, every, level)
     cut_rows(near, rows, REACH_UM / voxel_um)
 
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 VOXEL_UM = 3.2
 SHAPE = (768, 448, 448)  # the public dataset's crop, (Z, Y, X)
 _SLAB = 8  # slices drawn at a time: small enough for the processor's cache
-_GRAZING = 0.25  # share of the single slices that lie along the wall
+_ALONG_WALL = 0.25  # share of the single slices
 _COARSE = 4  # voxels of a slice per voxel of its overview
-# a Gaussian blur across a slice, by three planes: the Gauss-Hermite points of a standard deviation of 1
+# a Gaussian blur across a slice, roughly, by three planes: Gauss-Hermite points for a standard deviation of 1
 _ACROSS, _ACROSS_WEIGHTS = np.array([-np.sqrt(3), 0, np.sqrt(3)]), (1 / 6, 2 / 3, 1 / 6)
 _CA4_SCANNER = Scanner(
     blur=0.8, noise=5, noise_blur=0.9, ring=0, hardening=0, shading=0, low=0, high=262, gamma=1
@@ -118,7 +118,8 @@ def draw_slice(
     """Draw one slice through a plug of its own, with more variety than reality has.
 
     Anatomy, stain and scanner are each drawn from the wide ranges or, at times, from the realistic ones.
-    A quarter of the slices graze the plug's wall, or just miss it, as the outermost slices of a scan do.
+    A quarter of the slices lie along the plug's wall, beyond 0.8 of its radius, or just miss it, as the
+    outermost slices of a scan do.
 
     Parameters
     ----------
@@ -129,8 +130,8 @@ def draw_slice(
     -------
     scan : (rows, columns) float32 grey levels, 0-255.
     hard : (rows, columns) bool, the hard tissue.
-    overview : (rows / 4, columns / 4) float32, a coarse slice through the middle of such a plug: the grey
-        levels that its whole scan has.
+    overview : (rows / 4, columns / 4) float32, a coarse slice of the same view through the middle of such a
+        plug: about the grey levels that its whole scan has.
     """
     rng = np.random.default_rng(seed)
     voxel_um = VOXEL_UM * rng.uniform(0.6, 1.6)
@@ -138,8 +139,8 @@ def draw_slice(
     anatomy = Anatomy.draw(rng, shape[0] * voxel_um, shape[1] * voxel_um, wide=bool(wide_anatomy))
     stain = Stain.draw(rng, wide=bool(wide_stain))
     scanner = Scanner.draw(rng, max(stain.deep, stain.bone), wide=bool(wide_scanner))
-    grazing = rng.random() < _GRAZING
-    chord = rng.choice((-1, 1)) * rng.uniform(0.8, 1.05) if grazing else rng.uniform(-0.95, 0.95)
+    along_wall = rng.random() < _ALONG_WALL
+    chord = rng.choice((-1, 1)) * rng.uniform(0.8, 1.05) if along_wall else rng.uniform(-0.95, 0.95)
     aside = rng.uniform(-0.4, 0.4) * anatomy.radius_um
     grid = make_grid((shape[0], 1, shape[1]), voxel_um, (chord * anatomy.radius_um, aside))
     thick = Grid(grid.z, (grid.y + scanner.blur * voxel_um * _ACROSS).astype(np.float32), grid.x)

@@ -35,13 +35,15 @@ DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
     "hard_tissue_share": "voxels of the mask among all of the scan; 0 to 1",
     "hard_tissue_mm3": "volume of the mask; mm³, null for a single slice",
     "shape_zyx": "size of the scan along Z, Y, X; voxels",
-    "box_zyx": "first and last + 1 voxel of the part that was predicted, along Z, Y, X",
+    "box_zyx": "first and last + 1 voxel of the box round the plug along Z, Y, X; nothing outside it was "
+    "computed, nor what is in it far from the plug or from all hard tissue",
     "voxel_um": "voxel size; µm",
     "voxel_source": "where the voxel size is from: file (or log), option, default",
     "bone_end": "at which end of Z the bone lies: first or last slice",
     "threshold": "probability above which a voxel is hard tissue; 0 to 1",
     "models": "how each network was built and trained, and how it is used where nothing else is asked for",
-    "slices_predicted": "slices of each plane that the networks looked at, all networks together; count",
+    "slices_predicted": "slices of each plane that were predicted, all networks together, without those that "
+    "only told at which heights there is hard tissue; count",
 }
 
 
@@ -196,6 +198,7 @@ def _mask(
         planes=settings.planes,
         step=settings.step,
         outline=plug.outline_in(box),
+        threshold=threshold,
         uncertainty=settings.uncertainty,
         progress=progress,
     )
