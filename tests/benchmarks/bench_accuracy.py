@@ -89,7 +89,10 @@ def annotated_slices(folder: Path) -> list[Path]:
 def real_row(
     grey: np.ndarray, columns: np.ndarray, rows: np.ndarray, voxel_um: float, models: list
 ) -> dict[str, float]:
-    """Error of the first hard pixel in each annotated column of a slice, in pixels."""
+    """Error of the first hard pixel in each annotated column of a slice, in pixels.
+
+    "Surface's bias" is that of the tidemark itself, which lies between pixels, from the middle of the row.
+    """
     found = segment(Volume(grey[:, None], voxel_um, "option", Path("slice")), models, Settings())
     at = np.round(columns).astype(int)
     hard = found.mask[:, 0] > 0
@@ -100,10 +103,13 @@ def real_row(
     seen = hard.any(axis=0)[at]
     error = first[at][seen] - rows[seen]
     size = np.abs(error)
+    height = found.surface.height_um[0, at] / voxel_um
+    surface = height - 0.5 if found.plug.bone_end == "first" else len(hard) - height - 0.5
     return {
         "columns": float(len(columns)),
         "missed": float((~seen).sum()),
         "bias": float(error.mean()),
+        "surface's bias": float(np.nanmean(surface - rows)),
         "median": float(np.median(size)),
         "mean": float(size.mean()),
         "p95": float(np.percentile(size, 95)),
