@@ -96,20 +96,20 @@ def real_row(
     found = segment(Volume(grey[:, None], voxel_um, "option", Path("slice")), models, Settings())
     at = np.round(columns).astype(int)
     hard = found.mask[:, 0] > 0
+    surface = found.surface.height_um[0] / voxel_um - 0.5  # row 0 has its middle at 0
     if found.plug.bone_end == "first":
         first = hard.shape[0] - 1 - hard[::-1].argmax(axis=0)
     else:
         first = hard.argmax(axis=0)
+        surface = len(hard) - 1 - surface
     seen = hard.any(axis=0)[at]
     error = first[at][seen] - rows[seen]
     size = np.abs(error)
-    height = found.surface.height_um[0, at] / voxel_um
-    surface = height - 0.5 if found.plug.bone_end == "first" else len(hard) - height - 0.5
     return {
         "columns": float(len(columns)),
         "missed": float((~seen).sum()),
         "bias": float(error.mean()),
-        "surface's bias": float(np.nanmean(surface - rows)),
+        "surface's bias": float(np.nanmean(surface[at] - rows)),
         "median": float(np.median(size)),
         "mean": float(size.mean()),
         "p95": float(np.percentile(size, 95)),

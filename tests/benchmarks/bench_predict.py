@@ -13,10 +13,11 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -96,17 +97,11 @@ def plain_way(net: UNet, slices: np.ndarray) -> np.ndarray:
     return np.stack(found)
 
 
-def gflop(info: ModelInfo, shape: tuple[int, int]) -> float:
+def gflop(net: UNet, shape: tuple[int, int]) -> float:
     """Billions of operations that the network takes for a slice."""
-    width, depth, stem = info.width, info.depth, info.stem
-    return _gflop(width, depth, stem, *(n + -n % info.multiple for n in shape))
-
-
-@cache
-def _gflop(width: int, depth: int, stem: int, *sides: int) -> float:
+    sides = [n + -n % net.info.multiple for n in shape]
     with torch.device("meta"):
-        net = UNet(ModelInfo(width=width, depth=depth, stem=stem)).eval()
-        x = torch.zeros(1, 1, *sides)
+        net, x = UNet(net.info).eval(), torch.zeros(1, 1, *sides)
     with FlopCounterMode(display=False) as counter:
         net(x)
     return counter.get_total_flops() / 1e9
@@ -144,20 +139,24 @@ def ours(net: UNet, scan: np.ndarray, step: int | None, device: torch.device) ->
 
 
 @contextmanager
-def counted() -> Iterator[list[float]]:
-    """Count the networks' operations while `predict` runs: yields a list that fills with GFLOP."""
-    done: list[float] = []
+def watched() -> Iterator[list[tuple[int, int]]]:
+    """Watch `predict` at work: yields a list that fills with the shape of every slice that it computes."""
+    shapes: list[tuple[int, int]] = []
     call = _Predictor.__call__
 
-    def counting(self: _Predictor, slices: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        done.append(len(slices) * gflop(self.info, shape))
+    def noting(self: _Predictor, slices: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        shapes.extend([shape] * len(slices))
         return call(self, slices, shape)
 
-    _Predictor.__call__ = counting  # type: ignore[method-assign]
+    _Predictor.__call__ = noting  # type: ignore[method-assign]
     try:
-        yield done
+        yield shapes
     finally:
         _Predictor.__call__ = call  # type: ignore[method-assign]
+
+
+def total_gflop(net: UNet, shapes: list[tuple[int, int]]) -> float:
+    return sum(count * gflop(net, shape) for shape, count in Counter(shapes).items())
 
 
 def equal_share(plain: Blocks, probability: np.ndarray, threshold: float) -> float:
@@ -218,16 +217,16 @@ def main() -> None:
     report("paper's network, the plain way", plain_s, plain_s, None, f"from {len(seconds) * BLOCK} slices")
     peak = peak_gflops(device)
     for step in (1, 2):
-        with counted() as work:
+        with watched() as shapes:
             ours_s, found = timed(partial(ours, paper, scan, step, device))
         equal = equal_share(plain, found.probability, paper.info.threshold)
-        floor_s = sum(work) / peak
+        floor_s = total_gflop(paper, shapes) / peak
         detail = f"{sum(found.slices.values())} slices; masks equal in {100 * equal:.3f} % of voxels"
         report(f"paper's network, predict --step {step}", ours_s, plain_s, floor_s, detail)
     name, net = embedded()
-    with counted() as work:
+    with watched() as shapes:
         ours_s, found = timed(partial(ours, net, scan, None, device))
-    floor_s = sum(work) / peak
+    floor_s = total_gflop(net, shapes) / peak
     report(f"{name}, predict", ours_s, plain_s, floor_s, f"{sum(found.slices.values())} slices")
     print(f"floor: the network's operations at the measured {peak:.0f} GFLOP/s of a {dtype} matrix product")
 
