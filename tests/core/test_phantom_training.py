@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
 
 from tidemark_cli.core.errors import ModelError, OutputError
 from tidemark_cli.core.phantom import draw_slice
@@ -16,6 +18,8 @@ from tidemark_cli.core.phantom_training import (
     _VALIDATION,
     PhantomSlices,
     PhantomTraining,
+    _loader,
+    _take_one_core,
     train_on_phantoms,
     validate,
 )
@@ -144,3 +148,21 @@ def test_validation_by_hand():
     moved = validate(Copy(1), [(mask, mask)], torch.device("cpu"))
     assert moved["mean_error_px"] == 1
     assert moved["validation_iou"] == pytest.approx(6 / 9)  # 3 of 5 rows, and 3 of 4 at the edge
+
+
+def test_slices_drawn_by_other_processes_are_those_drawn_in_this_one_and_take_one_core():
+    slices = PhantomSlices(TINY, _TRAINING, 0, 4)
+    here, there = (list(_loader(slices, 2, workers)) for workers in (0, 2))
+    for mine, theirs in zip(here, there, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+    assert next(iter(DataLoader(Threads(), num_workers=1, worker_init_fn=_take_one_core))) == 1
+
+
+class Threads(Dataset):
+    """The most threads that a library of numbers takes in the process that asks."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return max(pool["num_threads"] for pool in threadpool_info())

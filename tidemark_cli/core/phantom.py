@@ -143,15 +143,17 @@ def draw_slice(
     chord = rng.choice((-1, 1)) * rng.uniform(0.8, 1.05) if along_wall else rng.uniform(-0.95, 0.95)
     aside = rng.uniform(-0.4, 0.4) * anatomy.radius_um
     grid = make_grid((shape[0], 1, shape[1]), voxel_um, (chord * anatomy.radius_um, aside))
-    thick = Grid(grid.z, (grid.y + scanner.blur * voxel_um * _ACROSS).astype(np.float32), grid.x)
+    # along the wall the plug is another a voxel further; elsewhere two more planes would show the same
+    across, weights = (_ACROSS, _ACROSS_WEIGHTS) if along_wall else (np.zeros(1), (1,))
+    thick = Grid(grid.z, (grid.y + scanner.blur * voxel_um * across).astype(np.float32), grid.x)
     tissue, hard, _ = Tissue(rng, thick.extent, anatomy, stain).draw(thick)
-    blurred = np.average(tissue, axis=1, weights=_ACROSS_WEIGHTS).astype(np.float32)
+    blurred = np.average(tissue, axis=1, weights=weights).astype(np.float32)
     scan = scanner.scan(rng, blurred[:, None], grid, ring_profile(rng, 4096))
     coarse = make_grid((shape[0] // _COARSE, 1, shape[1] // _COARSE), _COARSE * voxel_um, (0, aside))
     overview, _, _ = Tissue(rng, coarse.extent, anatomy, stain).draw(coarse)
     plain = replace(scanner, blur=scanner.blur / _COARSE, noise_blur=0, ring=0)
     overview = plain.scan(rng, overview, coarse, np.zeros(1, np.float32))
-    return scan[:, 0], hard[:, 1], overview[:, 0]
+    return scan[:, 0], hard[:, len(across) // 2], overview[:, 0]
 
 
 def _scan(seed: np.random.SeedSequence, scanner: Scanner, tissue: Voxels, grid: Grid) -> Voxels:

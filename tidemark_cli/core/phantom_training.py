@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from .. import __version__
-from .devices import choose_device
+from .devices import choose_device, sharing_cores
 from .errors import OutputError
 from .greylevels import normaliser
 from .losses import bce_log_jaccard
@@ -118,7 +119,8 @@ def train_on_phantoms(
     run : the run's folder: ``run.json``, ``log.csv``, ``checkpoint.pt`` and the model.
     device : auto, cpu, cuda[:N] or mps.
     resume : go on from the folder's checkpoint, with the settings of its ``run.json``.
-    workers : processes that draw slices; by default one less than the cores, at least one.
+    workers : processes that draw slices, one thread each; by default as many as cores. On a processor they
+        share it with the network, which takes half of PyTorch's threads.
     progress : called with slices done, slices in all, and the latest figures.
 
     Returns
@@ -153,26 +155,26 @@ def train_on_phantoms(
         PhantomSlices(settings, _VALIDATION, 0, settings.validation_slices), settings.batch, 0
     )
     fixed = list(validation)
-    workers = max(1, (os.cpu_count() or 2) - 1) if workers is None else workers
+    workers = os.cpu_count() or 1 if workers is None else workers
+    fresh = _loader(PhantomSlices(settings, _TRAINING, done, settings.slices), settings.batch, workers)
     started, begun_at = time.monotonic(), done
     losses: list[float] = []
-    for scan, mask in _loader(
-        PhantomSlices(settings, _TRAINING, done, settings.slices), settings.batch, workers
-    ):
-        for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate * _schedule(done / settings.slices)
-        losses.append(step(net, optimiser, scan, mask, bce_log_jaccard, where, _CLIP).item())
-        before, done = done, done + len(scan)
-        if progress:
-            progress(done, settings.slices, {"loss": losses[-1]})
-        if done // settings.validate_every > before // settings.validate_every or done >= settings.slices:
-            figures = {"slices": done, "loss": float(np.mean(losses))} | validate(net, fixed, where)
-            log.append(figures | {"seconds_a_slice": (time.monotonic() - started) / (done - begun_at)})
-            losses.clear()
-            save_checkpoint(checkpoint, net, optimiser, done=done, log=log)
-            write_log(run, log)
+    with sharing_cores(where):
+        for scan, mask in fresh:
+            for group in optimiser.param_groups:
+                group["lr"] = settings.learning_rate * _schedule(done / settings.slices)
+            losses.append(step(net, optimiser, scan, mask, bce_log_jaccard, where, _CLIP).item())
+            before, done = done, done + len(scan)
             if progress:
-                progress(done, settings.slices, log[-1])
+                progress(done, settings.slices, {"loss": losses[-1]})
+            if done // settings.validate_every > before // settings.validate_every or done >= settings.slices:
+                figures = {"slices": done, "loss": float(np.mean(losses))} | validate(net, fixed, where)
+                log.append(figures | {"seconds_a_slice": (time.monotonic() - started) / (done - begun_at)})
+                losses.clear()
+                save_checkpoint(checkpoint, net, optimiser, done=done, log=log)
+                write_log(run, log)
+                if progress:
+                    progress(done, settings.slices, log[-1])
     model = run / "model.safetensors"
     save_model(model, net.cpu())
     return model
@@ -193,7 +195,18 @@ def _settings_of(run: Path, settings: PhantomTraining, resume: bool) -> PhantomT
 
 
 def _loader(slices: PhantomSlices, batch: int, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
-    return DataLoader(slices, batch_size=batch, num_workers=workers, prefetch_factor=4 if workers else None)
+    return DataLoader(
+        slices,
+        batch_size=batch,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_take_one_core,
+    )
+
+
+def _take_one_core(worker: int) -> None:
+    """Keep numpy to one thread in a process that draws slices; PyTorch does so itself."""
+    threadpool_limits(1)
 
 
 def _schedule(share: float) -> float:

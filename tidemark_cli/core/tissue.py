@@ -85,8 +85,9 @@ class Stain:
     deep: float
     deep_um: float  # how far above the tidemark the deep zone's brightness reaches
     crest: float  # added at the tidemark; 0 where the contrast is lost
-    crest_flat_um: float  # how far above the tidemark it is at its brightest
+    crest_peak_um: float  # how far above the tidemark it is at its brightest
     crest_um: float  # how fast it fades above that
+    crest_dip: float  # how much of it is missing far below that: 0 is a step at the tidemark, not a band
     crest_patchiness: float  # 0: everywhere the same; 1: gone in places
     bone: float
     edge_um: float  # half the width of the fall from cartilage to bone
@@ -144,8 +145,9 @@ class Stain:
             deep=deep,
             deep_um=u(150, 1200),
             crest=0.0 if crest_lost else u(10, 110) if wide else u(30, 70),
-            crest_flat_um=u(0, 25),
+            crest_peak_um=u(0, 25),
             crest_um=u(8, 45),
+            crest_dip=u(0, 0.6),
             crest_patchiness=u(0, 1),
             bone=bone,
             edge_um=u(0, 26) if wide else u(4, 16),
@@ -321,7 +323,11 @@ class Tissue:
         level = np.where(self.pores(grid) > s.lacunae, 0.3 * level, level)
         skin = np.exp(-((np.minimum(top, inward).clip(0) / s.skin_um) ** 2))
         level = level + s.skin * skin * np.clip(self.blotches(grid) + s.skin_cover, 0, 1.2)
-        return level + self._crest(grid) * np.exp(-(above - s.crest_flat_um).clip(0) / s.crest_um)
+        over = above - s.crest_peak_um
+        fade = np.exp(-over.clip(0) / s.crest_um) - s.crest_dip * (
+            1 - np.exp(-((over.clip(max=0) / s.crest_um) ** 2))
+        )
+        return level + self._crest(grid) * fade
 
     def _crest(self, grid: Grid) -> Array:
         s = self.stain
