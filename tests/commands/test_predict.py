@@ -83,6 +83,16 @@ def test_every_output(tidemark: Tidemark, scan: Path, model: Path, plug: np.ndar
     assert min(picture.shape[:2]) > 300
 
 
+def test_an_empty_mask_is_told_and_no_error(tidemark: Tidemark, scan: Path, model: Path) -> None:
+    out = scan.with_name("mask.tif")
+    ended = tidemark("predict", scan, "-o", out, "--weights", model, "--threshold", "1")
+    assert ended.code == 0
+    assert not tifffile.imread(out).any()
+    assert "the mask is empty" in ended.err
+    assert f"voxel size ({VOXEL_UM:g} µm)" in ended.err
+    assert "none found" in ended.out
+
+
 def test_bone_at_the_other_end_comes_back_as_it_went_in(
     tidemark: Tidemark, tmp_path: Path, model: Path
 ) -> None:

@@ -342,5 +342,7 @@ def _show(outcomes: Sequence[Outcome]) -> None:
 
 
 def _figures(stats: dict[str, Any] | None) -> str:
-    found = [text.format(stats[key]) for key, text in FIGURES.items() if stats and stats[key] is not None]
-    return ", ".join(found)
+    if stats is None:
+        return ""
+    found = [text.format(stats[key]) for key, text in FIGURES.items() if stats[key] is not None]
+    return ", ".join(found) or "none found"

@@ -149,7 +149,10 @@ def segment(
     notes: tuple[str, ...] = ()
     seen = _bone_end_seen(mask, plug)
     if seen is None:
-        notes = ("no hard tissue was found, the mask is empty: check the scan, the weights, the threshold",)
+        notes = (
+            "no hard tissue was found, the mask is empty: check the scan, its voxel size "
+            f"({volume.voxel_um:g} µm), the weights, the threshold",
+        )
     elif settings.bone_end == "auto" and seen != plug.bone_end and all(net.info.either_end for net in models):
         notes = (f"the bone lies at the {seen} slices, as the mask shows; the grey levels suggest otherwise",)
         plug = replace(plug, bone_end=seen)
