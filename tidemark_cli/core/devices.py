@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import sys
 from collections.abc import Iterator
@@ -62,6 +63,13 @@ def streams(device: torch.device) -> int:
     does not run in parallel overlaps.
     """
     return min(2, torch.get_num_threads()) if device.type == "cpu" else 1
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager

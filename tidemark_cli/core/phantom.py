@@ -118,8 +118,8 @@ def draw_slice(
     """Draw one slice through a plug of its own, with more variety than reality has.
 
     Anatomy, stain and scanner are each drawn from the wide ranges or, at times, from the realistic ones.
-    A quarter of the slices lie along the plug's wall, beyond 0.8 of its radius, or just miss it, as the
-    outermost slices of a scan do.
+    A quarter of the slices are drawn along the plug's wall, from 0.8 to 1.05 of its radius, and are blurred
+    across their thickness; the others lie anywhere within 0.95 of the radius, and are not.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def draw_slice(
     chord = rng.choice((-1, 1)) * rng.uniform(0.8, 1.05) if along_wall else rng.uniform(-0.95, 0.95)
     aside = rng.uniform(-0.4, 0.4) * anatomy.radius_um
     grid = make_grid((shape[0], 1, shape[1]), voxel_um, (chord * anatomy.radius_um, aside))
-    # along the wall the plug is another a voxel further; elsewhere two more planes would show the same
+    # elsewhere two more planes change little, and take half of the time
     across, weights = (_ACROSS, _ACROSS_WEIGHTS) if along_wall else (np.zeros(1), (1,))
     thick = Grid(grid.z, (grid.y + scanner.blur * voxel_um * across).astype(np.float32), grid.x)
     tissue, hard, _ = Tissue(rng, thick.extent, anatomy, stain).draw(thick)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from .. import __version__
-from .devices import choose_device, sharing_cores
+from .devices import choose_device, cores, sharing_cores
 from .errors import OutputError
 from .greylevels import normaliser
 from .losses import bce_log_jaccard
@@ -119,8 +118,8 @@ def train_on_phantoms(
     run : the run's folder: ``run.json``, ``log.csv``, ``checkpoint.pt`` and the model.
     device : auto, cpu, cuda[:N] or mps.
     resume : go on from the folder's checkpoint, with the settings of its ``run.json``.
-    workers : processes that draw slices, one thread each; by default as many as cores. On a processor they
-        share it with the network, which takes half of PyTorch's threads.
+    workers : processes that draw slices, one thread each; by default as many as cores. Without a GPU they
+        share the cores with the network, which takes half of PyTorch's threads.
     progress : called with slices done, slices in all, and the latest figures.
 
     Returns
@@ -155,12 +154,13 @@ def train_on_phantoms(
         PhantomSlices(settings, _VALIDATION, 0, settings.validation_slices), settings.batch, 0
     )
     fixed = list(validation)
-    workers = os.cpu_count() or 1 if workers is None else workers
-    fresh = _loader(PhantomSlices(settings, _TRAINING, done, settings.slices), settings.batch, workers)
+    fresh = PhantomSlices(settings, _TRAINING, done, settings.slices)
+    if workers is None:
+        workers = min(cores(), -(-len(fresh) // settings.batch))
     started, begun_at = time.monotonic(), done
     losses: list[float] = []
     with sharing_cores(where):
-        for scan, mask in fresh:
+        for scan, mask in _loader(fresh, settings.batch, workers):
             for group in optimiser.param_groups:
                 group["lr"] = settings.learning_rate * _schedule(done / settings.slices)
             losses.append(step(net, optimiser, scan, mask, bce_log_jaccard, where, _CLIP).item())
@@ -205,7 +205,7 @@ def _loader(slices: PhantomSlices, batch: int, workers: int) -> DataLoader[tuple
 
 
 def _take_one_core(worker: int) -> None:
-    """Keep numpy to one thread in a process that draws slices; PyTorch does so itself."""
+    """Keep numpy's library to one thread in a process that draws slices; PyTorch does so itself."""
     threadpool_limits(1)
 
 

@@ -53,7 +53,7 @@ class Scanner:
         ----------
         rings : ring profile over the distance from the rotation axis, one value a voxel, from `ring_profile`.
         """
-        thin = 0 if tissue.shape[1] == 1 else 1  # a single slice comes blurred across its thickness
+        thin = 0 if tissue.shape[1] == 1 else 1  # a single slice has no neighbours to blur with
         level = gaussian_filter(tissue, (self.blur, thin * self.blur, self.blur), truncate=3)
         noise = rng.standard_normal(tissue.shape, dtype=np.float32)
         if self.noise_blur:

@@ -84,10 +84,10 @@ class Stain:
     middle: float
     deep: float
     deep_um: float  # how far above the tidemark the deep zone's brightness reaches
-    crest: float  # added at the tidemark; 0 where the contrast is lost
+    crest: float  # added where it is brightest; 0 where the contrast is lost
     crest_peak_um: float  # how far above the tidemark it is at its brightest
     crest_um: float  # how fast it fades above that
-    crest_dip: float  # how much of it is missing far below that: 0 is a step at the tidemark, not a band
+    crest_dip: float  # how much of it is missing far below that; 0: it is as bright down to the tidemark
     crest_patchiness: float  # 0: everywhere the same; 1: gone in places
     bone: float
     edge_um: float  # half the width of the fall from cartilage to bone
