@@ -324,10 +324,9 @@ class Tissue:
         skin = np.exp(-((np.minimum(top, inward).clip(0) / s.skin_um) ** 2))
         level = level + s.skin * skin * np.clip(self.blotches(grid) + s.skin_cover, 0, 1.2)
         over = above - s.crest_peak_um
-        fade = np.exp(-over.clip(0) / s.crest_um) - s.crest_dip * (
-            1 - np.exp(-((over.clip(max=0) / s.crest_um) ** 2))
-        )
-        return level + self._crest(grid) * fade
+        fade = np.exp(-over.clip(0) / s.crest_um)
+        dip = s.crest_dip * (1 - np.exp(-((over.clip(max=0) / s.crest_um) ** 2)))
+        return level + self._crest(grid) * (fade - dip)
 
     def _crest(self, grid: Grid) -> Array:
         s = self.stain
