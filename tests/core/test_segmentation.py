@@ -134,11 +134,26 @@ def test_the_mask_overrules_the_guess_of_the_bone_end(
     assert run(plug, net).plug.bone_end == "last"
 
 
+@pytest.mark.parametrize("either_end", [True, False])
+def test_hard_tissue_at_another_end_than_told_is_doubted(
+    either_end: bool, plug: np.ndarray, net: UNet
+) -> None:
+    net.info = replace(net.info, either_end=either_end)
+    assert run(plug, net).stats["confidence_signs"]["agreement"] == 1
+    found = run(plug, net, settings=replace(ALL, bone_end="last"))
+    if either_end:  # other networks are shown the slices upside down, and may find anything
+        assert found.stats["confidence_signs"]["agreement"] == found.stats["confidence"] == 0
+        assert "see --bone-end" in found.notes[0]
+    told = found.stats["bone_end"] == segmentation._bone_end_seen(found.mask, found.plug)
+    assert found.stats["confidence_signs"]["agreement"] == told
+
+
+@pytest.mark.parametrize("start", [30, SURFACE_Z + 10], ids=["some bone in it", "no bone in it"])
 def test_a_crop_at_the_wrong_end_is_cut_again(
-    plug: np.ndarray, net: UNet, monkeypatch: pytest.MonkeyPatch
+    start: int, plug: np.ndarray, net: UNet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crop(shape: tuple[int, ...], plug: Plug) -> tuple[slice, ...]:
-        rows = slice(0, 60) if plug.bone_end == "first" else slice(30, shape[0])
+        rows = slice(0, 60) if plug.bone_end == "first" else slice(start, shape[0])
         return rows, slice(5, shape[1]), slice(6, 60)
 
     monkeypatch.setattr(segmentation, "crop_box", crop)

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from tidemark_cli.core.errors import ContentError, FormatError, StackError
-from tidemark_cli.core.skyscan import find_log, is_stack, read_log, read_stack
+from tidemark_cli.core.skyscan import find_log, read_log, read_stack
 from tidemark_cli.core.volume import read_volume
 
 LOG = """[System]
@@ -88,14 +88,6 @@ def test_log_of_nrecon(tmp_path):
 def test_voxel_size_of_logs(text, voxel_um, tmp_path):
     (tmp_path / "a.log").write_bytes(text.encode("latin-1"))
     assert read_log(tmp_path / "a.log").voxel_um == voxel_um
-
-
-def test_pictures_beside_scans_make_no_stack(tmp_path):
-    for i in (1, 2, 3):
-        cv2.imwrite(str(tmp_path / f"S0{i}.png"), np.full((4, 5), 10 * i, np.uint8))
-    assert is_stack(tmp_path)
-    tifffile.imwrite(tmp_path / "S01.tif", np.zeros((3, 4, 5), np.uint8), photometric="minisblack")
-    assert not is_stack(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["2024-01-01 started\n", "[a]\nkey\n  continued\n  more = 1\n"])
@@ -291,13 +283,11 @@ def test_folders_without_a_stack(tmp_path):
     write_slices(tmp_path, stack_array(1))
     with pytest.raises(StackError, match=r"holds no stack; .*found 1 such image"):
         read_volume(tmp_path)
-    assert not is_stack(tmp_path)
 
 
 def test_multi_page_tiffs_are_scans_not_slices(tmp_path):
     for k in (1, 2):
         tifffile.imwrite(tmp_path / f"S{k}.tif", stack_array(), photometric="minisblack")
-    assert not is_stack(tmp_path)
     with pytest.raises(StackError, match="TIFF files of many pages each"):
         read_volume(tmp_path)
 

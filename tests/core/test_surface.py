@@ -302,6 +302,13 @@ def test_thickness_and_depth_numbers() -> None:
     assert morphometry(flat(height))["thickness_mean_um"] is None
 
 
+@given(slope=st.floats(-0.27, 0.27))
+def test_a_tilt_of_the_mounting_is_no_depth(slope):
+    height = np.broadcast_to(500 + slope * 3.2 * np.arange(60, dtype=np.float32), (50, 60))
+    numbers = morphometry(flat(height.copy()), np.full(height.shape, 1000, np.float32))
+    assert numbers["tidemark_depth_mean_um"] == pytest.approx(1000, abs=0.01)
+
+
 # cartilage
 
 

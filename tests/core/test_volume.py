@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 
 from tidemark_cli.core import formats, volume
 from tidemark_cli.core.errors import ContentError, FormatError, OutputError, ScanError
-from tidemark_cli.core.volume import Volume, find_scans, is_scan, read_volume, write_volume
+from tidemark_cli.core.volume import Volume, find_scans, is_scan, is_stack, read_volume, scan_name, write_volume
 
 STACK_SUFFIXES = (".tif", ".tiff", ".ome.tif", ".nrrd", ".nii.gz", ".nii", ".mha")
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
@@ -512,6 +512,17 @@ def test_a_stack_file_takes_its_voxel_size_from_a_log_beside_it(tmp_path):
     assert (scan.voxel_um, scan.voxel_source) == (2.75, "file")
 
 
+def test_a_stack_file_that_is_not_of_the_logged_size_is_told(tmp_path):
+    tifffile.imwrite(tmp_path / "S1_rec_bin2.tif", ramp(4, 5, 6), photometric="minisblack")
+    log = "[Reconstruction]\nPixel Size (um)=2.75\nResult Image Width (pixels)=12\n"
+    (tmp_path / "S1_rec.log").write_text(f"{log}Result Image Height (pixels)=10\n")
+    (note,) = read_volume(tmp_path / "S1_rec_bin2.tif").notes
+    assert "slices are 6 x 5 where S1_rec.log says 12 x 10" in note
+    (tmp_path / "S1_rec.log").write_text(f"{log}Section to Section Step=2\n")
+    with pytest.raises(ContentError, match=r"voxels of 5.5 x 2.75 x 2.75 µm"):
+        read_volume(tmp_path / "S1_rec_bin2.tif")
+
+
 def test_reading_makes_no_second_copy(tmp_path, monkeypatch):
     monkeypatch.setattr(volume, "_BLOCK_BYTES", 2**18)
     array = ramp(32, 256, 256)  # 2 MiB
@@ -639,6 +650,43 @@ def test_find_scans(tmp_path):
     assert find_scans(tmp_path / "empty") == []
     with pytest.raises(ScanError, match="is not a folder"):
         find_scans(tmp_path / "gone")
+
+
+def pictures(folder: Path, count: int) -> None:
+    folder.mkdir(exist_ok=True)
+    for i in range(count):
+        cv2.imwrite(str(folder / f"S{i:04d}.png"), ramp(4, 5))
+
+
+@pytest.mark.parametrize("kind", ["S01.tif", "S01.nrrd", "S01.mhd", "slices"])
+def test_pictures_beside_a_scan_make_no_stack_but_many_slices_do(kind, tmp_path):
+    pictures(tmp_path, 10)
+    assert is_stack(tmp_path)
+    if kind == "slices":
+        pictures(tmp_path / kind, 2)
+    elif kind == "S01.mhd":
+        (tmp_path / kind).write_text("")
+    else:
+        write_volume(tmp_path / kind, ramp(3, 4, 5), 3.2)
+    assert not is_stack(tmp_path)
+    assert tmp_path / kind in find_scans(tmp_path)
+    pictures(tmp_path, 11)
+    assert is_stack(tmp_path)
+    assert find_scans(tmp_path) == [tmp_path]
+
+
+def test_multi_page_tiffs_are_scans_not_slices(tmp_path):
+    for k in (1, 2):
+        write_volume(tmp_path / f"S{k}.tif", ramp(3, 4, 5), 3.2)
+    assert not is_stack(tmp_path)
+
+
+def test_a_linked_folder_keeps_the_name_of_the_link(tmp_path, monkeypatch):
+    pictures(tmp_path / "rec", 2)
+    (tmp_path / "S07_1").symlink_to(tmp_path / "rec")
+    assert scan_name(tmp_path / "S07_1") == "S07_1"
+    monkeypatch.chdir(tmp_path / "rec")
+    assert scan_name(Path(".")) == "rec"
 
 
 def test_nifti_cut_short_is_recognised_in_either_byte_order(tmp_path):

@@ -30,7 +30,7 @@ FIGURES = {
     "roughness_ra_um": "Ra {:.1f} µm",
     "roughness_rq_um": "Rq {:.1f} µm",
     "openings_count": "openings {}",
-    "thickness_mean_um": "cartilage {:.0f} µm thick",
+    "thickness_median_um": "cartilage {:.0f} µm thick",
 }
 
 

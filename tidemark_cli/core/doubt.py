@@ -25,12 +25,13 @@ _EVEN_UM = 40.0  # neighbouring columns of a tidemark differ by less
 _ROUGH_UM = 100.0  # what its roughness alone makes of its range of heights
 
 REASONS = {
+    "agreement": "the hard tissue found does not lie at the bone end that was told or that the grey levels "
+    "suggest (see --bone-end)",
     "sharpness": "the network is unsure where the hard tissue ends",
     "coverage": "a tidemark was found in a small part of the sample only",
     "evenness": "the surface found jumps from column to column",
     "flatness": "the surface found is bent more than a tidemark",
     "cover": "there is hardly any cartilage above the surface found",
-    "agreement": "mask and grey levels disagree on where the bone lies",
 }
 
 
@@ -62,7 +63,7 @@ def judge(
     surface : the tidemark found, in the frame of `probability`.
     thickness_um : (Y, X) cartilage thickness in µm, NaN where there is none.
     sample : (Y, X) bool, columns that hold tissue.
-    agreement : 0 to 1, of mask and grey levels on the bone end.
+    agreement : 0 to 1, of the mask with the bone end told, or suggested by the grey levels.
 
     Returns
     -------
@@ -76,12 +77,12 @@ def judge(
         return Confidence(0.0, dict.fromkeys(REASONS, 0.0))
     cover = thickness_um[np.isfinite(thickness_um)]
     signs = {
+        "agreement": agreement,
         "sharpness": _ramp(_drop(probability, surface, found), SHARPNESS),
         "coverage": _ramp(found.sum() / max(int((sample | found).sum()), 1), COVERAGE),
         "evenness": _ramp(_even_share(surface.height_um), EVENNESS),
         "flatness": _ramp(_bulge(surface.height_um, surface.voxel_um), BULGE),
         "cover": _ramp(float(np.median(cover)) if cover.size else 0.0, COVER_UM),
-        "agreement": agreement,
     }
     return Confidence(min(signs.values()), signs)
 

@@ -31,6 +31,7 @@ _SMALLEST = 64  # samples along the longest side that a small scan keeps
 _JOINED = 3  # gaps in the plug's outline narrower than twice this are closed
 _LOCAL = 4.0  # the local mean's reach (standard deviation), 100 µm
 _DETAIL = 2.4  # for the detail that tells whether two plugs are one, 60 µm
+_AIR = 1.0  # percentile of the grey levels that is taken for air
 _RINGS = 8.0  # what stays the same along Z over this reach (200 µm) is taken for rings
 
 Array = NDArray[np.float32]
@@ -267,7 +268,8 @@ def _outline(grid: Grid, level: float) -> NDArray[np.bool_]:
 
 
 def _pattern(grid: Grid, level: float, outline: NDArray[np.bool_], reach: float) -> Array:
-    tissue = np.clip(grid.array / np.float32(2 * level), 0, 1)
+    air = np.float32(np.percentile(grid.array, _AIR))  # no scanner's zero: levels may be shifted or signed
+    tissue = np.clip((grid.array - air) / (2 * (level - air)), 0, 1, dtype=np.float32)
     inside = outline.astype(np.float32)
     mean = _smoothed(tissue * inside, reach) / np.maximum(_smoothed(inside, reach), 0.05)
     return np.asarray((_smoothed(tissue, 0.7) - mean) * inside, np.float32)

@@ -30,7 +30,7 @@ DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
     "confidence_signs": "each 0 to 1; sharpness: drop of the probability across the tidemark; coverage: "
     "columns with a tidemark among those of the sample; evenness: neighbouring columns less than 40 µm apart "
     "in height; flatness: range of heights about the best-fit plane over the width; cover: median cartilage "
-    "thickness; agreement: of mask and grey levels on the bone end",
+    "thickness; agreement: of the mask with the bone end that was told or that the grey levels suggest",
     "hard_tissue_voxels": "voxels of the mask; count",
     "hard_tissue_share": "voxels of the mask among all of the scan; 0 to 1",
     "hard_tissue_mm3": "volume of the mask; mm³, null for a single slice",
@@ -119,7 +119,8 @@ def segment(
     """Find the plug, predict it, clean the mask, and measure the tidemark on it.
 
     With `settings.bone_end` "auto" and models that take slices either way up, the bone end is where
-    the predicted hard tissue lies, whatever the grey levels suggested.
+    the predicted hard tissue lies, whatever the grey levels suggested. With `settings.crop`, too, the other
+    end is looked at where the one suggested shows no hard tissue.
 
     Parameters
     ----------
@@ -148,18 +149,23 @@ def segment(
     box, prediction, mask = _mask(volume, plug, models, settings, threshold, progress)
     notes: tuple[str, ...] = ()
     seen = _bone_end_seen(mask, plug)
+    either_end = all(net.info.either_end for net in models)
+    elsewhere = settings.crop if seen is None else either_end and seen != plug.bone_end
+    if settings.bone_end == "auto" and elsewhere:
+        plug = replace(plug, bone_end="last" if plug.bone_end == "first" else "first")
+        if settings.crop:  # it was cut from the wrong end
+            box, prediction, mask = _mask(volume, plug, models, settings, threshold, progress)
+            seen = _bone_end_seen(mask, plug)
+        notes = (f"the bone lies at the {seen} slices, as the mask shows; the grey levels suggest otherwise",)
     if seen is None:
         notes = (
             "no hard tissue was found, the mask is empty: check the scan, its voxel size "
-            f"({volume.voxel_um:g} µm), the weights, the threshold",
+            f"({volume.voxel_um:g} µm), the bone end ({plug.bone_end}), the weights, the threshold",
         )
-    elif settings.bone_end == "auto" and seen != plug.bone_end and all(net.info.either_end for net in models):
-        notes = (f"the bone lies at the {seen} slices, as the mask shows; the grey levels suggest otherwise",)
-        plug = replace(plug, bone_end=seen)
-        if settings.crop:  # it was cut from the wrong end
-            box, prediction, mask = _mask(volume, plug, models, settings, threshold, progress)
     drop_caps(mask[box], volume.array[box], plug.tissue_level, plug.bone_end, volume.voxel_um)
-    surface, confidence, stats = _measured(volume, plug, box, mask, prediction, threshold, guess)
+    # where the mask contradicts the grey levels, the surer they were the less it is believed
+    agreement = 1.0 if seen in (None, guess.bone_end) else 1 - guess.bone_end_confidence
+    surface, confidence, stats = _measured(volume, plug, box, mask, prediction, threshold, agreement)
     if seen is not None and confidence.value < ENOUGH:
         notes += (f"warning: confidence {confidence.value:.2f}: {confidence.reason}; look at the preview",)
     stats |= _provenance(volume, plug, box, mask, threshold, models, prediction.slices)
@@ -234,7 +240,7 @@ def _measured(
     mask: np.ndarray,
     prediction: Prediction,
     threshold: float,
-    guess: Plug,
+    agreement: float,
 ) -> tuple[Surface, Confidence, dict[str, Any]]:
     """Find the tidemark in the box, to spare memory, and give it in the frame of the scan."""
     surface = find_surface(mask[box], volume.voxel_um, plug.bone_end, prediction.probability, threshold)
@@ -243,8 +249,6 @@ def _measured(
     for plane in volume.array[box]:
         tissue += plane > plug.tissue_level
     sample = tissue * volume.voxel_um > SAMPLE_UM
-    # where the mask overruled the grey levels, the surer they were the less it is believed
-    agreement = 1.0 if plug.bone_end == guess.bone_end else 1 - guess.bone_end_confidence
     confidence = judge(prediction.probability, surface, thickness_um, sample, agreement)
     depth, *columns = mask.shape
     below = box[0].start if plug.bone_end == "first" else depth - box[0].stop

@@ -100,6 +100,21 @@ def find_log(folder: Path, prefix: str) -> SkyscanLog | None:
     return None
 
 
+def spacing_of(
+    log: SkyscanLog, shape: tuple[int, ...]
+) -> tuple[tuple[float, float, float] | None, tuple[str, ...]]:
+    """Return the spacing (Z, Y, X) in µm that a log tells of a stack (Z, Y, X), and what speaks against it."""
+    if log.voxel_um is None:
+        return None, ()
+    notes: tuple[str, ...] = ()
+    if log.shape and log.shape != shape[1:]:
+        notes = (
+            f"slices are {_size(shape[1:])} where {log.path.name} says {_size(log.shape)}; "
+            "taken as cropped: if they were resized, give --voxel-size",
+        )
+    return (log.voxel_um * log.section_step, log.voxel_um, log.voxel_um), notes
+
+
 def _logs(folder: Path) -> Iterator[SkyscanLog]:
     """Yield the logs of a folder that tell a voxel size."""
     for path in sorted(folder.glob("*.[lL][oO][gG]")):
@@ -178,18 +193,6 @@ def list_series(folder: Path) -> tuple[list[SliceSeries], list[Path]]:
     return sorted(series, key=lambda one: -len(one.files)), loose
 
 
-def is_stack(folder: Path) -> bool:
-    """Tell whether a folder holds a series of at least two slices.
-
-    A multi-page TIFF is a scan, not a slice: a folder with one holds scans, whatever pictures lie beside it.
-    """
-    series, loose = list_series(folder)
-    one_of_each = [one.files[0] for one in series] + loose
-    if any(path.suffix.lower() in TIFF_SUFFIXES and tiff_is_stack(path) for path in one_of_each):
-        return False
-    return bool(series)
-
-
 def read_stack(folder: Path) -> Content:
     """Read a folder of slices into one array (Z, Y, X), Z in the order of the indices in the names.
 
@@ -208,17 +211,14 @@ def read_stack(folder: Path) -> Content:
     _check_numbering(folder, series, step)
     array, more = _read_slices(folder, series)
     notes += more
-    if log is None or log.voxel_um is None:
+    spacing_um, told = spacing_of(log, array.shape) if log else (None, ())
+    notes += told
+    if log is None or spacing_um is None:
         in_plane = read_image(series.files[0]).spacing_um
         return Content(array, in_plane and (in_plane[1], *in_plane), notes)
-    if log.shape and log.shape != array.shape[1:]:
-        notes += (
-            f"slices are {_size(array.shape[1:])} where {log.path.name} says {_size(log.shape)}; "
-            "taken as cropped: if they were resized, give --voxel-size",
-        )
     if log.sections and log.sections != len(array) and log.path.stem == series.prefix:
         notes += (f"{len(array)} slices where {log.path.name} says {log.sections}",)
-    return Content(array, (log.voxel_um * step, log.voxel_um, log.voxel_um), notes)
+    return Content(array, spacing_um, notes)
 
 
 def _one_series(folder: Path) -> tuple[SliceSeries, tuple[str, ...]]:

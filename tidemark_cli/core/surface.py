@@ -26,7 +26,7 @@ DEFINITIONS: dict[str, str] = {
     "projected_area_mm2": "area of these columns seen along Z; mm², null for a single slice",
     "tidemark_height_mean_um": "mean height of the tidemark above the scan's outer face at the bone end; µm",
     "tidemark_depth_mean_um": "mean distance along Z from the level of the cartilage surface (95th "
-    "percentile of its height) down to the tidemark; µm",
+    "percentile of its height above the best-fit plane of the tidemark) down to the tidemark; µm",
     "tilt_deg": "angle between the best-fit plane of the tidemark and the slice plane (x, y); degrees",
     "roughness_ra_um": "Ra: mean absolute deviation from the best-fit quadratic surface; µm",
     "roughness_rq_um": "Rq: root mean square deviation from the best-fit quadratic surface; µm",
@@ -331,9 +331,10 @@ def _thickness(height: np.ndarray, thickness_um: np.ndarray) -> dict[str, float]
     known = np.isfinite(height) & np.isfinite(thickness_um)
     values = thickness_um[known].astype(float)
     low, middle, high = np.percentile(values, (5, 50, 95))
-    level = np.percentile((height[known] + values), 95)
+    # above the tidemark's own plane, or a tilt of the mounting would count as depth
+    above = (height - fit(height, 1)[0])[known].astype(float)
     numbers = {
-        "tidemark_depth_mean_um": float(level - height[known].mean(dtype=float)),
+        "tidemark_depth_mean_um": float(np.percentile(above + values, 95) - above.mean()),
         "thickness_median_um": float(middle),
         "thickness_mean_um": float(values.mean()),
         "thickness_p5_um": float(low),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -13,18 +14,20 @@ import numpy as np
 
 from .errors import ContentError, FormatError, OutputError, ScanError
 from .files import check_writable, written_whole
-from .formats import TIFF_DTYPES, TIFF_SUFFIXES, Content, Frame, read_tiff, write_tiff
-from .skyscan import IMAGE_SUFFIXES, find_log, is_stack, read_image, read_stack
+from .formats import TIFF_DTYPES, TIFF_SUFFIXES, Content, Frame, read_tiff, tiff_is_stack, write_tiff
+from .skyscan import IMAGE_SUFFIXES, find_log, list_series, read_image, read_stack, spacing_of
 
 DEFAULT_VOXEL_UM = 3.2
 ITK_SUFFIXES = (".nrrd", ".nii.gz", ".nii", ".mha")
-READ_SUFFIXES = (*TIFF_SUFFIXES, *ITK_SUFFIXES, ".nhdr", ".mhd", *IMAGE_SUFFIXES)
+_ITK_HEADERS = (*ITK_SUFFIXES, ".nhdr", ".mhd")
+READ_SUFFIXES = (*TIFF_SUFFIXES, *_ITK_HEADERS, *IMAGE_SUFFIXES)
 
 _ITK_DTYPES = (*TIFF_DTYPES, "int64", "uint64")
 _PNG_DTYPES = ("uint8", "uint16")
 _PLAUSIBLE_UM = (0.01, 500.0)  # ITK says 1 mm where a file tells nothing
 _ISOTROPY = 0.01
 _BLOCK_BYTES = 2**24
+_PICTURES_A_SCAN = 10  # at most so many pictures lie beside each scan; more are slices
 
 
 @dataclass(frozen=True)
@@ -157,8 +160,33 @@ def is_scan(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".") and _suffix(path) in READ_SUFFIXES
 
 
+def is_stack(folder: Path) -> bool:
+    """Tell whether a folder holds the slices of one scan.
+
+    Numbered images beside whole scans (TIFFs of many pages, NRRD, NIfTI or MHA files, folders of slices) are
+    pictures of these, unless there are more than ten to each: then the folder is a stack, and a mask or a
+    crop has been put into it.
+    """
+    series, loose = list_series(folder)
+    slices = scans = 0
+    for files in [one.files for one in series] + [(path,) for path in loose]:
+        if files[0].suffix.lower() in TIFF_SUFFIXES and tiff_is_stack(files[0]):
+            scans += len(files)
+        elif len(files) > 1:
+            slices = max(slices, len(files))
+    if slices:
+        scans += sum(_holds_scan(path) for path in folder.iterdir() if not path.name.startswith("."))
+    return slices > _PICTURES_A_SCAN * scans
+
+
+def _holds_scan(path: Path) -> bool:
+    return bool(list_series(path)[0]) if path.is_dir() else _suffix(path) in _ITK_HEADERS
+
+
 def find_scans(folder: Path) -> list[Path]:
-    """Return the scans of a folder: itself where it is a stack of slices, else the scans in it, sorted.
+    """Return the scans of a folder: itself where it `is_stack`, else the scans in it, sorted.
+
+    Its subfolders are scans where they are stacks themselves; what lies deeper is not looked for.
 
     Raises
     ------
@@ -180,7 +208,7 @@ def _suffix(path: Path) -> str:
 def scan_name(path: Path) -> str:
     """Return the name of a scan: of a file without its suffix, of a folder of slices the folder's."""
     if path.is_dir():
-        return path.resolve().name
+        return Path(os.path.abspath(path)).name  # of a link its own, not that of what it leads to
     name = path.name[: len(path.name) - len(_suffix(path))]
     return name[:-4] if name.lower().endswith(".ome") else name
 
@@ -199,8 +227,8 @@ def _read_file(path: Path) -> Content:
         )
     unknown = content.spacing_um is None and content.array.ndim == 3
     if unknown and (log := find_log(path.parent, scan_name(path))):
-        assert log.voxel_um is not None
-        return Content(content.array, (log.voxel_um,) * 3, content.notes)
+        spacing_um, told = spacing_of(log, content.array.shape)
+        return Content(content.array, spacing_um, content.notes + told)
     return content
 
 
