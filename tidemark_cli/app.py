@@ -87,14 +87,18 @@ def main() -> NoReturn:
 
 @contextmanager
 def _stoppable() -> Iterator[list[int]]:
-    """Make SIGTERM a KeyboardInterrupt as SIGINT is, so that temporary files go; yield the signals seen."""
+    """Make SIGTERM and SIGHUP a KeyboardInterrupt, as SIGINT is, so that temporary files go; yield them."""
     seen: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         seen.append(number)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # a terminal closed; not on Windows, and ignored under nohup
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+        numbers.append(hangup)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield seen
     finally:

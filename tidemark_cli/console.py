@@ -18,7 +18,7 @@ from typing import Any
 from .core.errors import TidemarkError
 
 BUG = 70  # exit code of a bug (EX_SOFTWARE): neither the user's mistake nor the machine's
-INTERRUPTED = 130  # exit code after SIGINT or SIGTERM
+INTERRUPTED = 130  # exit code after SIGINT, SIGTERM or SIGHUP
 Advance = Callable[[int, int], None]
 
 

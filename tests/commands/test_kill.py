@@ -80,7 +80,9 @@ def test_killed_at_any_moment(
         with subprocess.Popen(command(scan, model, folder), text=True, **pipes) as run:
             assert run.stderr is not None
             run.stderr.readline()  # the model is loaded, the work begins
-            time.sleep(seconds * (i + random.random()) / rounds)
+            moment = seconds * (i + random.random()) / rounds
+            print(f"{number.name} after {moment:.3f} s")  # shown where the test fails
+            time.sleep(moment)
             run.send_signal(number)
             err = run.communicate(timeout=300)[1]
         assert_whole_or_absent(folder, reference)
@@ -92,11 +94,14 @@ def test_killed_at_any_moment(
             assert ("interrupted" in err) == (run.returncode == 130)
 
 
-def test_an_interruption_in_the_network_ends_with_130(scan: Path, model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=str)
+def test_an_interruption_in_the_network_ends_with_130(
+    number: signal.Signals, scan: Path, model: Path, tmp_path: Path
+) -> None:
     with subprocess.Popen(command(scan, model, tmp_path), text=True, stderr=subprocess.PIPE) as run:
         assert run.stderr is not None
         run.stderr.readline()
-        run.send_signal(signal.SIGINT)
+        run.send_signal(number)
         err = run.communicate(timeout=300)[1]
     assert run.returncode == 130
     assert err.splitlines()[-1].startswith("interrupted")

@@ -16,7 +16,8 @@ import SimpleITK as sitk
 import tifffile
 
 from tests.helpers import SURFACE_Z, VOXEL_UM, Ended, draw_plug
-from tidemark_cli.core import inference, segmentation
+from tidemark_cli.core import inference, preview, segmentation
+from tidemark_cli.core.errors import ScanError
 from tidemark_cli.core.volume import read_volume, write_volume
 
 Tidemark = Callable[..., Ended]
@@ -91,6 +92,37 @@ def test_an_empty_mask_is_told_and_no_error(tidemark: Tidemark, scan: Path, mode
     assert "the mask is empty" in ended.err
     assert f"voxel size ({VOXEL_UM:g} µm)" in ended.err
     assert "none found" in ended.out
+
+
+def test_every_setting_is_an_option(tidemark: Tidemark, scan: Path, model: Path, monkeypatch) -> None:
+    asked: list[segmentation.Settings] = []
+
+    def segment(volume, models, settings, progress):
+        asked.append(settings)
+        raise ScanError("enough")
+
+    monkeypatch.setattr(segmentation, "segment", segment)
+    plain = ("predict", scan, "-o", scan.with_name("m.tif"), "--weights", model)
+    options = ("--threshold", 0.25, "--planes", "zy", "--step", 3, "--bone-end", "last", "--crop")
+    assert tidemark(*plain).code == 1
+    assert tidemark(*plain, *options, "--device", "cpu", "--uncertainty", scan.with_name("u.tif")).code == 1
+    assert asked == [
+        segmentation.Settings(),
+        segmentation.Settings(0.25, ("zy",), 3, "last", crop=True, uncertainty=True, device="cpu"),
+    ]
+
+
+def test_a_failing_preview_takes_the_mask_with_it(
+    tidemark: Tidemark, scan: Path, model: Path, monkeypatch
+) -> None:
+    def fail(*arguments, **options):
+        raise ScanError("no picture today")
+
+    monkeypatch.setattr(preview, "draw_preview", fail)
+    outputs = ("-o", scan.with_name("m.tif"), "--preview", scan.with_name("p.png"))
+    assert tidemark("predict", scan, *outputs, "--weights", model).code == 1
+    assert not files(scan.parent) & {"m.tif", "p.png"}
+    assert not [name for name in files(scan.parent) if "partial" in name]
 
 
 def test_bone_at_the_other_end_comes_back_as_it_went_in(
@@ -213,6 +245,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "no input": ("-o", "m.tif"),
     "unknown format": ("a.tif", "-o", "m.xyz"),
     "no format": ("a.tif", "-o", "m"),
+    "no name": ("a.tif", "-o", ".tif"),
     "preview not png": ("a.tif", "-o", "m.tif", "--preview", "p.jpg"),
     "file for several": ("a.tif", "b.tif", "-o", "m.tif"),
     "file for several previews": ("a.tif", "b.tif", "-o", "m/", "--preview", "p.png"),

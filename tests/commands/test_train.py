@@ -261,7 +261,9 @@ def test_a_run_killed_at_any_moment_ends_as_one_that_was_not(
         while not (tmp_path / "killed" / "run.json").exists():
             assert killed.poll() is None
             time.sleep(0.01)
-        time.sleep(seconds * random.random())
+        moment = seconds * random.random()
+        print(f"killed after {moment:.3f} s")  # shown where the test fails
+        time.sleep(moment)
         killed.send_signal(signal.SIGKILL)
     assert tidemark("train", dataset, "-o", tmp_path / "killed", "--resume", "--device", "cpu").code == 0
     files = [

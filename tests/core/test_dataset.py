@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -269,6 +270,13 @@ def test_grades_from_another_file(dataset: Path, tmp_path: Path) -> None:
     assert [sample.grade for sample in find_samples(dataset, table)] == [3, None, None]
     with pytest.raises(DatasetError, match=r"nowhere\.csv"):
         find_samples(dataset, tmp_path / "nowhere.csv")
+
+
+def test_grades_written_at_once_are_all_kept(tmp_path: Path) -> None:
+    (tmp_path / "pre_processed").mkdir()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda i: update_grades(tmp_path, {f"S{i}_1": i}), range(40)))
+    assert read_grades(tmp_path / "grades.csv") == {f"S{i}_1": i for i in range(40)}
 
 
 def test_grades_are_merged(dataset: Path) -> None:

@@ -20,7 +20,11 @@ from tidemark_cli.core.devices import choose_device
 from tidemark_cli.core.errors import ContentError, DeviceError, ModelError
 from tidemark_cli.core.greylevels import normaliser
 from tidemark_cli.core.inference import Prediction, load_models, predict
+from tidemark_cli.core.phantom import draw_phantom
+from tidemark_cli.core.segmentation import Settings, segment
+from tidemark_cli.core.surface import find_surface
 from tidemark_cli.core.unet import ModelInfo, UNet, load_model, save_model
+from tidemark_cli.core.volume import Volume
 
 CPU = torch.device("cpu")
 UM = 3.2
@@ -132,6 +136,16 @@ def test_a_file_a_folder_and_the_embedded_model_are_loaded(
         for weights in (None, tmp_path / "models" / "fold_1.safetensors", tmp_path / "models")
     ]
     assert steps == [[1], [3], [1, 2, 3]]
+
+
+def test_the_model_inside_the_package_finds_the_tidemark_of_a_phantom() -> None:
+    plug = draw_phantom(1, (256, 256, 256))
+    (net,) = load_models(None)
+    volume = Volume(plug.scan, plug.voxel_um, "option", Path("plug"))
+    found = segment(volume, [net], Settings(device="cpu")).surface.height_um
+    truth = find_surface(plug.mask, plug.voxel_um, "first").height_um
+    assert np.isfinite(found[np.isfinite(truth)]).mean() > 0.95
+    assert np.nanmedian(abs(found - truth)) < 2 * plug.voxel_um
 
 
 def test_a_folder_without_models_is_refused(tmp_path: Path) -> None:

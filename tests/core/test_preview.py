@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,14 @@ def test_a_picture_is_written_whole(tmp_path: Path, rows: int) -> None:
     assert width == 1600
     assert 700 < height < 1000
     assert [entry.name for entry in tmp_path.iterdir()] == ["preview.png"]
+
+
+@pytest.mark.parametrize("name", ["样本", "lat\udce4", "$x_1"], ids=["no glyphs", "no letter", "no formula"])
+def test_any_name_can_be_drawn(tmp_path: Path, name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_preview(tmp_path / "preview.png", *scene(40), name)
+    assert size(tmp_path / "preview.png")[0] == 1600
 
 
 def test_a_surface_without_tidemark_is_drawn_too(tmp_path: Path) -> None:

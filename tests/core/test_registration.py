@@ -90,6 +90,15 @@ def test_a_mounting_is_found_again(
     np.testing.assert_allclose(found.matrix[:3, :3] @ found.matrix[:3, :3].T, np.eye(3), atol=1e-9)
 
 
+@pytest.mark.parametrize(("gain", "zero", "dtype"), [(20, 32768, np.uint16), (8, -1000, np.int16)])
+def test_grey_levels_may_be_shifted(plug: np.ndarray, gain: int, zero: int, dtype: type) -> None:
+    true = mounted(75, -4, (-0.1, 0.1, 0.1))
+    shifted = (plug.astype(float) * gain + zero).astype(dtype)
+    found = register(volume(shifted), volume(remounted(plug, true)))
+    assert error_voxels(found.matrix, true) < 0.5
+    assert found.trusted
+
+
 def test_frames_are_heeded(plug: np.ndarray) -> None:
     true = mounted(120, 4, (0.1, 0.1, 0.2))
     mirrored = Frame((5.0, 6.0, 7.0), (-1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))

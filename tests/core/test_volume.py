@@ -18,7 +18,15 @@ from hypothesis.extra import numpy as hnp
 
 from tidemark_cli.core import formats, volume
 from tidemark_cli.core.errors import ContentError, FormatError, OutputError, ScanError
-from tidemark_cli.core.volume import Volume, find_scans, is_scan, is_stack, read_volume, scan_name, write_volume
+from tidemark_cli.core.volume import (
+    Volume,
+    find_scans,
+    is_scan,
+    is_stack,
+    read_volume,
+    scan_name,
+    write_volume,
+)
 
 STACK_SUFFIXES = (".tif", ".tiff", ".ome.tif", ".nrrd", ".nii.gz", ".nii", ".mha")
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")

@@ -95,7 +95,7 @@ def _destination(scan: Path, option: str, target: str, suffixes: tuple[str, ...]
 
 def named_file(option: str, target: str, suffixes: tuple[str, ...]) -> Path:
     """Return `target` as a path, or refuse it as wrong usage where it ends in none of `suffixes`."""
-    if not target.lower().endswith(suffixes):
+    if not target.lower().endswith(suffixes) or Path(target).name.lower() in suffixes:
         raise typer.BadParameter(f"{option} {target}: expected a name ending in {', '.join(suffixes)}.")
     return Path(target)
 

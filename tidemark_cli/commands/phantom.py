@@ -99,11 +99,13 @@ def _plan(
 
 
 def _write(drawn: Phantom, paths: dict[str, Path], overwrite: bool) -> None:
+    from ..core.files import all_or_none
     from ..core.transform import write_transform
     from ..core.volume import write_volume
 
-    for option, array in (("OUT", drawn.scan), ("--mask", drawn.mask), ("--pair", drawn.ca4)):
-        if option in paths and array is not None:
-            write_volume(paths[option], array, drawn.voxel_um, overwrite=overwrite)
-    if drawn.matrix is not None:
-        write_transform(paths["transform"], drawn.matrix)
+    with all_or_none():
+        for option, array in (("OUT", drawn.scan), ("--mask", drawn.mask), ("--pair", drawn.ca4)):
+            if option in paths and array is not None:
+                write_volume(paths[option], array, drawn.voxel_um, overwrite=overwrite)
+        if drawn.matrix is not None:
+            write_transform(paths["transform"], drawn.matrix)

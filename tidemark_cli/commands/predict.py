@@ -259,11 +259,11 @@ def _tell(label: str, lines: Sequence[str]) -> None:
 
 
 def _write(job: Job, volume: Volume, segmentation: Segmentation, overwrite: bool) -> None:
-    """Write every output asked for; an interruption takes those that were not there before."""
+    """Write every output asked for: all of them or, where one fails or the user stops it, none."""
     from ..core.files import all_or_none
     from ..core.preview import draw_preview
 
-    with all_or_none(job.outputs.values()):
+    with all_or_none():
         for option, path in job.outputs.items():
             if option == "--stats":
                 _write_stats(path, job.scan, segmentation)

@@ -290,9 +290,7 @@ def _registered(pta: Volume, plan: Plan, label: str, choices: Choices) -> NDArra
     from ..core.registration import hard_tissue, register, resample
     from ..core.volume import read_volume
 
-    ca4 = read_volume(plan.other)
-    if ca4.voxel_source == "default":
-        ca4 = read_volume(plan.other, choices.voxel_um)
+    ca4 = read_volume(plan.other, choices.voxel_um)
     with console.progress(f"{label}registration", choices.quiet) as advance:
         found = register(pta, ca4, progress=advance)
     if not found.trusted:

@@ -229,7 +229,7 @@ def _write(
     found: Registration | None,
     run: Run,
 ) -> None:
-    """Write every output asked for; an interruption takes those that were not there before."""
+    """Write every output asked for: all of them or, where one fails or the user stops it, none."""
     from ..core.files import all_or_none
     from ..core.overlay import draw_overlay
     from ..core.registration import hard_tissue, otsu_level
@@ -238,7 +238,7 @@ def _write(
 
     level = otsu_level(registered) if run.threshold is None else run.threshold
     place: dict[str, Any] = {"overwrite": run.overwrite, "frame": pta.frame}
-    with all_or_none(outputs.values()):
+    with all_or_none():
         for option, path in outputs.items():
             if option == "--out":
                 write_volume(path, registered, pta.voxel_um, **place)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .dataset import Sample, middle_section
-from .files import check_writable, written_whole
+from .files import check_writable
+from .picture import write_picture
 
 COLUMNS = 7
 TILE_INCHES, HEADING_INCHES, DPI = 2.0, 6.5, 100
@@ -47,8 +48,7 @@ def draw_contact_sheet(path: Path, samples: Sequence[Sample], overwrite: bool = 
             axes.contour(hard.astype(float), [0.5], colors=MASK, linewidths=0.8)
         axes.set_title(_caption(sample), size=8, color=INK, parse_math=False)
         axes.set_axis_off()
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, format="png")
+    write_picture(path, figure)
 
 
 def _caption(sample: Sample) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import check_writable, written_whole
+from .files import check_writable
+from .picture import write_picture
 from .scores import PAPER_PADS_UM, PAPER_ROWS, Scores
 
 if TYPE_CHECKING:
@@ -34,17 +35,13 @@ def draw_figure(path: Path, scores: Scores, overwrite: bool = False) -> None:
         If `path` cannot be written, or exists and `overwrite` is false.
     """
     check_writable(path, overwrite)
-    figure = _compose(scores)
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, dpi=150, facecolor=PAPER)
+    write_picture(path, _compose(scores))
 
 
 def _compose(scores: Scores) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 4.9), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(13, 4.9), dpi=150, facecolor=PAPER, layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     for axes, letter, (measure, name) in zip(panels, "abc", PANELS, strict=True):
         if measure == "iou" and scores.paper:

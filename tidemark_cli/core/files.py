@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from .errors import OutputError
+
+# within `all_or_none`: the files that are written but do not have their names yet, temporary and final
+_staged: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("_staged", default=None)
 
 
 def check_writable(path: Path, overwrite: bool = False) -> None:
@@ -36,7 +40,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it to `path` when the block succeeds.
 
     The temporary name starts with a dot and keeps the suffix of `path`. When the block raises, the
-    temporary file is removed and nothing appears at `path`.
+    temporary file is removed and nothing appears at `path`. Within `all_or_none` it is renamed at the end.
 
     Raises
     ------
@@ -44,22 +48,43 @@ def written_whole(path: Path) -> Iterator[Path]:
         If the system refuses to write or rename (disk full, permission, ...).
     """
     temporary = path.with_name(f".{secrets.token_hex(4)}.partial.{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with all_or_none():  # joins one that is open
+        staged = _staged.get()
+        assert staged is not None
+        try:
+            yield temporary
+            staged.append((temporary, path))
+        except OSError as error:
+            raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
+        finally:
+            if (temporary, path) not in staged:
+                temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def all_or_none(paths: Iterable[Path]) -> Iterator[None]:
-    """Remove those of `paths` that were not there before, if the block is interrupted from the keyboard."""
-    fresh = [path for path in paths if not path.exists()]
+def all_or_none() -> Iterator[None]:
+    """Let all that `written_whole` writes in the block appear at its end; when it raises, nothing does.
+
+    Files that were there before stay as they are until then.
+
+    Raises
+    ------
+    OutputError
+        If the system refuses to rename one.
+    """
+    if _staged.get() is not None:
+        yield
+        return
+    staged: list[tuple[Path, Path]] = []
+    token = _staged.set(staged)
     try:
         yield
-    except KeyboardInterrupt:
-        for path in fresh:
-            path.unlink(missing_ok=True)
-        raise
+        for temporary, path in staged:
+            try:
+                os.replace(temporary, path)
+            except OSError as error:
+                raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
+    finally:
+        _staged.reset(token)
+        for temporary, _ in staged:
+            temporary.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from .errors import DatasetError
+from .errors import DatasetError, OutputError
 from .files import written_whole
 
 
@@ -48,6 +48,16 @@ def write_grades(path: Path, grades: Mapping[str, int]) -> None:
     OutputError
         If the system refuses to write.
     """
+    from filelock import FileLock
+
+    try:
+        with FileLock(path.with_name(f".{path.name}.lock")):  # two scans may be added at once
+            _change_grades(path, grades)
+    except OSError as error:
+        raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
+
+
+def _change_grades(path: Path, grades: Mapping[str, int]) -> None:
     rows = _read_table(path) if path.exists() else []
     before = read_grades(path) if path.exists() else {}
     if all(before.get(sample_id) == grade for sample_id, grade in grades.items()):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import check_writable, written_whole
+from .files import check_writable
+from .picture import write_picture
 from .sample import Plug, find_plug
 from .volume import Volume
 
@@ -62,7 +63,6 @@ def draw_overlay(
         If `path` cannot be written, or exists and `overwrite` is false.
     """
     check_writable(path, overwrite)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     sections = _sections(pta.array, registered, find_plug(pta.array, pta.voxel_um))
@@ -85,8 +85,7 @@ def draw_overlay(
             _finish(axes, section, pta.voxel_um)
         left += columns * scale + _GAP
     _legend(figure, page)
-    with written_whole(path) as temporary:
-        FigureCanvasAgg(figure).print_png(temporary)
+    write_picture(path, figure)
 
 
 def _sections(pta: NDArray[Any], ca4: NDArray[Any], plug: Plug) -> list[_Section]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .files import check_writable, written_whole
+from .files import check_writable
+from .picture import write_picture
 from .relief import fit
 from .sample import Plug
 from .surface import Surface, morphometry
@@ -80,11 +81,7 @@ def draw_preview(
         shapes = f"{array.shape}, {mask.shape} and {surface.height_um.shape}"
         raise ValueError(f"Scan, mask and surface must match; found the shapes {shapes}.")
     check_writable(path, overwrite)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    figure = _compose(array, mask, surface, plug, title, numbers or morphometry(surface))
-    with written_whole(path) as temporary:
-        FigureCanvasAgg(figure).print_png(temporary)
+    write_picture(path, _compose(array, mask, surface, plug, title, numbers or morphometry(surface)))
 
 
 def _compose(

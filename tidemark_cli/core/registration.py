@@ -21,7 +21,7 @@ from .search import Grid, Plug, block_means, find_candidates, look, otsu_levels
 from .transform import Matrix, voxels_to_mm
 from .volume import Volume
 
-TRUSTED = 0.4  # of 20 wrong phantom pairs the best had 0.30; of 24 right ones the least 0.50
+TRUSTED = 0.4  # between wrong and right pairs of phantoms, as tests/benchmarks/bench_register.py shows
 CANDIDATES = 3
 _FEW_SAMPLES, _SAMPLES = 40_000, 200_000  # on the coarse grid, on the finer ones
 _INNER = 3  # coarse voxels from the outline inwards: any two plugs have the outline in common

@@ -103,7 +103,7 @@ def find_log(folder: Path, prefix: str) -> SkyscanLog | None:
 def spacing_of(
     log: SkyscanLog, shape: tuple[int, ...]
 ) -> tuple[tuple[float, float, float] | None, tuple[str, ...]]:
-    """Return the spacing (Z, Y, X) in µm that a log tells of a stack (Z, Y, X), and what speaks against it."""
+    """Return the spacing (Z, Y, X) in µm that a log tells of a stack (Z, Y, X), and what is odd about it."""
     if log.voxel_um is None:
         return None, ()
     notes: tuple[str, ...] = ()
