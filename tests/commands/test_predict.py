@@ -112,19 +112,6 @@ def test_every_setting_is_an_option(tidemark: Tidemark, scan: Path, model: Path,
     ]
 
 
-def test_a_failing_preview_takes_the_mask_with_it(
-    tidemark: Tidemark, scan: Path, model: Path, monkeypatch
-) -> None:
-    def fail(*arguments, **options):
-        raise ScanError("no picture today")
-
-    monkeypatch.setattr(preview, "draw_preview", fail)
-    outputs = ("-o", scan.with_name("m.tif"), "--preview", scan.with_name("p.png"))
-    assert tidemark("predict", scan, *outputs, "--weights", model).code == 1
-    assert not files(scan.parent) & {"m.tif", "p.png"}
-    assert not [name for name in files(scan.parent) if "partial" in name]
-
-
 def test_bone_at_the_other_end_comes_back_as_it_went_in(
     tidemark: Tidemark, tmp_path: Path, model: Path
 ) -> None:
@@ -396,16 +383,22 @@ def test_debug_adds_the_traceback(
     assert "\nerror: " in ended.err
 
 
-def test_an_interruption_while_writing_leaves_nothing_of_the_scan(
-    tidemark: Tidemark, scan: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (ScanError, 1), (ValueError, 70)])
+def test_what_stops_the_writing_leaves_everything_as_it_was(
+    error: type[BaseException],
+    code: int,
+    tidemark: Tidemark,
+    scan: Path,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from tidemark_cli.core import preview
-
-    def stop(path: Path, *_: Any) -> None:
-        assert scan.with_name("m.tif").exists()
-        raise KeyboardInterrupt
+    def stop(*_: Any) -> None:
+        raise error("no picture today")
 
     monkeypatch.setattr(preview, "draw_preview", stop)
-    options = ("--weights", model, "--preview", scan.with_name("p.png"))
-    assert tidemark("predict", scan, "-o", scan.with_name("m.tif"), *options).code == 130
-    assert files(scan.parent) == {"S01_1.tif"}
+    scan.with_name("m.tif").write_text("old")
+    outputs = ("-o", scan.with_name("m.tif"), "--stats", scan.with_name("s.json"))
+    options = ("--weights", model, "--preview", scan.with_name("p.png"), "--overwrite")
+    assert tidemark("predict", scan, *outputs, *options).code == code
+    assert scan.with_name("m.tif").read_text() == "old"
+    assert files(scan.parent) == {"S01_1.tif", "m.tif"}
