@@ -318,6 +318,10 @@ def test_a_model_to_start_from_brings_its_weights_and_normalisation(dataset, tmp
     found = load_model(train(tmp_path / "run", dataset, settings, only=0) / "fold_0.safetensors")
     assert torch.equal(found.state_dict()["head.weight"], load_model(start).state_dict()["head.weight"])
     assert found.info.normalisation == normalisation and found.info.training["init"] == "start.safetensors"
+    start.unlink()
+    train(tmp_path / "run", dataset, resume=True, only=0)  # its fold is trained
+    with pytest.raises(ModelError, match=r"start\.safetensors"):
+        train(tmp_path / "run", dataset, resume=True, only=1)
 
 
 def test_a_bad_start_leaves_no_run_behind(dataset, tmp_path):

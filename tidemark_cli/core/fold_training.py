@@ -64,11 +64,12 @@ def train_folds(
         If the model to start from or a checkpoint does not fit, or the training diverges.
     """
     where = choose_device(device)
-    start = load_start(run.settings)
+    wanted = run.missing if only is None else [number for number in run.missing if number == only]
+    # a run that is trained needs the model it started from no more
+    start = None if all(run.model(number).exists() for number in wanted) else load_start(run.settings)
     statistics = [_statistics(fold, samples, run.settings.paper) for fold in run.folds]
     check_statistics(run, statistics)
     run.describe(statistics)
-    wanted = run.missing if only is None else [number for number in run.missing if number == only]
     meter = _Meter(progress, sum(_work(run, number, samples) for number in wanted))
     for number in wanted:
         _remove_leftovers(run, number)
