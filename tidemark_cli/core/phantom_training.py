@@ -39,6 +39,10 @@ class PhantomTraining:
     batch : slices a step.
     rows, columns : size of a slice.
     learning_rate : of Adam at its peak; it warms up and falls to zero along a cosine.
+    weight_decay : of Adam.
+    seed : of the slices drawn and of the random weights.
+    width, depth, stem : of the network, see `unet.ModelInfo`.
+    threshold : written into the model: the probability above which `predict` takes a voxel for hard tissue.
     validate_every : slices between two validations and checkpoints.
     validation_slices : how many fixed slices to validate on.
     init : a model file to start from instead of random weights.

@@ -19,7 +19,7 @@ class Scanner:
     noise_blur: float
     ring: float
     hardening: float  # relative loss of brightness from the wall to the axis
-    shading: float  # relative drift along z
+    shading: float  # relative drift along the z of the grid scanned: a phantom, scanned in slabs, has none
     low: float  # grey level that becomes 0
     high: float  # grey level that becomes 255
     gamma: float
