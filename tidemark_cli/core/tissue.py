@@ -33,7 +33,9 @@ class Anatomy:
     lean: tuple[float, float]  # slopes of the plug's axis along y and x
     taper: float
     wall_roughness_um: float
-    step_um: float  # how much wider (or narrower) the cartilage is than the bone
+    step_um: (
+        float  # how much wider (or narrower) the cartilage is than the bone, from 60 µm above the tidemark
+    )
     plate_um: float  # thickness of calcified cartilage plus subchondral plate
     breach: float  # height of the plate's marrow threshold at the tidemark, in SD: low means no openings
     marrow: float  # threshold of the marrow space below the plate, in SD: high means little bone
@@ -145,14 +147,14 @@ class Stain:
             deep=deep,
             deep_um=u(150, 1200),
             crest=0.0 if crest_lost else u(10, 110) if wide else u(30, 70),
-            crest_peak_um=u(0, 25),
+            crest_peak_um=u(0, 40) if wide else u(0, 25),
             crest_um=u(8, 45),
-            crest_dip=u(0, 0.6),
+            crest_dip=u(0, 1) if wide else u(0, 0.6),
             crest_patchiness=u(0, 1),
             bone=bone,
             edge_um=u(0, 26) if wide else u(4, 16),
-            tail=0.5 * u(0, 1) ** 2 * (chance() < 0.5),
-            tail_um=u(3, 25),
+            tail=(0.7 * u(0, 1) ** 1.5 if wide else 0.5 * u(0, 1) ** 2) * (chance() < 0.5),
+            tail_um=u(3, 40) if wide else u(3, 25),
             soak=u(0.4, 1) * (chance() < (0.4 if wide else 0.1)),
             soak_um=u(60, 600),
             soak_cover=u(-1, 1),
@@ -301,7 +303,7 @@ class Tissue:
         z = grid.z[:, None, None] - a.tidemark_um
         y = grid.y[None, :, None] - a.lean[0] * z
         x = grid.x[None, None, :] - a.lean[1] * z
-        radius = a.radius_um * (1 + a.taper * z / 1000) + a.step_um * smoothstep(above, -20, 20)
+        radius = a.radius_um * (1 + a.taper * z / 1000) + a.step_um * smoothstep(above, 0, 60)
         # the cartilage's upper edge is rounded
         radius = (
             radius
