@@ -28,8 +28,12 @@ def net(model: Path) -> UNet:
     return load_models(model)[0]
 
 
+def volume_of(array: np.ndarray, **options: Any) -> Volume:
+    return Volume(array, VOXEL_UM, "file", Path("scan.tif"), **options)
+
+
 def run(array: np.ndarray, *nets: UNet, settings: Settings = ALL, **options: Any) -> Segmentation:
-    return segment(Volume(array, VOXEL_UM, "file", Path("scan.tif"), **options), nets, settings)
+    return segment(volume_of(array, **options), nets, settings)
 
 
 def test_everything_comes_in_the_frame_of_the_scan(plug: np.ndarray, net: UNet) -> None:
@@ -144,8 +148,23 @@ def test_hard_tissue_at_another_end_than_told_is_doubted(
     if either_end:  # other networks are shown the slices upside down, and may find anything
         assert found.stats["confidence_signs"]["agreement"] == found.stats["confidence"] == 0
         assert "see --bone-end" in found.notes[0]
-    told = found.stats["bone_end"] == segmentation._bone_end_seen(found.mask, found.plug)
-    assert found.stats["confidence_signs"]["agreement"] == told
+    seen = segmentation._bone_end_seen(found.mask, plug, found.plug)
+    assert found.stats["confidence_signs"]["agreement"] == (found.stats["bone_end"] == seen)
+
+
+def test_porous_bone_may_be_three_quarters_of_a_plug() -> None:
+    hard = np.zeros((100, 40, 40), bool)
+    hard[2:70, ::5, ::5] = hard[70:80] = True  # thin trabeculae below a plate
+    grey = np.where(hard, 110, 55).astype(np.uint8)  # fat as marrow
+    grey[80:98] = 90  # cartilage
+    mask = np.where(hard, 255, 0).astype(np.uint8)
+    assert np.average(np.arange(100), weights=mask.sum((1, 2))) > 50
+    for turn, end in ((1, "first"), (-1, "last")):
+        plug = Plug((slice(0, 100), slice(0, 40), slice(0, 40)), "first", 50.0)
+        assert segmentation._bone_end_seen(mask[::turn], grey[::turn], plug) == end
+    alone = np.where(hard, grey, 0)
+    assert segmentation._bone_end_seen(mask, alone, replace(plug, bone_end="last")) == "last"  # nothing tells
+    assert segmentation._bone_end_seen(0 * mask, alone, plug) is None
 
 
 @pytest.mark.parametrize("start", [30, SURFACE_Z + 10], ids=["some bone in it", "no bone in it"])
