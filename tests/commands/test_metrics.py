@@ -61,6 +61,8 @@ def run(tmp_path: Path) -> Path:
         ("--pad 15 --pad 30", "--pad=15 --pad=30"),
         ("--pad 15 30 run", "--pad=15 --pad=30 run"),
         ("--pad 15 ./30", "--pad=15 ./30"),
+        ("--pad 15 .", "--pad=15 ."),
+        ("--pad 15 2024-05-01", "--pad=15 2024-05-01"),
         ("run --pad 15 30", "run --pad=15 --pad=30"),
         ("2024 --pad 15", "2024 --pad=15"),
         ("--pad 7.5 1e2 --threshold 0.3 .5 a b", "--pad=7.5 --pad=1e2 --threshold=0.3 --threshold=.5 a b"),

@@ -194,6 +194,12 @@ def test_missing_slices_are_named(dataset: Path) -> None:
         read_scan(Sample("S01_1", imgs(dataset).parent, None))
 
 
+def test_padded_numbers_are_other_names(dataset: Path) -> None:
+    (imgs(dataset) / "ZX_1.png").rename(imgs(dataset) / "ZX_001.png")
+    with pytest.raises(DatasetError, match=r"misses 1 slice\(s\): ZX_1\.png"):
+        find_samples(dataset)
+
+
 @pytest.mark.parametrize(("kind", "name"), [("imgs", "ZX_2"), ("imgs", "ZY_3"), ("masks", "ZY_3")])
 def test_zx_and_zy_that_do_not_fit(dataset: Path, kind: str, name: str) -> None:
     (imgs(dataset, kind=kind) / f"{name}.png").unlink()  # the last of its plane: no gap

@@ -46,6 +46,15 @@ def test_the_seed_decides():
     assert len(set(map(tuple, splits))) > 1
 
 
+def test_a_subject_of_one_grade_is_trained_on_as_others_are():
+    # the largest subject, of one grade: the splitter puts it first
+    plugs = samples(A_1=3, A_2=3, A_3=3, A_4=3, B_1=3, C_1=3)
+    for name, grade in zip("DEFGHIJK", (0, 1, 2, 0, 0, 1, 2, 0), strict=True):
+        plugs += samples(**{f"{name}_1": grade, f"{name}_2": grade})
+    trained = [sum("A" in subjects(f.training) for f in split_folds(plugs, 4, seed)) for seed in range(20)]
+    assert sum(trained) / len(trained) > 1.5  # 2.25 by chance: three folds do not hold it out
+
+
 def test_without_grades_the_folds_are_equal_in_size():
     ungraded = [replace(sample, grade=None) for sample in TWO_GRADES]
     folds = split_folds(ungraded, 4, seed=3)

@@ -94,6 +94,7 @@ def test_height_errors_by_hand():
     assert errors["bias_um"] == 1 and errors["mean_error_um"] == 2 and errors["median_error_um"] == 2
     assert errors["rmse_um"] == pytest.approx(5**0.5)
     assert errors["missed_columns"] == pytest.approx(1 / 3)
+    assert errors["extra_columns"] == pytest.approx(1 / 3)
     nothing = height_errors(np.array([[nan]]), np.array([[nan]]))
     assert set(nothing.values()) == {None}
 
@@ -125,6 +126,8 @@ def test_the_mask_tells_where_the_bone_is(gap, sure):
     mask = plug_mask(gap)
     assert find_bone_end(mask) == ("first", sure)
     assert find_bone_end(mask[::-1]) == ("last", sure)
+    mask[-1, 0, 0] = 1  # a speck at the other end tells nothing
+    assert find_bone_end(mask) == ("first", sure)
 
 
 def test_a_block_has_its_bone_at_the_nearer_end_and_an_empty_mask_at_the_first():

@@ -66,7 +66,10 @@ def test_a_pair_by_hand():
     assert low.overlap["volumetric_similarity"] == pytest.approx((2 / 3, 4 / 5))
     expected = dict.fromkeys(("bias_um", "mean_error_um", "median_error_um", "rmse_um"), VOXEL_UM)
     expected |= dict.fromkeys(("p95_error_um", "hd95_um", "assd_um"), VOXEL_UM)
-    expected |= {name: 1.0 for name in SURFACES if "dice" in name} | {"missed_columns": 0.0}
+    expected |= {name: 1.0 for name in SURFACES if "dice" in name} | {
+        "missed_columns": 0.0,
+        "extra_columns": 0.0,
+    }
     assert low.surface == pytest.approx(expected)
     assert set(high.overlap["iou"]) == {0}  # 100 of 255 is not above 0.5: nothing is predicted
     assert high.surface["missed_columns"] == 1 and high.surface["surface_dice_32um"] == 0

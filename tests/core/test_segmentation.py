@@ -17,6 +17,7 @@ from tidemark_cli.core.inference import _positions, load_models
 from tidemark_cli.core.planes import AXES, find_near
 from tidemark_cli.core.sample import MARGIN_UM, Plug, find_plug
 from tidemark_cli.core.segmentation import Segmentation, Settings, memory_needed, segment
+from tidemark_cli.core.surface import bone_end_seen
 from tidemark_cli.core.unet import UNet
 from tidemark_cli.core.volume import Volume
 
@@ -148,7 +149,7 @@ def test_hard_tissue_at_another_end_than_told_is_doubted(
     if either_end:  # other networks are shown the slices upside down, and may find anything
         assert found.stats["confidence_signs"]["agreement"] == found.stats["confidence"] == 0
         assert "see --bone-end" in found.notes[0]
-    seen = segmentation._bone_end_seen(found.mask, plug, found.plug)
+    seen = bone_end_seen(found.mask, plug, found.plug)
     assert found.stats["confidence_signs"]["agreement"] == (found.stats["bone_end"] == seen)
 
 
@@ -161,10 +162,10 @@ def test_porous_bone_may_be_three_quarters_of_a_plug() -> None:
     assert np.average(np.arange(100), weights=mask.sum((1, 2))) > 50
     for turn, end in ((1, "first"), (-1, "last")):
         plug = Plug((slice(0, 100), slice(0, 40), slice(0, 40)), "first", 50.0)
-        assert segmentation._bone_end_seen(mask[::turn], grey[::turn], plug) == end
+        assert bone_end_seen(mask[::turn], grey[::turn], plug) == end
     alone = np.where(hard, grey, 0)
-    assert segmentation._bone_end_seen(mask, alone, replace(plug, bone_end="last")) == "last"  # nothing tells
-    assert segmentation._bone_end_seen(0 * mask, alone, plug) is None
+    assert bone_end_seen(mask, alone, replace(plug, bone_end="last")) == "last"  # nothing tells
+    assert bone_end_seen(0 * mask, alone, plug) is None
 
 
 @pytest.mark.parametrize("start", [30, SURFACE_Z + 10], ids=["some bone in it", "no bone in it"])

@@ -129,7 +129,7 @@ def probability(net, scan, axis):
 
 
 def test_it_learns(dataset, tmp_path):
-    folder = train(tmp_path / "run", dataset, replace(TINY, epochs=8, step=1), only=0)
+    folder = train(tmp_path / "run", dataset, replace(TINY, epochs=16, step=1), only=0)
     rows = list(csv.DictReader((folder / "log.csv").open()))
     assert float(rows[-1]["loss"]) < 0.5 * float(rows[0]["loss"])
     assert max(float(row["validation_iou"]) for row in rows) > 0.9
@@ -322,6 +322,18 @@ def test_a_model_to_start_from_brings_its_weights_and_normalisation(dataset, tmp
     train(tmp_path / "run", dataset, resume=True, only=0)  # its fold is trained
     with pytest.raises(ModelError, match=r"start\.safetensors"):
         train(tmp_path / "run", dataset, resume=True, only=1)
+
+
+def test_a_start_that_has_seen_the_subjects_is_told(dataset, whole, tmp_path):
+    run = start_run(tmp_path / "run", dataset, replace(TINY, init=str(whole / "fold_0.safetensors")))
+    known = load_model(whole / "fold_0.safetensors").info.training
+    seen = sorted({one.split("_")[0] for part in ("training", "validation") for one in known[part]})
+    assert (
+        f"fold_0.safetensors was trained on the subject(s) {', '.join(seen)} of this dataset" in run.notes[-1]
+    )
+    save_model(tmp_path / "stranger.safetensors", UNet(ModelInfo(width=4, depth=2)))
+    stranger = replace(TINY, init=str(tmp_path / "stranger.safetensors"))
+    assert not any("warning" in note for note in start_run(tmp_path / "other", dataset, stranger).notes)
 
 
 def test_a_bad_start_leaves_no_run_behind(dataset, tmp_path):

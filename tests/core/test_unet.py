@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from tidemark_cli.core.errors import ModelError
 from tidemark_cli.core.unet import ModelInfo, UNet, load_model, save_model
@@ -115,6 +118,40 @@ def test_a_checkpoint_with_damaged_grey_levels_is_refused(tmp_path: Path) -> Non
         (tmp_path / "mean_std.npy").write_bytes(damaged)
         with pytest.raises(ModelError, match="two numbers"):
             load_model(tmp_path / "fold_0.pth")
+    for numbers in ([80.0], [80.0, 0.0], [math.nan, 60.0], [80.0, 60.0, 1.0]):
+        np.save(tmp_path / "mean_std.npy", np.array(numbers))
+        with pytest.raises(ModelError, match="two numbers"):
+            load_model(tmp_path / "fold_0.pth")
+
+
+def test_grey_levels_of_colour_images_are_those_of_their_first_channel(tmp_path: Path) -> None:
+    torch.save(original_names(random_net(TINY)), tmp_path / "fold_0.pth")
+    np.save(tmp_path / "mean_std.npy", np.array([[80.0] * 3, [60.0] * 3]))
+    info = load_model(tmp_path / "fold_0.pth").info
+    assert info.normalisation == {"kind": "standard", "mean": 80.0, "std": 60.0}
+    assert info.loss == "unknown"
+
+
+@pytest.mark.parametrize("name", ["mixer.weight alone", "no tensor", "no axes"])
+def test_what_are_not_the_parameters_of_a_network_is_refused(name: str, tmp_path: Path) -> None:
+    weights = original_names(random_net(TINY))
+    if name == "mixer.weight alone":
+        weights = {"mixer.weight": weights["mixer.weight"]}
+    else:
+        weights["mixer.weight"] = 3 if name == "no tensor" else torch.tensor(3.0)
+    torch.save(weights, tmp_path / "fold_0.pth")
+    np.save(tmp_path / "mean_std.npy", np.array([80.0, 60.0]))
+    with pytest.raises(ModelError, match="expected parameters of the paper's U-Net"):
+        load_model(tmp_path / "fold_0.pth")
+
+
+@pytest.mark.parametrize("wrong", [{"normalisation": "x"}, {"depth": 30}, {"width": 10**6}])
+def test_a_header_that_cannot_be_is_refused(wrong: dict[str, object], tmp_path: Path) -> None:
+    net = random_net(TINY)
+    header = {"tidemark": json.dumps(asdict(net.info) | wrong)}
+    save_file(net.state_dict(), tmp_path / "m.safetensors", metadata=header)
+    with pytest.raises(ModelError, match="the header is damaged"):
+        load_model(tmp_path / "m.safetensors")
 
 
 def test_a_checkpoint_from_several_gpus_loads(tmp_path: Path) -> None:

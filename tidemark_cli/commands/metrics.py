@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ SURFACE_ROWS = {
     "rmse_um": ("RMSE of the height", 1, "µm", 1),
     "p95_error_um": ("95th percentile of the height's error", 1, "µm", 1),
     "missed_columns": ("columns missed", 100, "%", 1),
+    "extra_columns": ("columns found in excess", 100, "%", 1),
     "hd95_um": ("HD95", 1, "µm", 1),
     "assd_um": ("ASSD", 1, "µm", 1),
     "surface_dice_6.4um": ("surface Dice at 6.4 µm", 1, "", 2),
@@ -74,7 +74,10 @@ def _each(option: str, numbers: str) -> list[str]:
 
 
 def _are_numbers(argument: str) -> bool:
-    return bool(re.fullmatch(r"[-+]?[.\d][-+.,\deE]*", argument))
+    try:
+        return bool([float(number) for number in argument.rstrip(",").split(",")])
+    except ValueError:
+        return False
 
 
 def metrics(

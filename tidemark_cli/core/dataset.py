@@ -242,7 +242,9 @@ def _slices(folder: Path, plane: str) -> list[Path]:
             f"{folder} is missing; expected the slices ZX_<y>.png and ZY_<x>.png in it; "
             "copy it, or make the sample again."
         ) from None
-    numbers = sorted(int(found[1]) for name in names if (found := re.fullmatch(rf"{plane}_(\d+)\.png", name)))
+    numbers = sorted(
+        int(found[1]) for name in names if (found := re.fullmatch(rf"{plane}_(0|[1-9]\d*)\.png", name))
+    )
     if not numbers:
         raise DatasetError(f"{folder} has no {plane} slices; expected {plane}_0.png, {plane}_1.png, ...")
     missing = sorted(set(range(numbers[-1] + 1)) - set(numbers))

@@ -96,6 +96,11 @@ class FoldTraining:
             raise ValueError(f"gamma {self.gamma} is not a range above 0, the lower end first")
         if min(self.epochs, self.batch, self.step) < 1 or self.folds < 2:
             raise ValueError("epochs, batch and step must be at least 1, folds at least 2")
+        if self.batch == 1 and self.crop == (multiple, multiple):
+            raise ValueError(
+                f"one slice of {multiple} x {multiple} becomes a single pixel, which cannot be normalised; "
+                "give a larger batch or crop"
+            )
 
     @property
     def augmentation(self) -> Augmentation:
@@ -146,7 +151,21 @@ class FoldRun:
             told.append("folds grouped by subject, stratified by grade")
             if ungraded:
                 told.append(f"without a grade, a class of their own: {', '.join(ungraded)}")
+        if seen := self._seen_before():
+            told.append(
+                f"warning: {Path(str(self.settings.init)).name} was trained on the subject(s) "
+                f"{', '.join(seen)} of this dataset: their out-of-fold scores will be too good"
+            )
         return told
+
+    def _seen_before(self) -> list[str]:
+        """Subjects that the model to start from was trained or its epoch chosen on, as far as it tells."""
+        start = self.settings.init and Path(self.settings.init)
+        if not start or not start.is_file() or start.suffix != ".safetensors":
+            return []
+        training = read_info(start).training
+        known = {str(one) for part in ("training", "validation") for one in training.get(part, ())}
+        return sorted({one.subject_id for one in self.samples if one.sample_id in known})
 
     def model(self, number: int) -> Path:
         """The network of a fold."""

@@ -55,7 +55,7 @@ def split_folds(samples: Sequence[Sample], count: int, seed: int, paper: bool = 
             "--folds, or add subjects (what stands before the first _ of a sample's id)."
         )
     folds = []
-    for held_out in _parts(samples, count, None if paper else seed):
+    for number, held_out in enumerate(_parts(samples, count, None if paper else seed)):
         rest = [sample for sample in samples if sample not in held_out]
         validation = held_out
         if not paper:
@@ -64,7 +64,9 @@ def split_folds(samples: Sequence[Sample], count: int, seed: int, paper: bool = 
                     f"{count} folds leave one of them only {len(rest)} sample(s) of one subject; expected "
                     "two subjects, to train and to choose the epoch on; give more --folds, or add subjects."
                 )
-            validation = _parts(rest, min(count, len(_subjects(rest))), seed)[0]
+            choices = _parts(rest, min(count, len(_subjects(rest))), seed)
+            # drawn: the first part holds the subject with the most samples of one grade, fold after fold
+            validation = choices[np.random.default_rng((seed, number)).integers(len(choices))]
         training = [sample for sample in rest if sample not in validation]
         folds.append(Fold(_ids(held_out), _ids(training), _ids(validation)))
     check_folds(folds, samples, paper)

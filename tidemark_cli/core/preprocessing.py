@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from .dataset import VOXEL_UM
 from .errors import ContentError, ScanError
 from .sample import Box, Plug, crop_box, find_plug
+from .surface import bone_end_seen
 from .volume import Volume, read_volume
 
 SIZE = (768, 448, 448)  # the paper's crop, (Z, Y, X)
@@ -138,15 +139,12 @@ def _locate(pta: Volume, mask: NDArray, bone_end: str) -> tuple[Plug, tuple[str,
     """Return the plug, its bone end told by the mask or the caller, and what is to be said of that."""
     plug = find_plug(pta.array, pta.voxel_um, bone_end)
     inside = mask[plug.box]
-    # a fourth of the columns is enough for a centre, and little to read
-    filled = np.array([np.count_nonzero(plane[::2, ::2]) for plane in inside], dtype=float)
-    if not filled.any():
+    told = bone_end_seen(inside, pta.array[plug.box], plug)
+    if told is None:
         raise ContentError(
             f"the mask of {pta.path} has no hard tissue inside the plug (voxels {_told(plug.box)} along "
             "Z, Y, X); expected 255 there; is it the mask of this scan?"
         )
-    centre = float(filled @ np.arange(len(filled))) / float(filled.sum()) + 0.5
-    told = "first" if centre < len(filled) / 2 else "last"
     if told == plug.bone_end:
         return plug, ()
     if bone_end != "auto":

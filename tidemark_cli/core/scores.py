@@ -44,6 +44,8 @@ DEFINITIONS: dict[str, str] = {
     "rmse_um": "root mean square error of the height; µm",
     "p95_error_um": "95th percentile of the absolute error of the height; µm",
     "missed_columns": "columns with a true tidemark where none was found, as a share of the former; 0 to 1",
+    "extra_columns": "columns with a tidemark where there is no true one, such as a bridged opening, "
+    "as a share of those with a true one; no zone holds them; 0 or more",
     "hd95_um": "larger of the two 95th percentiles (found to true, true to found) of the distance in space "
     "from a point of one tidemark, one in each column, to the nearest of the other; µm",
     "assd_um": "mean of these distances, both directions together; µm",

@@ -12,9 +12,9 @@ import numpy as np
 
 from .doubt import ENOUGH, Confidence, judge
 from .mask import clean_mask, drop_caps
-from .sample import BoneEnd, Box, Plug, crop_box, find_plug
+from .sample import Box, Plug, crop_box, find_plug
 from .surface import DEFINITIONS as SURFACE_DEFINITIONS
-from .surface import Surface, cartilage_thickness, find_surface, last_hard, morphometry
+from .surface import Surface, bone_end_seen, cartilage_thickness, find_surface, morphometry
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -148,14 +148,14 @@ def segment(
     guess = plug
     box, prediction, mask = _mask(volume, plug, models, settings, threshold, progress)
     notes: tuple[str, ...] = ()
-    seen = _bone_end_seen(mask[box], volume.array[box], plug)
+    seen = bone_end_seen(mask[box], volume.array[box], plug)
     either_end = all(net.info.either_end for net in models)
     elsewhere = settings.crop if seen is None else either_end and seen != plug.bone_end
     if settings.bone_end == "auto" and elsewhere:
         plug = replace(plug, bone_end="last" if plug.bone_end == "first" else "first")
         if settings.crop:  # it was cut from the wrong end
             box, prediction, mask = _mask(volume, plug, models, settings, threshold, progress)
-            seen = _bone_end_seen(mask[box], volume.array[box], plug)
+            seen = bone_end_seen(mask[box], volume.array[box], plug)
         notes = (f"the bone lies at the {seen} slices, as the mask shows; the grey levels suggest otherwise",)
     if seen is None:
         notes = (
@@ -222,27 +222,6 @@ def _placed(part: np.ndarray, shape: tuple[int, ...], box: tuple[slice, ...], fi
     whole = np.full(shape, fill, part.dtype) if fill else np.zeros(shape, part.dtype)
     whole[box] = part
     return whole
-
-
-def _bone_end_seen(mask: np.ndarray, array: np.ndarray, plug: Plug) -> BoneEnd | None:
-    """Return the end of the plug with less brightness beyond the hard tissue's; None for an empty mask.
-
-    Beyond the last hard voxel of a column lies cartilage, or at the bone end nothing but marrow, which is
-    dark. Where the middle of the hard tissue lies would not tell: bone may be three quarters of a plug, and
-    mostly marrow.
-    """
-    if not mask.any():
-        return None
-    mask, array = mask[:, ::4, ::4], array[:, ::4, ::4]  # columns enough to tell
-    last = last_hard(mask)
-    found = last >= 0
-    first = len(mask) - 1 - last_hard(mask[::-1])
-    below = above = 0.0
-    for z, plane in enumerate(array):
-        bright = np.where(found, plane.astype(np.float32) - plug.tissue_level, 0).clip(0)
-        below += float(bright[z < first].sum())
-        above += float(bright[z > last].sum())
-    return plug.bone_end if below == above else "first" if below < above else "last"
 
 
 def _measured(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .relief import OUTLIER_UM, fit, outline, side_wall, surroundings
-from .sample import BoneEnd
+from .sample import BoneEnd, Plug
 
 OPENING_UM = 15.0  # smaller openings are in the map but not counted
 SMOOTHING_UM = 25.0  # short-wavelength cut-off of the developed area (a nesting index of ISO 25178)
@@ -106,7 +106,7 @@ def find_surface(
     """
     _check_arguments(mask, bone_end, probability, threshold)
     mask = _bone_first(mask, bone_end)
-    top = last_hard(mask)
+    top = _last_hard(mask)
     if not (top >= 0).any():
         return Surface(np.full(top.shape, np.nan, np.float32), np.zeros(top.shape, bool), voxel_um, bone_end)
     reference = surroundings(_faces(top, voxel_um), voxel_um)
@@ -146,7 +146,7 @@ def _faces(top: np.ndarray, voxel_um: float) -> np.ndarray:
     return np.where(top >= 0, (top + 1) * voxel_um, np.nan).astype(np.float32)
 
 
-def last_hard(mask: np.ndarray, ceiling: np.ndarray | None = None) -> np.ndarray:
+def _last_hard(mask: np.ndarray, ceiling: np.ndarray | None = None) -> np.ndarray:
     """Return ``(Y, X)`` int32, each column's last hard voxel along Z, not above `ceiling`, -1 for none."""
     top = np.full(mask.shape[1:], -1, np.int32)
     for z, plane in enumerate(mask):
@@ -155,6 +155,36 @@ def last_hard(mask: np.ndarray, ceiling: np.ndarray | None = None) -> np.ndarray
             hard &= z <= ceiling
         np.copyto(top, z, where=hard)
     return top
+
+
+def bone_end_seen(mask: np.ndarray, array: np.ndarray, plug: Plug) -> BoneEnd | None:
+    """Tell at which end of a plug the bone lies: the one with less brightness beyond the hard tissue.
+
+    Beyond the last hard voxel of a column lies cartilage, or at the bone end nothing but marrow, which is
+    dark. Where the middle of the hard tissue lies would not tell: bone may be three quarters of a plug, and
+    mostly marrow.
+
+    Parameters
+    ----------
+    mask, array : ``(Z, Y, X)``, of the plug's box or the crop.
+    plug : its tissue level is where brightness begins; its bone end is returned where nothing tells.
+
+    Returns
+    -------
+    None for an empty mask.
+    """
+    if not mask.any():
+        return None
+    mask, array = mask[:, ::4, ::4], array[:, ::4, ::4]  # columns enough to tell
+    last = _last_hard(mask)
+    found = last >= 0
+    first = len(mask) - 1 - _last_hard(mask[::-1])
+    below = above = 0.0
+    for z, plane in enumerate(array):
+        bright = np.where(found, plane.astype(np.float32) - plug.tissue_level, 0).clip(0)
+        below += float(bright[z < first].sum())
+        above += float(bright[z > last].sum())
+    return plug.bone_end if below == above else "first" if below < above else "last"
 
 
 def _without_floating(
@@ -166,7 +196,7 @@ def _without_floating(
     if not high.any():
         return top
     ceiling = np.where(high, np.floor((reference + OUTLIER_UM) / voxel_um) - 1, len(mask)).astype(np.int32)
-    lower = last_hard(mask, ceiling)
+    lower = _last_hard(mask, ceiling)
     # hard at the limit itself: a ridge that passes through it
     return np.where(high & (lower != ceiling), lower, top)
 

@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from .errors import ModelError
 from .files import written_whole
 
+_DEEPEST, _WIDEST = 12, 2**14  # levels and channels: a damaged header must not take all memory
+
 
 @dataclass(frozen=True)
 class ModelInfo:
@@ -59,11 +61,15 @@ class ModelInfo:
 
     def __post_init__(self) -> None:
         needed = {"standard": {"mean", "std"}, "window": {"low", "high"}}
+        if not isinstance(self.normalisation, dict):
+            raise ValueError(f"normalisation {self.normalisation!r} is no table")
         kind = self.normalisation.get("kind")
         if kind not in needed or not needed[kind] <= self.normalisation.keys():
             raise ValueError(f"normalisation {self.normalisation} is unknown")
         if min(self.width, self.depth, self.stem, self.step) < 1 or not self.voxel_um > 0:
             raise ValueError("width, depth, stem, step and voxel size must be above 0")
+        if self.depth > _DEEPEST or self.width * 2**self.depth > _WIDEST:
+            raise ValueError(f"width {self.width} and depth {self.depth} make too large a network")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold {self.threshold} is not within 0 to 1")
 
@@ -198,7 +204,7 @@ def _load_original(path: Path) -> UNet:
     weights = content.get("model", content) if isinstance(content, dict) else None
     if isinstance(weights, dict):  # trained on several GPUs, the names have a prefix
         weights = {str(name).removeprefix("module."): tensor for name, tensor in weights.items()}
-    if not isinstance(weights, dict) or "mixer.weight" not in weights:
+    if not isinstance(weights, dict) or not _are_parameters(weights):
         raise ModelError(
             f"{path}: expected parameters of the paper's U-Net (mixer.weight, ...), found others."
         )
@@ -210,17 +216,32 @@ def _load_original(path: Path) -> UNet:
             f"{path}: expected the grey levels it was trained with, mean_std.npy, beside it; found none."
         )
     try:
-        mean, std = (float(v) for v in np.load(statistics, allow_pickle=False).ravel()[:2])
-    except (ValueError, EOFError, OSError) as error:
+        # of colour images three each; ours are grey
+        mean, std = (float(v) for v in np.load(statistics, allow_pickle=False).reshape(2, -1)[:, 0])
+        if not (np.isfinite((mean, std)).all() and std > 0):
+            raise ValueError(f"found {mean} and {std}")
+    except (ValueError, TypeError, EOFError, OSError) as error:
         raise ModelError(f"{statistics}: expected two numbers, a mean and a standard deviation.") from error
     depth = len({name.split(".")[0] for name in weights if name.startswith("down")})
     info = ModelInfo(
         width=weights["mixer.weight"].shape[1],
         depth=depth,
+        loss="unknown",
         normalisation={"kind": "standard", "mean": mean, "std": std},
         training={"source": path.name, "trained_on": "a checkpoint in the format of arXiv 1907.05089"},
     )
     return _network(info, {_our_name(name): tensor for name, tensor in weights.items()}, path)
+
+
+def _are_parameters(weights: dict[str, Any]) -> bool:
+    """Tell whether these may be the parameters of the authors' network."""
+    head = weights.get("mixer.weight")
+    return (
+        all(isinstance(tensor, Tensor) for tensor in weights.values())
+        and head is not None
+        and head.ndim == 4
+        and any(name.startswith("down") for name in weights)
+    )
 
 
 def _our_name(original: str) -> str:
