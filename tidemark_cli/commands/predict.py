@@ -217,7 +217,7 @@ def _segment(job: Job, label: str, run: Run) -> Outcome:
         _check_formats(job, volume)
         if not run.quiet:
             _announce(volume, label, run.settings.uncertainty)
-        with console.progress(label or job.scan.name, run.quiet) as advance:
+        with console.progress(label.removesuffix(": ") or job.scan.name, run.quiet) as advance:
             segmentation = segment(volume, run.models, run.settings, advance)
         if not run.quiet:
             _tell(label, segmentation.notes)
