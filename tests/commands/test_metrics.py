@@ -63,6 +63,8 @@ def run(tmp_path: Path) -> Path:
         ("--pad 15 ./30", "--pad=15 ./30"),
         ("--pad 15 .", "--pad=15 ."),
         ("--pad 15 2024-05-01", "--pad=15 2024-05-01"),
+        ("--pad 15 13_2", "--pad=15 13_2"),
+        ("--pad 15 nan", "--pad=15 nan"),
         ("run --pad 15 30", "run --pad=15 --pad=30"),
         ("2024 --pad 15", "2024 --pad=15"),
         ("--pad 7.5 1e2 --threshold 0.3 .5 a b", "--pad=7.5 --pad=1e2 --threshold=0.3 --threshold=.5 a b"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -74,10 +75,8 @@ def _each(option: str, numbers: str) -> list[str]:
 
 
 def _are_numbers(argument: str) -> bool:
-    try:
-        return bool([float(number) for number in argument.rstrip(",").split(",")])
-    except ValueError:
-        return False
+    number = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
+    return bool(re.fullmatch(rf"{number}(,{number})*,?", argument))
 
 
 def metrics(
