@@ -76,7 +76,7 @@ def judge(
     if not found.any():
         return Confidence(0.0, dict.fromkeys(REASONS, 0.0))
     cover = thickness_um[np.isfinite(thickness_um)]
-    signs = {
+    signs = {  # of equals the first is told: at the wrong end all others are low, too
         "agreement": agreement,
         "sharpness": _ramp(_drop(probability, surface, found), SHARPNESS),
         "coverage": _ramp(found.sum() / max(int((sample | found).sum()), 1), COVERAGE),

@@ -48,9 +48,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         If the system refuses to write or rename (disk full, permission, ...).
     """
     temporary = path.with_name(f".{secrets.token_hex(4)}.partial.{path.name}")
-    with all_or_none():  # joins one that is open
-        staged = _staged.get()
-        assert staged is not None
+    with all_or_none() as staged:  # joins one that is open
         try:
             yield temporary
             staged.append((temporary, path))
@@ -62,23 +60,24 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def all_or_none() -> Iterator[None]:
+def all_or_none() -> Iterator[list[tuple[Path, Path]]]:
     """Let all that `written_whole` writes in the block appear at its end; when it raises, nothing does.
 
-    Files that were there before stay as they are until then.
+    Files that were there before stay as they are until then. Yields the temporary and the final names of what
+    is written so far; a block within a block joins it.
 
     Raises
     ------
     OutputError
         If the system refuses to rename one.
     """
-    if _staged.get() is not None:
-        yield
+    if (joined := _staged.get()) is not None:
+        yield joined
         return
     staged: list[tuple[Path, Path]] = []
     token = _staged.set(staged)
     try:
-        yield
+        yield staged
         for temporary, path in staged:
             try:
                 os.replace(temporary, path)

@@ -136,7 +136,8 @@ def look(volume: Volume) -> Plug:
             f"{volume.path}: no plug found; expected tissue brighter than air; check the input."
         )
     axis, middle_mm = _axis(grid, outline)
-    pattern, detail = (_pattern(grid, level, outline, reach) for reach in (_LOCAL, _DETAIL))
+    tissue = _tissue(grid, level)
+    pattern, detail = (_pattern(tissue, outline, reach) for reach in (_LOCAL, _DETAIL))
     return Plug(grid, factor, outline, pattern, _without_rings(detail, outline), axis, middle_mm)
 
 
@@ -267,9 +268,13 @@ def _outline(grid: Grid, level: float) -> NDArray[np.bool_]:
     return outline
 
 
-def _pattern(grid: Grid, level: float, outline: NDArray[np.bool_], reach: float) -> Array:
+def _tissue(grid: Grid, level: float) -> Array:
+    """Return 0 in air and 1 in tissue, from twice as far above air as `level` on."""
     air = np.float32(np.percentile(grid.array, _AIR))  # no scanner's zero: levels may be shifted or signed
-    tissue = np.clip((grid.array - air) / (2 * (level - air)), 0, 1, dtype=np.float32)
+    return np.asarray(np.clip((grid.array - air) / (2 * (level - air)), 0, 1), np.float32)
+
+
+def _pattern(tissue: Array, outline: NDArray[np.bool_], reach: float) -> Array:
     inside = outline.astype(np.float32)
     mean = _smoothed(tissue * inside, reach) / np.maximum(_smoothed(inside, reach), 0.05)
     return np.asarray((_smoothed(tissue, 0.7) - mean) * inside, np.float32)

@@ -100,12 +100,9 @@ def find_log(folder: Path, prefix: str) -> SkyscanLog | None:
     return None
 
 
-def spacing_of(
-    log: SkyscanLog, shape: tuple[int, ...]
-) -> tuple[tuple[float, float, float] | None, tuple[str, ...]]:
+def spacing_of(log: SkyscanLog, shape: tuple[int, ...]) -> tuple[tuple[float, float, float], tuple[str, ...]]:
     """Return the spacing (Z, Y, X) in µm that a log tells of a stack (Z, Y, X), and what is odd about it."""
-    if log.voxel_um is None:
-        return None, ()
+    assert log.voxel_um is not None  # other logs are not found
     notes: tuple[str, ...] = ()
     if log.shape and log.shape != shape[1:]:
         notes = (
@@ -211,11 +208,11 @@ def read_stack(folder: Path) -> Content:
     _check_numbering(folder, series, step)
     array, more = _read_slices(folder, series)
     notes += more
-    spacing_um, told = spacing_of(log, array.shape) if log else (None, ())
-    notes += told
-    if log is None or spacing_um is None:
+    if log is None:
         in_plane = read_image(series.files[0]).spacing_um
         return Content(array, in_plane and (in_plane[1], *in_plane), notes)
+    spacing_um, told = spacing_of(log, array.shape)
+    notes += told
     if log.sections and log.sections != len(array) and log.path.stem == series.prefix:
         notes += (f"{len(array)} slices where {log.path.name} says {log.sections}",)
     return Content(array, spacing_um, notes)

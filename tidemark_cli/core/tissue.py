@@ -33,9 +33,7 @@ class Anatomy:
     lean: tuple[float, float]  # slopes of the plug's axis along y and x
     taper: float
     wall_roughness_um: float
-    step_um: (
-        float  # how much wider (or narrower) the cartilage is than the bone, from 60 µm above the tidemark
-    )
+    step_um: float  # how much wider (or narrower) the cartilage is, 60 µm above the tidemark, than the bone
     plate_um: float  # thickness of calcified cartilage plus subchondral plate
     breach: float  # height of the plate's marrow threshold at the tidemark, in SD: low means no openings
     marrow: float  # threshold of the marrow space below the plate, in SD: high means little bone
