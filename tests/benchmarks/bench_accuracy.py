@@ -12,7 +12,9 @@ Three kinds of data, never mixed in one figure:
 
 All are segmented as `tidemark predict` does it. Heights are compared where the truth has a tidemark;
 "missed" are those columns where none was found, marked openings among them; "missed inside" leaves out the
-outermost 16 µm of the plug, where a column grazes the drilled wall rather than a tidemark.
+16 µm along the true tidemark's edge, where a column grazes the drilled wall or the side of an opening;
+"excess" are columns found where the truth has none. For both together there is a yardstick, "by level": the
+columns that one grey level gets wrong at that edge, told the true heights and the best level.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from itertools import cycle
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import binary_erosion, binary_fill_holes
+from scipy.ndimage import distance_transform_edt
 
 from tidemark_cli.core.inference import load_models
 from tidemark_cli.core.metrics import height_errors, pad_voxels, zone_counts
@@ -55,17 +57,38 @@ def phantom_row(
         "p95": _voxels(errors["p95_error_um"], voxel_um),
         "bias": _voxels(errors["bias_um"], voxel_um),
         "missed %": 100 * _number(errors["missed_columns"]),
-        "missed inside %": 100 * missed_inside(found.surface.height_um, truth.height_um, voxel_um),
     }
+    row |= columns_wrong(scan, found.surface.height_um, truth.height_um, voxel_um)
     row |= {f"IoU {pad} µm": float(v) for pad, v in zip(PADS_UM, zones.iou[0], strict=True)}
     return row | {"seconds": found.seconds}
 
 
-def missed_inside(found_um: np.ndarray, truth_um: np.ndarray, voxel_um: float) -> float:
-    """Share of the true columns more than RIM_UM inside the plug's outline in which none was found."""
+def columns_wrong(
+    scan: np.ndarray, found_um: np.ndarray, truth_um: np.ndarray, voxel_um: float
+) -> dict[str, float]:
+    """Percent of the true columns missed inside, found in excess, and wrong by grey level (see the top)."""
+    found, true = np.isfinite(found_um), np.isfinite(truth_um)
+    inside = distance_transform_edt(true) * voxel_um > RIM_UM
+    return {
+        "missed inside %": 100 * float((~found & inside).sum() / max(1, inside.sum())),
+        "excess %": 100 * float((found & ~true).sum() / true.sum()),
+        "by level %": 100 * _wrong_by_level(scan, truth_um, voxel_um),
+    }
+
+
+def _wrong_by_level(scan: np.ndarray, truth_um: np.ndarray, voxel_um: float) -> float:
+    """Share of the true columns missed or in excess by the best grey level under the true tidemark."""
     true = np.isfinite(truth_um)
-    inside = binary_erosion(binary_fill_holes(true), iterations=round(RIM_UM / voxel_um), border_value=1)
-    return float((np.isnan(found_um) & true & inside).sum() / max(1, (true & inside).sum()))
+    away, nearest = distance_transform_edt(~true, return_indices=True)
+    edge = np.maximum(away, distance_transform_edt(true)) * voxel_um <= RIM_UM
+    y, x = np.nonzero(edge)
+    top = np.round(truth_um[tuple(nearest)][edge] / voxel_um).astype(int) - 1  # carried on outside
+    wrong = []
+    for depth in (1, 3, 6, 12):
+        grey = scan[np.maximum(top - np.arange(depth)[:, None], 0), y, x].mean(axis=0)
+        levels = np.linspace(grey.min(), grey.max(), 200)
+        wrong += [np.count_nonzero((grey > level) != true[edge]) for level in levels]
+    return min(wrong) / np.count_nonzero(true)
 
 
 def _number(value: float | None) -> float:

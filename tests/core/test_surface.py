@@ -129,6 +129,16 @@ def test_a_breach_is_an_opening_and_is_not_bridged(floor: int) -> None:
     np.testing.assert_allclose(surface.height_um[~expected], 310)
 
 
+def test_the_rim_over_deep_bone_runs_as_the_tidemark_does() -> None:
+    y, x = np.mgrid[:160, :160]
+    shelf = 2 * x + y < 360  # 200 µm and more above the bone it overhangs, whose floor goes on beyond its rim
+    mask = np.zeros((90, 160, 160), np.uint8)
+    mask[:20] = 255
+    mask[60:70, shelf] = 255
+    surface = find_surface(mask, UM / 2, "first")
+    np.testing.assert_array_equal(np.isfinite(surface.height_um), shelf)
+
+
 def test_a_dent_is_tidemark() -> None:
     mask = slab()
     mask[26:, 20:26, 30:34] = 0  # 50 µm deep

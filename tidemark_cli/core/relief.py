@@ -43,17 +43,22 @@ def fit(height: np.ndarray, order: int, weight: np.ndarray | None = None) -> tup
 def surroundings(height: np.ndarray, voxel_um: float) -> np.ndarray:
     """Return ``(Y, X)`` the height to expect in each column from the columns around it, in µm.
 
-    The local median over 300 µm along a robust plane; NaN where there is nothing around,
-    or where what is around lies more than 200 µm off that plane.
+    The local median over 300 µm along a robust plane. Where there is nothing around, or where what is
+    around lies more than 200 µm off that plane, that of the nearest place; NaN where there is no such place.
     """
     import cv2
+    from scipy import ndimage
 
     block = max(1, round(BLOCK_UM / voxel_um))
     coarse = _block_medians(height, block)
     plane = _robust_plane(coarse)
     reach = max(1, round(WINDOW_UM / 2 / (block * voxel_um)))
     local = _window_medians(coarse - plane, reach)
-    local[~(np.abs(local) <= BEYOND_UM)] = np.nan
+    unknown = ~(np.abs(local) <= BEYOND_UM)
+    if unknown.all():
+        return np.full(height.shape, np.nan, np.float32)
+    nearest = ndimage.distance_transform_edt(unknown, return_distances=False, return_indices=True)
+    local = local[tuple(nearest)]
     sides = [n * block if full > 1 else n for n, full in zip(coarse.shape, height.shape, strict=True)]
     full_size = cv2.resize((local + plane).astype(np.float32), sides[::-1], interpolation=cv2.INTER_LINEAR)
     return full_size[: height.shape[0], : height.shape[1]]
