@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +83,7 @@ def test_the_other_way_up_gives_the_same_upside_down(net: UNet) -> None:
     assert height == pytest.approx(SURFACE_Z * VOXEL_UM, abs=VOXEL_UM / 2)
 
 
-def test_stats_are_json_and_say_what_they_were_made_with(plug: np.ndarray, net: UNet) -> None:
+def test_stats_are_json_and_say_what_they_were_made_with(plug: np.ndarray, net: UNet, model: Path) -> None:
     found = run(plug, net)
     stats = json.loads(json.dumps(found.stats, allow_nan=False))
     assert set(stats) == set(segmentation.DEFINITIONS)
@@ -94,7 +95,8 @@ def test_stats_are_json_and_say_what_they_were_made_with(plug: np.ndarray, net: 
     assert stats["shape_zyx"] == list(plug.shape)
     assert (stats["voxel_um"], stats["voxel_source"]) == (VOXEL_UM, "file")
     assert (stats["threshold"], stats["bone_end"]) == (0.5, "first")
-    assert [m["width"] for m in stats["models"]] == [1]
+    sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
+    assert [(m["width"], m["sha256"]) for m in stats["models"]] == [(1, sha256)]
     assert stats["thickness_median_um"] == pytest.approx((top - SURFACE_Z) * VOXEL_UM, abs=2 * VOXEL_UM)
     assert found.mask[tuple(slice(*side) for side in stats["box_zyx"])].sum() == voxels * 255
 

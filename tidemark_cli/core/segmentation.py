@@ -41,7 +41,8 @@ DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
     "voxel_source": "where the voxel size is from: file (or log), option, default",
     "bone_end": "at which end of Z the bone lies: first or last slice",
     "threshold": "probability above which a voxel is hard tissue; 0 to 1",
-    "models": "how each network was built and trained, and how it is used where nothing else is asked for",
+    "models": "the SHA-256 of each network's file, how it was built and trained, and how it is used where "
+    "nothing else is asked for",
     "slices_predicted": "slices of each plane that were predicted, all networks together, without those that "
     "only told at which heights there is hard tissue; count",
 }
@@ -273,6 +274,6 @@ def _provenance(
         "voxel_source": volume.voxel_source,
         "bone_end": plug.bone_end,
         "threshold": threshold,
-        "models": [asdict(net.info) for net in models],
+        "models": [{"sha256": net.sha256} | asdict(net.info) for net in models],
         "slices_predicted": slices,
     }

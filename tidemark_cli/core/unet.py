@@ -6,6 +6,7 @@ A model file is one ``.safetensors``: the weights, and in its header, as JSON un
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, field
@@ -98,8 +99,14 @@ class UNet(nn.Module):
     ----------
     info : width, depth and stem; 24, 6 and 1 give the paper's 24,790,561 parameters.
 
+    Attributes
+    ----------
+    sha256 : of the file that the weights were read from, None where they were not.
+
     H and W must be multiples of ``info.multiple``.
     """
+
+    sha256: str | None = None
 
     def __init__(self, info: ModelInfo) -> None:
         super().__init__()
@@ -150,11 +157,14 @@ def load_model(path: Path) -> UNet:
     if not path.is_file():
         raise ModelError(f"{path}: expected a model file (.safetensors or .pth), found none.")
     if path.suffix == ".safetensors":
-        return _network(*_read_safetensors(path), path)
-    if path.suffix in (".pth", ".pt"):
-        return _load_original(path)
-    found = path.suffix or "no suffix"
-    raise ModelError(f"{path}: expected a model file (.safetensors or .pth), found {found}.")
+        net = _network(*_read_safetensors(path), path)
+    elif path.suffix in (".pth", ".pt"):
+        net = _load_original(path)
+    else:
+        found = path.suffix or "no suffix"
+        raise ModelError(f"{path}: expected a model file (.safetensors or .pth), found {found}.")
+    net.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return net
 
 
 def read_info(path: Path) -> ModelInfo:
