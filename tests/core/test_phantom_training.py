@@ -3,6 +3,8 @@
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from threadpoolctl import threadpool_info
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from tidemark_cli.core import phantom_training
 from tidemark_cli.core.errors import ModelError, OutputError
 from tidemark_cli.core.phantom import draw_slice
 from tidemark_cli.core.phantom_training import (
@@ -44,8 +47,8 @@ def train(run, settings=TINY, **options):
 
 
 def test_a_run_holds_its_settings_its_log_and_a_model(tmp_path):
-    model = load_model(train(tmp_path / "run"))
-    assert model.info.width == 2 and model.info.either_end
+    model = load_model(train(tmp_path / "run", replace(TINY, threshold=0.4)))
+    assert model.info.width == 2 and model.info.either_end and model.info.threshold == 0.4
     assert model.info.training["seed"] == 5
     assert json.loads((tmp_path / "run/run.json").read_text())["settings"]["slices"] == 12
     rows = list(csv.DictReader((tmp_path / "run/log.csv").open()))
@@ -106,6 +109,42 @@ def test_validation_slices_are_never_trained_on():
     assert not any(torch.equal(a, b) for a in seen for b in fixed)
 
 
+def test_a_run_draws_every_slice_from_a_seed_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = []
+
+    def watched(seed: tuple[int, int, int], size: tuple[int, int]) -> Any:
+        seeds.append(seed)
+        return draw_slice(seed, size)
+
+    monkeypatch.setattr(phantom_training, "draw_slice", watched)
+    train(tmp_path / "run")
+    assert sorted(seeds) == [*((0, 5, i) for i in range(12)), *((1, 5, i) for i in range(3))]
+
+
+def test_every_seed_starts_from_weights_of_its_own(tmp_path: Path) -> None:
+    still = replace(TINY, slices=2, learning_rate=0.0)
+    one, other = (load_model(train(tmp_path / str(s), replace(still, seed=s))).state_dict() for s in (5, 6))
+    assert not torch.equal(one["head.weight"], other["head.weight"])
+
+
+def test_the_learning_rate_warms_up_and_falls_and_gradients_are_clipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def step(net: torch.nn.Module, optimiser: torch.optim.Optimizer, *rest: Any) -> torch.Tensor:
+        seen.append((optimiser.param_groups[0]["lr"], rest[-1]))
+        return torch.zeros(())
+
+    monkeypatch.setattr(phantom_training, "step", step)
+    train(tmp_path / "run", replace(TINY, learning_rate=2.0))
+    # a hundredth at first, then 1 + cos(30°) and so on: every step is a sixth of the slices
+    expected = (0.02, 1 + 3**0.5 / 2, 1.5, 1.0, 0.5, 1 - 3**0.5 / 2)
+    assert seen == [(pytest.approx(rate), 1.0) for rate in expected]
+
+
 def test_half_of_the_slices_are_seen_in_the_grey_levels_of_their_overview():
     slices = PhantomSlices(replace(TINY, rows=192, columns=96), _TRAINING, 0, 4)
     for i in range(4):
@@ -147,6 +186,17 @@ def test_validation_by_hand():
     moved = validate(Copy(1), [(mask, mask)], torch.device("cpu"))
     assert moved["mean_error_px"] == 1
     assert moved["validation_iou"] == pytest.approx(6 / 9)  # 3 of 5 rows, and 3 of 4 at the edge
+
+
+def test_a_wrong_and_a_missed_column_by_hand() -> None:
+    found, mask = torch.zeros(1, 1, 8, 5), torch.zeros(1, 1, 8, 5)
+    mask[..., 0:4, 0:4] = 1  # the last column has no hard tissue
+    found[..., 0:4, 0:2] = 1  # right
+    found[..., 0:6, 2] = 1  # two pixels too high; the next column is missed
+    figures = validate(Copy(0), [(found, mask)], torch.device("cpu"))
+    assert (figures["median_error_px"], figures["missed_columns"]) == (0, 1 / 4)
+    assert figures["mean_error_px"] == pytest.approx(2 / 3)
+    assert figures["p95_error_px"] == pytest.approx(1.8)  # nine tenths of the way from 0 to 2
 
 
 def test_slices_drawn_by_other_processes_are_those_drawn_in_this_one():
