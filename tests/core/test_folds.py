@@ -46,6 +46,14 @@ def test_the_seed_decides():
     assert len(set(map(tuple, splits))) > 1
 
 
+def test_the_seed_decides_on_the_validation_part_too() -> None:
+    five = samples(A_1=None, B_1=None, C_1=None, D_1=None, E_1=None)
+    chosen: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for fold in (fold for seed in range(40) for fold in split_folds(five, 2, seed)):
+        chosen.setdefault(fold.held_out, set()).add(fold.validation)
+    assert max(map(len, chosen.values())) > 2  # the three left, parted in one way only, have two parts
+
+
 def test_a_subject_of_one_grade_is_trained_on_as_others_are():
     # the largest subject, of one grade: the splitter puts it first
     plugs = samples(A_1=3, A_2=3, A_3=3, A_4=3, B_1=3, C_1=3)

@@ -101,5 +101,6 @@ def test_only_the_terms_of_a_sum_are_halved():
 
 def test_every_loss_has_a_threshold_and_an_unknown_one_is_refused():
     assert THRESHOLDS.keys() == LOSSES.keys()
+    assert [THRESHOLDS[name] for name in ("bce", "focal", "bce-logjaccard")] == [0.5, 0.5, 0.3]  # the paper's
     with pytest.raises(ValueError, match="focal"):
         loss_by_name("dice")

@@ -7,7 +7,7 @@ import torch
 from tidemark_cli.core.augment import Augmentation
 from tidemark_cli.core.batches import augmented, steps_of, whole
 from tidemark_cli.core.dataset import find_samples, write_sample
-from tidemark_cli.core.trainset import Slices, load_all, mean_and_sd
+from tidemark_cli.core.trainset import Loaded, Slices, load_all, mean_and_sd
 
 CPU = torch.device("cpu")
 
@@ -85,18 +85,28 @@ def test_an_epoch_takes_no_slice_twice(loaded):
     assert len(seen) == len(set(seen)) == 6
 
 
+def test_every_epoch_has_an_order_of_its_own(loaded: dict[str, Loaded]) -> None:
+    how = Augmentation(pad=(1, 1), crop=(10, 4), flip=0, gamma_share=0)  # nothing but the order is drawn
+
+    def order(epoch: int) -> list[list[float]]:
+        batches = augmented(Slices([loaded["A_1"]]), 7, how, [lambda grey: grey], (0, 0, epoch), CPU)
+        return [image.flatten().tolist() for x, _ in batches for image in x]
+
+    assert order(1) != order(2) and sorted(order(1)) == sorted(order(2))
+
+
 def test_fewer_slices_than_a_batch_are_one_batch(loaded):
     assert [len(x) for x, _ in epoch(Slices([loaded["A_1"]]), (0, 0, 0), batch=100)] == [7]
 
 
 def test_whole_slices_come_in_order_with_air_at_the_far_end(loaded):
-    slices = Slices([loaded["A_1"]])
-    batches = list(whole(slices, 5, 4, [lambda grey: grey + 1], CPU))
-    assert [len(x) for x, _ in batches] == [5, 2]
+    slices = Slices(list(loaded.values()))
+    batches = list(whole(slices, 5, 4, [lambda grey: grey + 1, lambda grey: grey + 2], CPU))
+    assert [len(x) for x, _ in batches] == [5, 5, 4]
     x, y = (torch.cat(part) for part in zip(*batches, strict=True))
-    assert x.shape == (7, 1, 12, 4) and y.shape == (7, 1, 10, 4)
-    assert torch.equal(x[1, 0, :10], torch.from_numpy(loaded["A_1"].scan[:, 1].copy()) + 1.0)
-    assert (x[:, :, 10:] == 1).all()  # grey level 0, normalised
+    assert x.shape == (14, 1, 12, 8) and y.shape == (14, 1, 10, 5)
+    assert torch.equal(x[1, 0, :10, :4], torch.from_numpy(loaded["A_1"].scan[:, 1].copy()) + 1.0)
+    assert (x[:7, :, 10:] == 1).all() and (x[7:, :, 10:] == 2).all()  # 0, normalised as its own sample
 
 
 def test_an_error_in_a_thread_is_raised(loaded):
