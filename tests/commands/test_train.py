@@ -21,7 +21,8 @@ from tests.helpers import Ended
 from tidemark_cli.commands.train import train
 from tidemark_cli.core import fold_run, phantom_training
 from tidemark_cli.core.dataset import write_sample
-from tidemark_cli.core.unet import ModelInfo, UNet, save_model
+from tidemark_cli.core.unet import ModelInfo, UNet, read_info, save_model
+from tidemark_cli.core.volume import read_volume
 
 Tidemark = Callable[..., Ended]
 SIZES = ("--width", 2, "--depth", 2, "--batch", 8, "--pad-to", 20, 20, "--crop", 16, 8)
@@ -241,6 +242,8 @@ def test_from_a_dataset_to_scores(tidemark: Tidemark, dataset: Path, tmp_path: P
     assert again.code == 0 and "not done yet: none" in again.err
     assert "IoU" in whole.out and again.out == whole.out
     assert json.loads((run / "run.json").read_text())["settings"]["voxel_um"] == 16
+    assert read_info(run / "fold_0.safetensors").voxel_um == 16
+    assert read_volume(run / "oof" / "A_1.tif").voxel_um == pytest.approx(16)
 
 
 # ---------------------------------------------------------------------------------------------- kill

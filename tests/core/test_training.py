@@ -3,21 +3,25 @@
 import csv
 import hashlib
 import json
+import math
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from tidemark_cli.core import fold_training
+from tidemark_cli.core.batches import augmented
 from tidemark_cli.core.dataset import find_samples, read_scan, write_sample
 from tidemark_cli.core.errors import DatasetError, ModelError, OutputError
 from tidemark_cli.core.fold_run import FoldTraining, check_statistics, reopen_run, start_run
 from tidemark_cli.core.fold_training import train_folds, validate
 from tidemark_cli.core.inference import load_models
-from tidemark_cli.core.losses import bce
+from tidemark_cli.core.losses import Loss, bce
 from tidemark_cli.core.trainset import load_all
 from tidemark_cli.core.unet import ModelInfo, UNet, load_model, save_model
 from tidemark_cli.core.volume import read_volume
@@ -133,6 +137,76 @@ def test_it_learns(dataset, tmp_path):
     rows = list(csv.DictReader((folder / "log.csv").open()))
     assert float(rows[-1]["loss"]) < 0.5 * float(rows[0]["loss"])
     assert max(float(row["validation_iou"]) for row in rows) > 0.9
+
+
+# -------------------------------------------------------------------------- what the settings decide
+
+
+@pytest.mark.parametrize(
+    ("name", "paper", "cost", "threshold"),
+    # of probabilities 1/2 for targets 1 and 0: cross-entropy log 2, J 1.5 / 2.5
+    [("bce", False, math.log(2), 0.5), ("bce-jaccard", True, (math.log(2) + 0.4) / 2, 0.3)],
+    ids=["bce", "bce-jaccard, halved"],
+)
+def test_a_fold_is_trained_with_the_loss_and_the_optimiser_asked_for(
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    paper: bool,
+    cost: float,
+    threshold: float,
+) -> None:
+    def step(
+        net: UNet, optimiser: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor, loss: Loss, *_: Any
+    ) -> torch.Tensor:
+        (group,) = optimiser.param_groups
+        assert (group["lr"], group["weight_decay"]) == (0.25, 0.125)
+        return loss(torch.zeros(1, 1, 1, 2), torch.tensor([[[[1.0, 0.0]]]]))
+
+    monkeypatch.setattr(fold_training, "step", step)
+    settings = replace(TINY, loss=name, paper=paper, learning_rate=0.25, weight_decay=0.125, epochs=1)
+    info = load_model(train(tmp_path / "run", dataset, settings, only=0) / "fold_0.safetensors").info
+    assert info.training["log"][0]["loss"] == pytest.approx(cost)
+    assert info.threshold == threshold
+
+
+def test_every_fold_and_epoch_is_augmented_by_chances_of_its_own(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def watched(*given: Any, chances: tuple[int, int, int], **rest: Any) -> Any:
+        seen.append(chances)
+        return augmented(*given, chances=chances, **rest)
+
+    monkeypatch.setattr(fold_training, "augmented", watched)
+    train(tmp_path / "run", dataset)
+    assert seen == [(5, 0, 1), (5, 0, 2), (5, 1, 1), (5, 1, 2)]
+
+
+def test_every_seed_and_fold_starts_from_weights_of_its_own(dataset: Path, tmp_path: Path) -> None:
+    still = replace(TINY, learning_rate=0.0, epochs=1)
+    run = train(tmp_path / "run", dataset, still)
+    other = train(tmp_path / "other", dataset, replace(still, seed=7), only=0)
+    heads = [weights(folder, number)["head.weight"] for folder, number in ((run, 0), (run, 1), (other, 0))]
+    assert len({tuple(head.flatten().tolist()) for head in heads}) == 3
+
+
+def test_the_weights_kept_are_those_of_the_epoch_with_the_lowest_validation_loss(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses, seen = iter((0.5, 0.3, 0.6, 0.4)), []
+
+    def planned(net: UNet, *_: Any) -> dict[str, float]:
+        seen.append({name: tensor.clone() for name, tensor in net.state_dict().items()})
+        return {"validation_loss": next(losses), "validation_iou": 0.0}
+
+    monkeypatch.setattr(fold_training, "validate", planned)
+    run = train(tmp_path / "run", dataset, replace(TINY, epochs=4), only=0)
+    told = load_model(run / "fold_0.safetensors").info.training
+    assert told["best_epoch"] == 2
+    assert [same(weights(run), epoch) for epoch in seen] == [False, True, False, False]
 
 
 # ------------------------------------------------------------------------------- stopped and resumed
@@ -266,6 +340,19 @@ def test_a_held_out_sample_changes_nothing_in_its_fold(whole, dataset, tmp_path)
     assert not same(weights(found), weights(whole))
 
 
+def test_a_validation_sample_changes_the_validation_loss_alone(
+    whole: Path, dataset: Path, tmp_path: Path
+) -> None:
+    fold = json.loads((whole / "run.json").read_text())["folds"][0]
+    altered = changed(dataset, tmp_path / "validation", fold["validation"][0])
+    run = train(tmp_path / "run", altered, only=0)
+    found, known = (list(csv.DictReader((folder / "log.csv").open()))[:2] for folder in (run, whole))
+    assert [row["loss"] for row in found] == [row["loss"] for row in known]
+    assert all(
+        one["validation_loss"] != other["validation_loss"] for one, other in zip(found, known, strict=True)
+    )
+
+
 def test_the_last_digits_of_another_processor_are_no_other_dataset(whole, dataset):
     run = reopen_run(whole, dataset)
     check_statistics(run, [(mean * (1 + 1e-14), sd) for mean, sd in run.known])
@@ -322,6 +409,25 @@ def test_a_model_to_start_from_brings_its_weights_and_normalisation(dataset, tmp
     train(tmp_path / "run", dataset, resume=True, only=0)  # its fold is trained
     with pytest.raises(ModelError, match=r"start\.safetensors"):
         train(tmp_path / "run", dataset, resume=True, only=1)
+
+
+def test_validation_slices_are_seen_in_the_grey_levels_of_their_own_scan(
+    whole: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def watched(net: UNet, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], *_: Any) -> dict[str, float]:
+        seen.extend(x for x, _ in batches)
+        return {"validation_loss": 0.0, "validation_iou": 0.0}
+
+    monkeypatch.setattr(fold_training, "validate", watched)
+    start = tmp_path / "start.safetensors"
+    window = {"kind": "window", "low": 1.0, "high": 99.0}
+    save_model(start, UNet(ModelInfo(width=4, depth=2, normalisation=window)))
+    fold = json.loads((whole / "run.json").read_text())["folds"][0]
+    brighter = changed(dataset, tmp_path / "brighter", fold["validation"][0])
+    train(tmp_path / "run", brighter, replace(TINY, init=str(start), epochs=1), only=0)
+    assert np.percentile(torch.cat(seen), 99) == pytest.approx(1, abs=0.1)  # 1.3 in those of another
 
 
 def test_a_start_that_has_seen_the_subjects_is_told(dataset, whole, tmp_path):
