@@ -103,6 +103,49 @@ def test_the_line_lies_on_the_edge_of_the_tint() -> None:
         assert section.height_um[column] == pytest.approx(face_um)
 
 
+def test_row_0_of_the_map_is_on_top() -> None:
+    scan, mask, surface, plug = scene()
+    surface.height_um[12, 25] += 500
+    figure = preview._compose(scan, mask, surface, plug, "plug", {})
+    shown = figure.axes[2].images[0]
+    heights = shown.get_array()
+    assert heights.shape == (40, 36)
+    assert np.unravel_index(heights.argmax(), heights.shape) == (12, 25 - 4)  # the box begins at X 4
+    assert shown.get_extent() == [4 * UM, 40 * UM, 40 * UM, 0]
+    assert shown.origin == "upper"
+
+
+def test_each_number_stands_over_its_caption() -> None:
+    numbers = {
+        "roughness_ra_um": 1.1,
+        "roughness_rq_um": 2.2,
+        "roughness_range_p5_p95_um": 33.3,
+        "developed_area_ratio": 1.044,
+        "thickness_median_um": 555.5,
+        "tilt_deg": 6.6,
+        "openings_count": 7,
+        "openings_area_percent": 8.8,
+    }
+    texts = [text.get_text() for text in preview._compose(*scene(), "plug", numbers).axes[-1].texts]
+    assert list(zip(texts[1::2], texts[::2], strict=True)) == [
+        ("Ra", "1.1 µm"),
+        ("Rq", "2.2 µm"),
+        ("range, p5 to p95", "33 µm"),
+        ("developed ratio", "1.044"),
+        ("cartilage, median", "556 µm"),
+        ("tilt", "6.6°"),
+        ("openings", "7"),
+        ("opening area", "8.8 %"),
+    ]
+
+
+def test_the_scale_bars_are_as_long_as_they_say() -> None:
+    figure = preview._compose(*scene(), "plug", {})
+    for axes, columns in zip(figure.axes, (36, 40, 36), strict=False):  # ZX, ZY and the map
+        assert "500 µm" in [text.get_text() for text in axes.texts]
+        assert axes.patches[0].get_width() == pytest.approx(500 / (columns * UM))
+
+
 def test_openings_are_drawn_in_their_colour(tmp_path: Path) -> None:
     import cv2
 
