@@ -100,12 +100,47 @@ def test_a_pair_by_hand(tidemark: Tidemark, pair: tuple[Path, Path], order: str)
         assert row.split() in lines
 
 
-def test_several_thresholds_are_rows(tidemark: Tidemark, run: Path) -> None:
+def test_the_tables_by_hand(tidemark: Tidemark, tmp_path: Path) -> None:
+    found, true = block(9), block(10)
+    found[:15, 6:11] = 255  # 5 rows of columns 5 voxels of 4 µm too high, the others 1 too low
+    found[:, 11], true[:, :2] = 0, 0  # 1 row of 10 missed, 2 in excess
+    for name, mask in (("found", found), ("true", true)):
+        write_volume(tmp_path / f"{name}.tif", mask, 4.0)
+    ended = tidemark("metrics", tmp_path / "found.tif", tmp_path / "true.tif", "--pad", 4)
+    assert [" ".join(line.split()) for line in ended.out.splitlines()[1:] if line] == [
+        "IoU 4 µm",
+        "threshold 0.5 0.33",
+        "Dice 4 µm",
+        "threshold 0.5 0.50",
+        "volumetric similarity 4 µm",
+        "threshold 0.5 1.00",
+        "surface threshold 0.5",
+        "bias of the height 9.3 µm",
+        "MAE of the height 12.9 µm",
+        "RMSE of the height 15.1 µm",
+        "95th percentile of the height's error 20.0 µm",
+        "columns missed 10.0 %",
+        "columns found in excess 20.0 %",
+        "HD95 20.4 µm",
+        "ASSD 11.0 µm",
+        "surface Dice at 6.4 µm 0.48",
+        "surface Dice at 9.6 µm 0.57",
+        "surface Dice at 16 µm 0.62",
+        "surface Dice at 32 µm 1.00",
+    ]
+
+
+def test_several_thresholds_are_rows_of_the_zones_and_columns_of_the_surface(
+    tidemark: Tidemark, run: Path
+) -> None:
+    write_volume(run / "oof" / "S01_1.tif", block(9, 200), 4.0, overwrite=True)
     ended = tidemark("metrics", run, "--threshold", 0.3, 0.5, "--pad", 8)
-    rows = [line.split() for line in ended.out.splitlines() if line.startswith("threshold")]
-    assert rows[0] == ["threshold", "0.3", "0.58", "±", "0.12"]
-    assert rows[1] == ["threshold", "0.5", "0.00", "±", "0.00"]
-    assert "S01_1: the prediction is empty above 0.5" in ended.err
+    lines = [" ".join(line.split()) for line in ended.out.splitlines()]
+    assert "bias of the height 6.0 ± 2.8 µm 4.0 µm" in lines
+    assert "columns missed 0.0 ± 0.0 % 50.0 ± 70.7 %" in lines
+    rows = [line for line in lines if line.startswith("threshold")]
+    assert rows[:2] == ["threshold 0.3 0.58 ± 0.12", "threshold 0.5 0.33 ± 0.47"]
+    assert "S02_1: the prediction is empty above 0.5" in ended.err
 
 
 def test_without_paths_it_is_the_newest_run_here(
@@ -185,6 +220,21 @@ def test_json_is_one_line(tidemark: Tidemark, run: Path) -> None:
     content = json.loads(ended.out)
     assert [row["sample"] for row in content["samples"]] == ["S01_1", "S02_1"]
     assert content["summary"][0]["iou"][0]["median"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+
+
+def test_the_bone_end_that_is_named_is_taken(tidemark: Tidemark, pair: tuple[Path, Path]) -> None:
+    for arguments, end in (((), "first"), (("--bone-end", "last"), "last")):
+        content = json.loads(tidemark("metrics", *pair, "--json", *arguments).out)
+        assert content["samples"][0]["bone_end"] == end
+
+
+def test_a_dataset_that_has_moved_is_found_where_it_is_named(
+    tidemark: Tidemark, run: Path, tmp_path: Path
+) -> None:
+    before = tidemark("metrics", run).out
+    (tmp_path / "dataset").rename(tmp_path / "elsewhere")
+    assert tidemark("metrics", run).code == 1
+    assert tidemark("metrics", run, "--dataset", tmp_path / "elsewhere").out == before
 
 
 def test_an_assumed_voxel_size_is_told(tidemark: Tidemark, run: Path, tmp_path: Path) -> None:

@@ -47,6 +47,11 @@ def test_a_flat_surface_two_voxels_too_high_is_two_voxels_away():
     assert [found[name] for name in DICES] == [1, 1, 1, 1]  # 6.4 µm is within 6.4 µm
 
 
+def test_heights_are_taken_to_the_nearest_whole_voxel() -> None:
+    found = surface_distances(heights((2.9, 5.1)), heights((3.1, 4.9)), VOXEL_UM)
+    assert (found["hd95_um"], found["assd_um"]) == (0, 0)
+
+
 def test_the_nearest_point_may_be_in_another_column():
     # the step lies one column further on: the middle points are one voxel from the other surface
     found = surface_distances(heights((0, 0, 50, 50)), heights((0, 50, 50, 50)), VOXEL_UM)

@@ -99,6 +99,19 @@ def test_height_errors_by_hand():
     assert set(nothing.values()) == {None}
 
 
+def test_mean_median_and_95th_percentile_of_the_error_are_told_apart() -> None:
+    errors = height_errors(-(np.arange(20, dtype=np.float32) ** 2), np.zeros(20, np.float32))
+    assert (errors["bias_um"], errors["mean_error_um"], errors["median_error_um"]) == (-123.5, 123.5, 90.5)
+    assert errors["p95_error_um"] == pytest.approx(324 + 0.05 * (361 - 324))
+
+
+def test_missed_and_extra_columns_are_shares_of_the_true_ones() -> None:
+    found, truth = np.full((2, 7), np.nan, np.float32)
+    truth[:4], found[2:] = 1, 1  # 4 true, 2 of them found, 3 found in excess
+    errors = height_errors(found, truth)
+    assert (errors["missed_columns"], errors["extra_columns"]) == (2 / 4, 3 / 4)
+
+
 def test_the_lowest_level_is_above_the_threshold():
     for threshold in (0.0, 0.3, 0.5, 128 / 255, 0.999):
         level = lowest_level(threshold)
@@ -127,6 +140,13 @@ def test_the_mask_tells_where_the_bone_is(gap, sure):
     assert find_bone_end(mask) == ("first", sure)
     assert find_bone_end(mask[::-1]) == ("last", sure)
     mask[-1, 0, 0] = 1  # a speck at the other end tells nothing
+    assert find_bone_end(mask) == ("first", sure)
+
+
+@pytest.mark.parametrize(("columns", "sure"), [(12, False), (13, True)])
+def test_bone_must_reach_the_end_in_a_twentieth_of_the_columns(columns: int, sure: bool) -> None:
+    mask = plug_mask(4)  # 256 columns
+    mask[:4, 0, :columns] = 1
     assert find_bone_end(mask) == ("first", sure)
 
 

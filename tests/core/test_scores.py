@@ -36,6 +36,16 @@ def block(height: int, value: int = 255) -> np.ndarray:
     return mask
 
 
+def lopsided() -> np.ndarray:
+    """Return probabilities: one voxel above a block of 8 in half the columns, one below in the others.
+
+    Above 0.5 they are a block of 7.
+    """
+    probability = block(7, 200)
+    probability[7:9, :, :6] = 100
+    return probability
+
+
 def write(folder: Path, **masks: np.ndarray) -> Path:
     folder.mkdir(exist_ok=True)
     for name, mask in masks.items():
@@ -88,6 +98,20 @@ def test_the_published_zones_are_five_voxels_wide():
         score_pair(block(11), block(10), "first", 3.2, (30,), (0.5,), paper)[0] for paper in (False, True)
     )
     assert (by_voxels.pads_voxels, published.pads_voxels) == ((9,), (10,))
+
+
+@pytest.mark.parametrize(
+    ("paper", "voxels", "iou", "zones"),
+    [(True, 5, 5 / 6, "paper"), (False, 4, 4 / 5, "micrometres")],
+    ids=["paper", "micrometres"],
+)
+def test_a_run_is_scored_in_the_published_zones_if_asked(
+    run: Path, paper: bool, voxels: int, iou: float, zones: str
+) -> None:
+    scores = score_run(run, (15,), paper=paper)
+    assert scores.rows[0].pads_voxels == (voxels,)
+    assert scores.rows[0].overlap["iou"] == pytest.approx((iou,))
+    assert as_json(scores)["zones"] == zones
 
 
 def test_a_run_is_scored_at_its_own_threshold(run: Path):
@@ -211,10 +235,10 @@ def test_a_mask_may_have_any_level(tmp_path: Path, level: int):
 
 
 def test_probabilities_as_floats(tmp_path: Path):
-    soft = block(9, 1).astype(np.float32) * np.float32(0.4)
+    soft = block(9, 1).astype(np.float32) * np.float32(0.5004)  # level 128 when rounded, 127 when cut
     soft[:3] = 0.9
     write(tmp_path, soft=soft, true=block(8))
-    scores = score_paths(tmp_path / "soft.tif", tmp_path / "true.tif", (8,), (0.3, 0.5))
+    scores = score_paths(tmp_path / "soft.tif", tmp_path / "true.tif", (8,), (0.5, 0.6))
     assert [row.overlap["iou"] for row in scores.rows] == [pytest.approx((2 / 3,)), (0,)]
     assert any(
         "above 0.5" in note for note in score_paths(tmp_path / "soft.tif", tmp_path / "true.tif").notes
@@ -272,6 +296,7 @@ def test_a_damaged_scan_does_not_stop_the_others(tmp_path: Path):
 
 def test_the_csv_has_a_row_for_every_sample(run: Path, tmp_path: Path):
     (run / "oof" / "S01_1.tif").unlink()
+    write_volume(run / "oof" / "S02_1.tif", lopsided(), VOXEL_UM, overwrite=True)
     scores = score_run(run, (8, 16), (0.3, 0.5))
     write_csv(tmp_path / "s.csv", scores)
     with (tmp_path / "s.csv").open(newline="", encoding="utf-8") as file:
@@ -279,6 +304,8 @@ def test_the_csv_has_a_row_for_every_sample(run: Path, tmp_path: Path):
     told = [(row["sample"], row["threshold"]) for row in rows]
     assert told == [("S01_2", "0.3"), ("S01_2", "0.5"), ("S02_1", "0.3"), ("S02_1", "0.5"), ("S01_1", "")]
     assert float(rows[0]["iou_8um"]) == 0.5 and float(rows[0]["bias_um"]) == pytest.approx(8)
+    assert [float(rows[2][f"{measure}_8um"]) for measure in OVERLAPS] == pytest.approx([3 / 5, 3 / 4, 1])
+    assert (rows[2]["voxel_um"], rows[2]["zones"]) == ("4.0", "micrometres")
     assert rows[1]["hd95_um"] == "" and "no prediction" in rows[-1]["not_scored"]
     with pytest.raises(OutputError, match="--overwrite"):
         write_csv(tmp_path / "s.csv", scores)
@@ -290,6 +317,7 @@ def test_json_has_all_of_it_and_no_nan(run: Path):
     assert set(OVERLAPS) | set(SURFACES) <= set(content["samples"][0])
     first, second = content["summary"]
     assert first["iou"][0]["median"] == pytest.approx(2 / 3)
+    assert first["hd95_um"]["median"] == VOXEL_UM
     assert second["hd95_um"] is None  # above 0.5 every prediction is empty
     assert set(SURFACES) <= set(content["definitions"])
 
@@ -299,6 +327,23 @@ def test_the_figure_is_drawn(run: Path, tmp_path: Path, suffix: str, start: byte
     path = tmp_path / f"figure.{suffix}"
     draw_figure(path, score_run(run, thresholds=(0.3, 0.5), paper=True))
     assert path.read_bytes().startswith(start)
+
+
+def test_the_figure_has_the_medians_of_each_measure_at_each_threshold(run: Path) -> None:
+    from tidemark_cli.core.figure import _compose
+
+    for name in ("S01_1", "S01_2"):  # two of the three samples: theirs is the median
+        write_volume(run / "oof" / f"{name}.tif", lopsided(), VOXEL_UM, overwrite=True)
+    panels = _compose(score_run(run, (4, 8), (0.3, 0.5))).axes
+    expected = {
+        "(a) IoU": ([1 / 3, 3 / 5], [0, 1 / 2]),
+        "(b) Dice": ([1 / 2, 3 / 4], [0, 2 / 3]),
+        "(c) Volumetric similarity": ([1, 1], [0, 2 / 3]),
+    }
+    assert [axes.get_title(loc="left") for axes in panels] == list(expected)
+    for axes, medians in zip(panels, expected.values(), strict=True):
+        assert [line.get_label() for line in axes.lines] == ["threshold 0.3", "threshold 0.5"]
+        np.testing.assert_allclose([line.get_ydata() for line in axes.lines], medians)
 
 
 def test_the_figure_has_the_published_points_as_they_were_published(run: Path):
