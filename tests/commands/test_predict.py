@@ -16,6 +16,7 @@ import SimpleITK as sitk
 import tifffile
 
 from tests.helpers import SURFACE_Z, VOXEL_UM, Ended, draw_plug
+from tidemark_cli.commands import predict as command
 from tidemark_cli.core import inference, preview, segmentation
 from tidemark_cli.core.errors import ScanError
 from tidemark_cli.core.volume import read_volume, write_volume
@@ -82,6 +83,37 @@ def test_every_output(tidemark: Tidemark, scan: Path, model: Path, plug: np.ndar
     picture = cv2.imread(str(out / "p.png"))
     assert picture is not None
     assert min(picture.shape[:2]) > 300
+
+
+def test_every_output_lies_where_the_scan_does(tidemark: Tidemark, tmp_path: Path, model: Path) -> None:
+    scan = np.pad(draw_plug(), ((0, 0), (3, 16), (20, 0)))
+    image = sitk.GetImageFromArray(scan)
+    image.SetSpacing([VOXEL_UM / 1000] * 3)
+    image.SetOrigin((1, 2, 3))
+    sitk.WriteImage(image, str(tmp_path / "scan.nrrd"))
+    names = {"-o": "m.nrrd", "--probability": "p.nrrd", "--uncertainty": "u.mha", "--surface": "s.tif"}
+    options = [a for option, name in names.items() for a in (option, tmp_path / name)]
+    ended = tidemark(
+        "predict", tmp_path / "scan.nrrd", "--weights", model, *options, "--stats", tmp_path / "s.json"
+    )
+    assert ended.code == 0
+    for name in ("m.nrrd", "p.nrrd", "u.mha"):
+        written = sitk.ReadImage(str(tmp_path / name))
+        assert written.GetOrigin() == (1, 2, 3)
+        assert written.GetSpacing() == pytest.approx([VOXEL_UM / 1000] * 3)
+    with tifffile.TiffFile(tmp_path / "s.tif") as file:
+        height_um = file.asarray()
+        columns, microns = file.pages.first.tags["XResolution"].value
+    assert microns / columns == pytest.approx(VOXEL_UM)
+    mask = read_volume(tmp_path / "m.nrrd").array
+    np.testing.assert_array_equal(np.isfinite(height_um), mask.any(axis=0))
+    thickness = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["thickness_median_um"]
+    assert f"cartilage {thickness:.0f} µm thick" in ended.out
+
+
+def test_free_memory_is_read_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda _: "MemTotal: 9 kB\nMemAvailable:  2048 kB\n")
+    assert command._memory_available() == 2048 * 1024
 
 
 def test_an_empty_mask_is_told_and_no_error(tidemark: Tidemark, scan: Path, model: Path) -> None:

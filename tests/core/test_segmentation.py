@@ -123,6 +123,40 @@ def test_the_threshold_is_the_models_mean_or_what_is_asked(plug: np.ndarray, net
     assert found.stats["threshold"] == 0.7
 
 
+def test_the_threshold_decides_on_the_mask_and_on_the_height(plug: np.ndarray, net: UNet) -> None:
+    dim = np.where(plug > 150, 147, plug)  # a probability of 0.385
+    found = run(dim, net, settings=replace(ALL, threshold=0.3))
+    assert np.mean((found.mask > 0) != (plug > 150)) < 1e-3
+    # from 0.385 in the last hard voxel to 0 in the next, it crosses 0.3 at 0.22 of the way
+    height_um = (SURFACE_Z - 0.5 + 0.22) * VOXEL_UM
+    assert np.nanmedian(found.surface.height_um) == pytest.approx(height_um, abs=0.05 * VOXEL_UM)
+    assert not run(dim, net).mask.any()
+
+
+def test_an_opening_and_the_thickness_do_not_move_with_the_plug(plug: np.ndarray, net: UNet) -> None:
+    drilled = plug.copy()
+    drilled[20:SURFACE_Z, 30:32, 36:38] = 10
+    here, there = run(drilled, net), run(np.pad(drilled, ((10, 24), (16, 30), (20, 12))), net)
+    assert here.surface.opening[30:32, 36:38].all()
+    assert np.array_equal(there.surface.opening[16:-30, 20:-12], here.surface.opening)
+    for key in ("openings_count", "openings_area_percent", "thickness_median_um", "thickness_sd_um"):
+        assert there.stats[key] == pytest.approx(here.stats[key]) != 0
+
+
+def test_bone_under_half_of_the_sample_is_doubted(plug: np.ndarray, net: UNet) -> None:
+    half = plug.copy()
+    half[:SURFACE_Z, :, 32:] = 0
+    # columns 8 to 31 of 8 to 56 that hold tissue: 0.49, (0.49 - 0.2) / (0.6 - 0.2)
+    assert run(half, net).stats["confidence_signs"]["coverage"] == pytest.approx(0.72, abs=0.02)
+
+
+def test_a_film_on_the_cartilage_is_not_left_in_the_mask(plug: np.ndarray, net: UNet) -> None:
+    film = plug.copy()
+    film[72:75, 20:40, 24:44] = 200
+    assert run(film, net).probability[73, 30, 34] > 250
+    assert np.array_equal(run(film, net).mask, run(plug, net).mask)
+
+
 def wrong_end(array: np.ndarray, voxel_um: float, bone_end: str) -> Plug:
     return replace(find_plug(array, voxel_um, bone_end), bone_end="last")
 

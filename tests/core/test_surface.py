@@ -139,12 +139,19 @@ def test_the_rim_over_deep_bone_runs_as_the_tidemark_does() -> None:
     np.testing.assert_array_equal(np.isfinite(surface.height_um), shelf)
 
 
-def test_a_dent_is_tidemark() -> None:
-    mask = slab()
-    mask[26:, 20:26, 30:34] = 0  # 50 µm deep
-    surface = find_surface(mask, UM, "first")
-    assert not surface.opening.any()
-    assert surface.height_um[22, 31] == 260
+@pytest.mark.parametrize(("deep", "opening"), [(28, False), (32, True)])
+def test_a_dent_is_tidemark_and_an_opening_more_than_60_um_deep(deep: int, opening: bool) -> None:
+    mask = slab(top=40)
+    mask[41 - deep :, 20:26, 30:34] = 0
+    surface = find_surface(mask, 2.0, "first")
+    assert surface.opening[20:26, 30:34].all() == surface.opening.any() == opening
+    assert opening or surface.height_um[22, 31] == (41 - deep) * 2
+
+
+def test_waves_of_a_millimetre_are_tidemark() -> None:
+    top = np.round(30 + 8 * np.sin(2 * np.pi * np.arange(200) / 100)).astype(int)  # 80 µm up and down
+    mask = (np.arange(60)[:, None, None] <= np.tile(top, (60, 1))).astype(np.uint8)
+    assert np.isfinite(find_surface(mask, UM, "first").height_um).all()
 
 
 def test_what_lies_outside_the_plug_is_neither_tidemark_nor_opening() -> None:
@@ -158,13 +165,14 @@ def test_what_lies_outside_the_plug_is_neither_tidemark_nor_opening() -> None:
     assert not surface.opening.any()
 
 
-def test_a_bite_into_the_rim_is_an_opening_when_narrow() -> None:
-    mask = slab()
-    mask[:, 0:10, 20:25] = 0  # 50 µm wide, 100 µm deep
-    mask[:, 40:50, 5:35] = 0  # 300 µm wide
-    surface = find_surface(mask, UM, "first")
-    assert surface.opening[1:10, 20:25].all()
-    assert not surface.opening[44:, 12:28].any()
+@pytest.mark.parametrize(("width", "opening"), [(3, False), (8, True), (16, True), (30, False)])
+def test_a_bite_into_the_rim_is_an_opening_from_20_to_100_um(width: int, opening: bool) -> None:
+    mask = slab((60, 100, 100))
+    mask[:, 70:, 40 : 40 + width] = 0  # 150 µm deep
+    mask[:, 98:] = 0  # a rim: at the edge of the scan the plug would go on
+    surface = find_surface(mask, 5.0, "first")
+    assert surface.opening[90, 40 + width // 2] == opening
+    assert opening or not surface.opening[85:].any()
 
 
 def test_a_floating_speck_is_passed_by_and_a_ridge_is_kept() -> None:
@@ -254,14 +262,14 @@ def test_every_number_is_defined_and_goes_into_json() -> None:
 
 def test_a_tilted_plane_is_smooth() -> None:
     y, x = np.mgrid[:40, :60]
-    slope_x, slope_y = np.tan(np.radians(10)), 0.0
+    slope_x, slope_y = 0.3, 0.4  # together 0.5: 26.565 degrees
     numbers = morphometry(flat(500 + UM * (x * slope_x + y * slope_y)))
-    assert numbers["tilt_deg"] == pytest.approx(10, abs=0.01)
+    assert numbers["tilt_deg"] == pytest.approx(26.565, abs=0.001)
     assert numbers["roughness_ra_um"] == pytest.approx(0, abs=0.01)
     assert numbers["roughness_range_um"] == pytest.approx(0, abs=0.01)
     assert numbers["developed_area_ratio"] == pytest.approx(1, abs=1e-5)
     assert numbers["projected_area_mm2"] == pytest.approx(40 * 60 * 1e-4)
-    assert numbers["tidemark_height_mean_um"] == pytest.approx(500 + 295 * slope_x, rel=1e-5)
+    assert numbers["tidemark_height_mean_um"] == pytest.approx(500 + 295 * 0.3 + 195 * 0.4, rel=1e-5)
 
 
 @pytest.mark.parametrize("rows", [1, 40])
@@ -278,6 +286,19 @@ def test_a_sine_has_the_roughness_of_a_sine(rows: int) -> None:
     true = np.sqrt(1 + slope**2).mean()
     assert numbers["developed_area_ratio"] == pytest.approx(true, rel=0.01)
     assert true > 1.08
+    turned = morphometry(flat(height.T, voxel_um=voxel_um))
+    assert turned["developed_area_ratio"] == pytest.approx(numbers["developed_area_ratio"])
+
+
+def test_the_mean_height_and_a_range_without_its_rare_peaks() -> None:
+    height = np.full((100, 100), 100.0)
+    height[::10, ::10] = 150  # 1 % of the columns
+    numbers = morphometry(flat(height))
+    assert numbers["tidemark_height_mean_um"] == pytest.approx(100.5)
+    height[::10, ::5] = height[5::10, ::10] = 150  # 3 %
+    numbers = morphometry(flat(height))
+    assert numbers["roughness_range_um"] == pytest.approx(50, abs=2)
+    assert numbers["roughness_range_p5_p95_um"] < 2
 
 
 def test_a_bowl_is_no_roughness() -> None:
@@ -303,13 +324,20 @@ def test_openings_are_counted_and_measured() -> None:
 
 def test_thickness_and_depth_numbers() -> None:
     height = np.full((1, 5), 100.0)
-    thickness = np.array([[10.0, 20, 30, 40, np.nan]])
+    thickness = np.array([[10.0, 20, 30, 100, np.nan]])
     numbers = morphometry(flat(height), thickness)
-    assert numbers["thickness_mean_um"] == 25
+    assert numbers["thickness_mean_um"] == 40
     assert numbers["thickness_median_um"] == 25
-    assert numbers["thickness_sd_um"] == pytest.approx(np.std([10, 20, 30, 40], ddof=1))
-    assert numbers["tidemark_depth_mean_um"] == pytest.approx(np.percentile([10, 20, 30, 40], 95))
+    assert numbers["thickness_p5_um"] == pytest.approx(10 + 0.15 * 10)
+    assert numbers["thickness_p95_um"] == pytest.approx(30 + 0.85 * 70)
+    assert numbers["thickness_sd_um"] == pytest.approx(np.sqrt((30**2 + 20**2 + 10**2 + 60**2) / 3))
+    assert numbers["tidemark_depth_mean_um"] == pytest.approx(30 + 0.85 * 70)
     assert morphometry(flat(height))["thickness_mean_um"] is None
+
+
+def test_the_depth_of_a_rough_tidemark_is_that_of_its_mean_below_the_surface() -> None:
+    height = np.tile([500.0, 540, 540, 500], (10, 3))  # the surface of the cartilage is flat, at 1000
+    assert morphometry(flat(height), 1000 - height)["tidemark_depth_mean_um"] == pytest.approx(480)
 
 
 @given(slope=st.floats(-0.27, 0.27))
@@ -350,6 +378,20 @@ def test_parafilm_dust_and_flaps_are_not_cartilage_and_small_gaps_are_bridged() 
     assert (thickness[:18] == 490).all()
     assert (thickness[22:, :18] == 490).all()
     assert (thickness[22:, 22:] == 590).all()
+
+
+@pytest.mark.parametrize(("gap", "found"), [(9, 490 + 90 + 50), (11, 490)])
+def test_a_crack_of_up_to_100_um_is_bridged(gap: int, found: int) -> None:
+    scan = tissue()
+    scan[80 + gap : 85 + gap] = 100
+    assert (thickness_of(scan) == found).all()
+
+
+def test_noise_above_the_surface_is_averaged_away() -> None:
+    scan = tissue()[:, ::2, ::2]
+    scan[80:90, ::4, ::4] = 200  # at 3.2 µm a mean over 3 x 3 columns: 22, below the level
+    surface = Surface(np.full(scan.shape[1:], 99.2, np.float32), np.zeros(scan.shape[1:], bool), 3.2, "first")
+    np.testing.assert_allclose(cartilage_thickness(scan, 40.0, surface), (80 - 31) * 3.2, rtol=1e-6)
 
 
 def test_a_fissure_thins_the_cartilage_and_bare_bone_has_none() -> None:
