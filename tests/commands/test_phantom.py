@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 
 from tests.helpers import VOXEL_UM, Ended
+from tidemark_cli.core.phantom import draw_phantom
+from tidemark_cli.core.transform import read_transform
 from tidemark_cli.core.volume import read_volume
 
 Tidemark = Callable[..., Ended]
@@ -36,11 +38,13 @@ def test_the_seed_decides(tidemark: Tidemark, tmp_path: Path) -> None:
 
 
 def test_a_pair_has_its_transform(tidemark: Tidemark, tmp_path: Path) -> None:
-    ended = tidemark("phantom", tmp_path / "pta.tif", "--pair", tmp_path / "ca4.nii.gz", *SIZE)
+    ended = tidemark("phantom", tmp_path / "pta.tif", "--pair", tmp_path / "ca4.nii.gz", "--seed", 5, *SIZE)
     assert ended.code == 0
-    assert read_volume(tmp_path / "ca4.nii.gz").array.shape == (80, 64, 72)
-    transform = sitk.ReadTransform(str(tmp_path / "ca4.tfm"))
-    assert transform.TransformPoint((0.0, 0.0, 0.0)) != (0.0, 0.0, 0.0)
+    drawn = draw_phantom(5, (80, 64, 72), VOXEL_UM, pair=True)
+    assert drawn.ca4 is not None and drawn.matrix is not None
+    assert np.array_equal(read_volume(tmp_path / "pta.tif").array, drawn.scan)
+    assert np.array_equal(read_volume(tmp_path / "ca4.nii.gz").array, drawn.ca4)
+    np.testing.assert_allclose(read_transform(tmp_path / "ca4.tfm"), drawn.matrix, atol=1e-9)
 
 
 def test_a_set_is_named_by_subject(tidemark: Tidemark, tmp_path: Path) -> None:
@@ -49,6 +53,8 @@ def test_a_set_is_named_by_subject(tidemark: Tidemark, tmp_path: Path) -> None:
     names = ["S01_1.tif", "S01_2.tif", "S02_1.tif"]
     assert sorted(path.name for path in scans.iterdir()) == names
     assert sorted(path.name for path in masks.iterdir()) == names
+    plugs = [read_volume(path).array for path in sorted(scans.iterdir())]
+    assert not any(np.array_equal(one, other) for one, other in combinations(plugs, 2))
     again = tidemark("phantom", scans, "--samples", 3, *SIZE)
     assert again.code == 1
     assert "--overwrite" in again.err

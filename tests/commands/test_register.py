@@ -109,12 +109,48 @@ def test_apply_resamples_only(
     monkeypatch.setattr(registration, "register", lambda *_, **__: pytest.fail("it registered"))
     write_transform(tmp_path / "t.tfm", SHIFT)
     command = ("register", *pair, "-o", tmp_path / "r.tif", "--initial", tmp_path / "t.tfm", "--apply")
-    ended = tidemark(*command, "--mask", tmp_path / "m.tif", "--threshold", 150)
+    ended = tidemark(*command, "--mask", tmp_path / "m.tif", "--threshold", 50)  # Otsu's is above cartilage
     assert ended.code == 0
     ca4 = read_volume(pair[1]).array
     np.testing.assert_array_equal(read_volume(tmp_path / "r.tif").array, ca4[4:56, 3:47, 2:46])
-    above = read_volume(tmp_path / "r.tif").array > 150
+    above = read_volume(tmp_path / "r.tif").array > 50
     assert np.sum((read_volume(tmp_path / "m.tif").array > 0) != above) < 10  # specks
+
+
+def test_what_is_asked_for_is_registered(
+    tidemark: Tidemark, tmp_path: Path, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[float, float, str, np.ndarray]] = []
+
+    def register(pta, ca4, *, metric, initial, progress):
+        asked.append((pta.voxel_um, ca4.voxel_um, metric, initial))
+        return Registration(SHIFT, 0.8, True)
+
+    monkeypatch.setattr(registration, "register", register)
+    starts = tmp_path / "starts"
+    starts.mkdir()
+    write_transform(starts / "another.tfm", np.eye(4))
+    write_transform(starts / f"{pair[0].stem}.tfm", SHIFT)
+    plain = ("register", *pair, "-o", tmp_path / "r.tif")
+    assert tidemark(*plain).code == 0
+    options = ("--voxel-size", 50, "--metric", "mse", "--initial", starts, "--overwrite")
+    assert tidemark(*plain, *options).code == 0
+    assert [row[:3] for row in asked] == [(pytest.approx(UM), pytest.approx(UM), "mi"), (50, 50, "mse")]
+    assert asked[0][3] is None
+    np.testing.assert_allclose(asked[1][3], SHIFT)
+
+
+@pytest.mark.usefixtures("believed")
+def test_outputs_lie_where_the_pta_scan_does(
+    tidemark: Tidemark, tmp_path: Path, pair: tuple[Path, Path], plug: np.ndarray
+) -> None:
+    image = sitk.GetImageFromArray(plug)
+    image.SetSpacing([UM / 1000] * 3)
+    image.SetOrigin((1, 2, 3))
+    sitk.WriteImage(image, str(tmp_path / "pta.nrrd"))
+    r, m = tmp_path / "r.nrrd", tmp_path / "m.nii.gz"
+    assert tidemark("register", tmp_path / "pta.nrrd", pair[1], "-o", r, "--mask", m).code == 0
+    assert [sitk.ReadImage(str(path)).GetOrigin() for path in (r, m)] == [pytest.approx((1, 2, 3))] * 2
 
 
 @pytest.mark.usefixtures("believed")

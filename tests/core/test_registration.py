@@ -144,6 +144,21 @@ def test_an_initial_transform_is_refined_not_replaced(
     assert not astray.trusted
 
 
+def test_each_refinement_goes_on_from_the_one_before(
+    plug: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+
+    def refine(still: Grid, samples: np.ndarray, moved: Grid, start: Matrix, metric: str) -> Matrix:
+        steps.append(1)
+        return start + 0.001
+
+    monkeypatch.setattr(registration, "refine", refine)
+    found = register(volume(plug), volume(plug), initial=np.eye(4))
+    assert len(steps) >= 3
+    np.testing.assert_allclose(found.matrix, np.eye(4) + 0.001 * len(steps))
+
+
 def test_the_paper_s_cost_fits_scans_of_one_stain(plug: np.ndarray) -> None:
     true = mounted(100, 5, (0.1, 0.1, 0.1))
     same = remounted(plug, true)
