@@ -26,8 +26,11 @@ def error_line(error: BaseException) -> str | None:
     """Return what a user is told of an error that is the data's or the machine's; None for a bug."""
     if isinstance(error, TidemarkError):
         return str(error)
-    if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
-        return "not enough memory; close other programs, cut with --crop or --batch, or use a larger machine."
+    if isinstance(error, MemoryError) or _tells_of_memory(error):
+        return (
+            "not enough memory; close other programs, do less at once (--crop, --batch, --size, where there "
+            "is such an option), or use a larger machine."
+        )
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         advice = "; free some space and run again" if error.errno == errno.ENOSPC else ""
@@ -129,7 +132,8 @@ def _print_error(text: str) -> None:
     Console(stderr=True, soft_wrap=True).print(Text(text, style="red"))
 
 
-def _is_torch_out_of_memory(error: BaseException) -> bool:
-    return type(error).__name__ == "OutOfMemoryError" or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
+def _tells_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch (on CUDA, MPS or the processor) or OpenCV says that memory has run out."""
+    said = ("can't allocate memory", "out of memory", "Insufficient memory")
+    theirs = isinstance(error, RuntimeError) or type(error).__module__ == "cv2"
+    return theirs and any(words in str(error) for words in said)

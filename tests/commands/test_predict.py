@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import os
@@ -109,6 +110,7 @@ def test_every_output_lies_where_the_scan_does(tidemark: Tidemark, tmp_path: Pat
     np.testing.assert_array_equal(np.isfinite(height_um), mask.any(axis=0))
     thickness = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["thickness_median_um"]
     assert f"cartilage {thickness:.0f} µm thick" in ended.out
+    assert "confidence 1.00, " in ended.out
 
 
 def test_free_memory_is_read_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +180,65 @@ def test_no_model_is_loaded_for_a_scan_that_is_not_there(
     assert ended.code == 1
     assert ended.err.startswith("error: ")
     assert len(ended.err.splitlines()) == 1
+
+
+def test_what_an_earlier_run_wrote_among_the_scans_is_no_scan(
+    tidemark: Tidemark, scans: Path, model: Path
+) -> None:
+    kinds = {"-o": "masks/", "--surface": "heights/", "--preview": ""}
+    options = [a for option, name in kinds.items() for a in (option, f"{scans}/{name}")]
+    for again in (False, True):
+        skip = ("--skip-existing",) if again else ()
+        ended = tidemark("predict", scans, *options, *skip, "--weights", model, "--json")
+        told = [json.loads(line) for line in ended.out.splitlines()]
+        assert [Path(one["scan"]).name for one in told] == ["S01_1.tif", "S02_1.tif"]
+        assert {one["state"] for one in told} == {"skipped" if again else "done"}
+        assert ended.code == 0
+
+
+def test_a_slice_of_the_scan_is_never_replaced(tidemark: Tidemark, tmp_path: Path, plug: np.ndarray) -> None:
+    for z, image in enumerate(plug[:20]):
+        cv2.imwrite(str(tmp_path / f"S01_rec{z:04d}.png"), image)
+    before = (tmp_path / "S01_rec0007.png").read_bytes()
+    ended = tidemark(
+        "predict",
+        tmp_path,
+        "-o",
+        tmp_path / "m.tif",
+        "--preview",
+        tmp_path / "S01_rec0007.png",
+        "--overwrite",
+    )
+    assert (ended.code, (tmp_path / "S01_rec0007.png").read_bytes()) == (2, before)
+
+
+def test_the_table_of_all_scans(tidemark: Tidemark, scans: Path, model: Path) -> None:
+    (scans / "S01_2.tif").write_text("not a TIFF")
+    out, table = scans.parent / "out", scans.parent / "all.csv"
+    command = ("predict", scans, "-o", f"{out}/", "--stats", f"{out}/", "--csv", table, "--weights", model)
+
+    def rows() -> list[dict[str, str]]:
+        with table.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    assert tidemark(*command).code == 1
+    first = rows()
+    stats = json.loads((out / "S01_1.json").read_text(encoding="utf-8"))
+    assert [(Path(row["scan"]).name, row["state"]) for row in first] == [
+        ("S01_1.tif", "done"),
+        ("S01_2.tif", "failed"),
+        ("S02_1.tif", "done"),
+    ]
+    assert "S01_2.tif" in first[1]["error"]
+    for key, value in stats.items():
+        if not isinstance(value, dict | list) and key not in ("scan", "tidemark_cli"):
+            assert first[0][key] == ("" if value is None else str(value))
+    assert first[1]["roughness_ra_um"] == ""
+    (out / "S02_1.json").unlink()
+    again = tidemark(*command, "--skip-existing")
+    assert f"kept as it is, whatever made it: {out / 'S02_1.tif'}" in again.err
+    assert [row["state"] for row in rows()] == ["skipped", "failed", "done"]
+    assert [row | {"state": ""} for row in rows()] == [row | {"state": ""} for row in first]
 
 
 def test_a_bad_scan_does_not_stop_the_others(tidemark: Tidemark, scans: Path, model: Path) -> None:
@@ -270,6 +331,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "file for several previews": ("a.tif", "b.tif", "-o", "m/", "--preview", "p.png"),
     "same name twice": ("a.tif", "x/a.tif", "-o", "m/"),
     "same scan twice": ("a.tif", "a.tif", "-o", "m/"),
+    "table of another kind": ("a.tif", "-o", "m.tif", "--csv", "t.xlsx"),
     "two outputs in one": ("a.tif", "-o", "m.tif", "--probability", "m.tif"),
     "onto the scan": ("a.tif", "-o", "a.tif", "--overwrite"),
     "onto a scan": ("a.tif", "b.tif", "-o", "./", "--overwrite"),
@@ -380,6 +442,9 @@ def test_an_assumed_voxel_size_is_told(
         (MemoryError(), 1, "error: not enough memory"),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "m.tif"), 1, "error: m.tif: No space left"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "error: not enough memory"),
+        (RuntimeError("MPS backend out of memory"), 1, "error: not enough memory"),
+        (cv2.error("(-4:Insufficient memory) Failed to allocate"), 1, "error: not enough memory"),
+        (RuntimeError("oops"), 70, "bug: RuntimeError: oops"),
         (ZeroDivisionError("oops"), 70, "bug: ZeroDivisionError: oops"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],

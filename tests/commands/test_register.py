@@ -140,6 +140,26 @@ def test_what_is_asked_for_is_registered(
     np.testing.assert_allclose(asked[1][3], SHIFT)
 
 
+def test_grey_levels_that_cannot_be_written_are_refused_before_the_work(
+    tidemark: Tidemark, tmp_path: Path, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registration, "register", lambda *_, **__: pytest.fail("it registered"))
+    wide = read_volume(pair[1]).array.astype(np.int64)
+    sitk.WriteImage(sitk.GetImageFromArray(wide), str(pair[1]))
+    ended = tidemark("register", *pair, "-o", tmp_path / "r.tif", "--quiet")
+    assert ended.code == 1
+    assert "r.tif cannot be written: .tif does not hold int64 values" in ended.err
+
+
+def test_the_scan_without_a_plug_is_named(
+    tidemark: Tidemark, tmp_path: Path, pair: tuple[Path, Path], plug: np.ndarray
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, plug.shape).astype(np.uint8)
+    write_volume(pair[1], noise, UM, overwrite=True)
+    ended = tidemark("register", *pair, "-o", tmp_path / "r.tif", "--quiet")
+    assert (ended.code, ended.err.startswith(f"error: {pair[1]}: the scan looks like noise")) == (1, True)
+
+
 @pytest.mark.usefixtures("believed")
 def test_outputs_lie_where_the_pta_scan_does(
     tidemark: Tidemark, tmp_path: Path, pair: tuple[Path, Path], plug: np.ndarray

@@ -401,6 +401,19 @@ def test_heights_without_hard_tissue_are_left_out(
     assert np.array_equal(run(scan[turn], net, **options).probability[turn] > 127, scan > 0)
 
 
+def test_voxels_too_coarse_to_be_enlarged_are_refused(bright: Bright) -> None:
+    um = bright().info.voxel_um
+    scan = np.full((9, 8, 7), 200, np.uint8)
+    assert run(scan, bright(), voxel_um=16 * um).probability.any()
+    with pytest.raises(ContentError, match="17 times as wide"):
+        run(scan, bright(), voxel_um=17 * um)
+
+
+def test_a_slice_across_the_plug_is_refused(bright: Bright) -> None:
+    with pytest.raises(ContentError, match="slices along the plug's axis"):
+        run(np.full((1, 8, 7), 200, np.uint8), bright())
+
+
 def test_the_heights_are_those_of_all_models(bright: Bright) -> None:
     scan = tall_scan()
     scan[400, 31] = 100  # bright enough for the second alone

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tidemark_cli.core import preview
+from tidemark_cli.core.doubt import REASONS
 from tidemark_cli.core.errors import OutputError
 from tidemark_cli.core.preview import draw_preview
 from tidemark_cli.core.sample import Plug
@@ -113,6 +114,15 @@ def test_row_0_of_the_map_is_on_top() -> None:
     assert np.unravel_index(heights.argmax(), heights.shape) == (12, 25 - 4)  # the box begins at X 4
     assert shown.get_extent() == [4 * UM, 40 * UM, 40 * UM, 0]
     assert shown.origin == "upper"
+
+
+def test_the_confidence_is_told_and_a_low_one_with_its_reason() -> None:
+    signs = {"sharpness": 1.0, "coverage": 0.25}
+    for value, warned in ((0.25, True), (0.75, False)):
+        numbers = {"confidence": value, "confidence_signs": signs | {"coverage": value}}
+        texts = [text.get_text() for text in preview._compose(*scene(), "plug", numbers).texts]
+        assert any(text.endswith(f"first slices, confidence {value:.2f}") for text in texts)
+        assert (f"Confidence 0.25: {REASONS['coverage']}." in texts) == warned
 
 
 def test_each_number_stands_over_its_caption() -> None:

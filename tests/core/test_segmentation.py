@@ -157,15 +157,15 @@ def test_a_film_on_the_cartilage_is_not_left_in_the_mask(plug: np.ndarray, net: 
     assert np.array_equal(run(film, net).mask, run(plug, net).mask)
 
 
-def wrong_end(array: np.ndarray, voxel_um: float, bone_end: str) -> Plug:
-    return replace(find_plug(array, voxel_um, bone_end), bone_end="last")
+def wrong_guess(array: np.ndarray, voxel_um: float, bone_end: str) -> Plug:
+    return find_plug(array, voxel_um, "last" if bone_end == "auto" else bone_end)
 
 
 def test_the_mask_overrules_the_guess_of_the_bone_end(
     plug: np.ndarray, net: UNet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     truth = run(plug, net)
-    monkeypatch.setattr(segmentation, "find_plug", wrong_end)
+    monkeypatch.setattr(segmentation, "find_plug", wrong_guess)
     found = run(plug, net)
     assert found.plug.bone_end == found.surface.bone_end == found.stats["bone_end"] == "first"
     assert np.array_equal(found.surface.height_um, truth.surface.height_um, equal_nan=True)
@@ -216,10 +216,21 @@ def test_a_crop_at_the_wrong_end_is_cut_again(
     truth = run(plug, net, settings=replace(ALL, crop=True))
     assert truth.box == (slice(0, 60), slice(5, plug.shape[1]), slice(6, 60))
     assert np.mean((truth.mask > 0) != (plug > 150)) < 0.1
-    monkeypatch.setattr(segmentation, "find_plug", wrong_end)
+    monkeypatch.setattr(segmentation, "find_plug", wrong_guess)
     found = run(plug, net, settings=replace(ALL, crop=True))
     assert found.box == truth.box
     assert np.array_equal(found.mask, truth.mask)
+
+
+def test_a_leaning_plug_is_cut_at_its_own_bone_after_a_wrong_guess(
+    plug: np.ndarray, net: UNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaning = np.stack([np.roll(plane, z // 10, axis=1) for z, plane in enumerate(plug)])
+    right = find_plug(leaning, VOXEL_UM, "first")
+    assert right.centre_yx != find_plug(leaning, VOXEL_UM, "last").centre_yx
+    monkeypatch.setattr(segmentation, "find_plug", wrong_guess)
+    found = run(leaning, net, settings=replace(ALL, crop=True)).plug
+    assert (found.bone_end, found.centre_yx) == ("first", right.centre_yx)
 
 
 def test_a_single_image(plug: np.ndarray, net: UNet) -> None:
@@ -270,7 +281,7 @@ def test_progress_counts_the_slices_of_the_planes_asked_for(
 
 
 def test_what_is_no_plug_is_refused(net: UNet) -> None:
-    with pytest.raises(ContentError):
+    with pytest.raises(ContentError, match=r"scan\.tif: the scan is constant"):
         run(np.full((40, 40, 40), 7, np.uint8), net)
 
 

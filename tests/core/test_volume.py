@@ -716,6 +716,40 @@ def test_nifti_cut_short_is_recognised_in_either_byte_order(tmp_path):
         read_volume(path)
 
 
+def test_too_little_memory_is_no_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_volume(tmp_path / "scan.nrrd", np.arange(60, dtype=np.uint8).reshape(3, 4, 5), 3.2)
+
+    def fail(_: object) -> None:
+        raise RuntimeError("Failed to allocate memory for image.")
+
+    monkeypatch.setattr(sitk.ImageFileReader, "Execute", fail)
+    with pytest.raises(MemoryError):
+        read_volume(tmp_path / "scan.nrrd")
+
+
+@pytest.mark.parametrize("voxel_um", [(3.2, 3.2, 3.3), (3.25, 3.2, 3.2)])
+def test_voxels_that_are_no_cubes_within_a_hundredth_are_refused(
+    tmp_path: Path, voxel_um: tuple[float, float, float]
+) -> None:
+    image = sitk.GetImageFromArray(np.arange(60, dtype=np.uint8).reshape(3, 4, 5))
+    image.SetSpacing([edge / 1000 for edge in voxel_um])
+    sitk.WriteImage(image, str(tmp_path / "scan.nrrd"))
+    with pytest.raises(ContentError, match="cubes within 1 %"):
+        read_volume(tmp_path / "scan.nrrd")
+    image.SetSpacing((0.0032, 0.0032, 0.00322))
+    sitk.WriteImage(image, str(tmp_path / "scan.nrrd"))
+    assert read_volume(tmp_path / "scan.nrrd").voxel_um == pytest.approx(3.22, abs=0.03)
+
+
+def test_nan_in_the_last_slice_is_found_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(volume, "_BLOCK_BYTES", 1)
+    array = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
+    array[2, 3, 4] = np.nan
+    tifffile.imwrite(tmp_path / "scan.tif", array, photometric="minisblack")
+    with pytest.raises(ContentError, match=r"\(2, 3, 4\)"):
+        read_volume(tmp_path / "scan.tif", 3.2)
+
+
 @pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz", ".mha"])
 def test_a_mask_lies_where_its_scan_does(suffix, tmp_path):
     scan = sitk.GetImageFromArray(np.arange(60, dtype=np.uint8).reshape(3, 4, 5))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import typer
@@ -12,10 +12,16 @@ import typer
 
 @dataclass(frozen=True)
 class Job:
-    """One scan and the files to write for it, by the option that asks for them."""
+    """One scan and the files to write for it, by the option that asks for them.
+
+    Attributes
+    ----------
+    kept : outputs that exist and are left as they are.
+    """
 
     scan: Path
     outputs: dict[str, Path]
+    kept: dict[str, Path] = field(default_factory=dict)
 
 
 def plan_jobs(
@@ -30,11 +36,11 @@ def plan_jobs(
 
     Parameters
     ----------
-    inputs : scans, or folders of scans.
+    inputs : scans, or folders of scans; what lies in these as an output of another scan is no scan.
     targets : for each option its PATH: a file for a single scan; a folder (existing, or ending in
         "/" and then made) takes a file named after each scan.
     suffixes : for each option the endings a file may have; in a folder it gets the first.
-    skip_existing : leave outputs that exist out of the jobs; a job may end up with none.
+    skip_existing : keep outputs that exist; a job may end up with nothing to write.
     beside : further scans that are read, and that no output may replace.
 
     Raises
@@ -42,7 +48,7 @@ def plan_jobs(
     FormatError, OutputError
         If a folder holds no scan; if a file exists and `overwrite` is false, or cannot be written.
     typer.BadParameter
-        If several scans would go to a file, two outputs to the same, or one onto a scan.
+        If several scans would go to a file, two outputs to the same, or one onto a scan or a slice of it.
     """
     from ..core.files import check_writable
 
@@ -52,12 +58,13 @@ def plan_jobs(
         Job(scan, {o: _destination(scan, o, t, suffixes[o], several) for o, t in targets.items()})
         for scan in scans
     ]
+    jobs = _without_outputs(jobs, inputs, targets)
     _refuse_clashes(jobs, beside)
     for target in targets.values():
         if _means_folder(target):
             Path(target).mkdir(parents=True, exist_ok=True)
     if skip_existing:
-        jobs = [Job(j.scan, {o: path for o, path in j.outputs.items() if not path.exists()}) for j in jobs]
+        jobs = [_keeping_existing(job) for job in jobs]
     for job in jobs:
         for path in job.outputs.values():
             check_writable(path, overwrite)
@@ -77,6 +84,20 @@ def scans_in(path: Path) -> list[Path]:
     return found
 
 
+def _without_outputs(jobs: Sequence[Job], inputs: Sequence[Path], targets: Mapping[str, str]) -> list[Job]:
+    """Leave out what an earlier run has written among the scans, unless it is an input by its own name."""
+    written = {Path(target).resolve() for target in targets.values() if _means_folder(target)}
+    for job in jobs:
+        written |= {path.resolve() for path in job.outputs.values()} - {job.scan.resolve()}
+    left = [job for job in jobs if job.scan in inputs or job.scan.resolve() not in written]
+    return left or list(jobs)  # where all would replace one another, that is told
+
+
+def _keeping_existing(job: Job) -> Job:
+    kept = {option: path for option, path in job.outputs.items() if path.exists()}
+    return Job(job.scan, {o: path for o, path in job.outputs.items() if o not in kept}, kept)
+
+
 def _means_folder(target: str) -> bool:
     return target.endswith(("/", os.sep)) or Path(target).is_dir()
 
@@ -88,7 +109,8 @@ def _destination(scan: Path, option: str, target: str, suffixes: tuple[str, ...]
         return Path(target) / (scan_name(scan) + suffixes[0])
     if several:
         raise typer.BadParameter(
-            f"{option} {target}: expected a folder for several scans; make it, or end its name in /."
+            f"{option} {target}: expected a folder, for several scans or for a folder of scans; make it, or "
+            "end its name in /."
         )
     return named_file(option, target, suffixes)
 
@@ -101,8 +123,12 @@ def named_file(option: str, target: str, suffixes: tuple[str, ...]) -> Path:
 
 
 def _refuse_clashes(jobs: Sequence[Job], beside: Sequence[Path]) -> None:
-    """Raise where two outputs would be one file, or an output would be a scan."""
+    """Raise where two outputs would be one file, or an output would be a scan or one of its slices."""
+    from ..core.skyscan import list_series
+
     scans = {scan.resolve() for scan in (*(job.scan for job in jobs), *beside)}
+    stacks = [series for scan in scans if scan.is_dir() for series in list_series(scan)[0]]
+    scans |= {path.resolve() for series in stacks for path in series.files}
     taken: dict[Path, str] = {}
     for job in jobs:
         for option, path in job.outputs.items():

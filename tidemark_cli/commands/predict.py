@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from csv import DictWriter
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import __version__, console
-from .jobs import Job, plan_jobs
+from .jobs import Job, named_file, plan_jobs
 from .options import BoneEnd, Overwrite, Quiet, SkipExisting, refuse_both, voxel_size_option
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 # what a person is told of the numbers; --stats and --json have them all
 FIGURES = {
+    "confidence": "confidence {:.2f}",
     "tidemark_depth_mean_um": "depth {:.0f} µm",
     "roughness_ra_um": "Ra {:.1f} µm",
     "roughness_rq_um": "Rq {:.1f} µm",
@@ -40,6 +42,9 @@ class Planes(str, Enum):
     both = "zx,zy"
     zx = "zx"
     zy = "zy"
+
+
+NESTED = ("confidence_signs", "shape_zyx", "box_zyx", "models", "slices_predicted")  # not for a table
 
 
 @dataclass(frozen=True)
@@ -129,12 +134,21 @@ def predict(
     preview: Annotated[
         str | None, typer.Option(metavar="PATH", help="Write a picture to judge the result by, PNG.")
     ] = None,
+    csv: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Write the numbers of all scans as .csv, a row each; those of skipped scans from --stats.",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     skip_existing: SkipExisting = False,
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON for each scan.")] = False,
 ) -> None:
     """Segment the hard tissue of PTA scans, and find the tidemark on it."""
+    from ..core.files import check_writable
+
     refuse_both(overwrite, skip_existing)
     if threshold is not None and not math.isfinite(threshold):
         raise typer.BadParameter("--threshold: expected a finite number.")
@@ -148,6 +162,9 @@ def predict(
     }
     targets = {option: path for option, path in wanted.items() if path is not None}
     jobs = plan_jobs(inputs, targets, _suffixes(), overwrite, skip_existing)
+    table = None if csv is None else named_file("--csv", csv, (".csv",))
+    if table is not None:
+        check_writable(table, overwrite or skip_existing)
 
     from ..core.segmentation import Settings
 
@@ -170,6 +187,8 @@ def predict(
         )
         if as_json:
             console.result_json(_summary(outcomes[-1]))
+    if table is not None:
+        _write_csv(table, outcomes)
     if not (as_json or quiet):
         _show(outcomes)
     if code := max(outcome.code for outcome in outcomes):
@@ -211,7 +230,9 @@ def _segment(job: Job, label: str, run: Run) -> Outcome:
     from ..core.volume import read_volume
 
     if not job.outputs:
-        return Outcome(job, "skipped")
+        return Outcome(job, "skipped", stats=_kept_stats(job))
+    if job.kept and not run.quiet:
+        _tell(label, [f"kept as it is, whatever made it: {path}" for path in job.kept.values()])
     try:
         volume = read_volume(job.scan, run.voxel_um)
         _check_formats(job, volume)
@@ -303,6 +324,29 @@ def _write_stats(path: Path, scan: Path, segmentation: Segmentation) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def _kept_stats(job: Job) -> dict[str, Any] | None:
+    """Read the numbers of an earlier run, where there are such."""
+    try:
+        return dict(json.loads(job.kept["--stats"].read_text(encoding="utf-8")))
+    except (KeyError, OSError, ValueError):
+        return None
+
+
+def _write_csv(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write a row for each scan: what became of it, the confidence, and every number of `DEFINITIONS`."""
+    from ..core.files import written_whole
+    from ..core.segmentation import DEFINITIONS
+
+    numbers = [key for key in DEFINITIONS if key not in ("confidence", *NESTED)]
+    heads = ("scan", "state", "confidence", *numbers, "error")
+    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = DictWriter(file, heads, extrasaction="ignore")
+        table.writeheader()
+        for outcome in outcomes:
+            row = {"scan": outcome.job.scan, "state": outcome.state, "error": outcome.error}
+            table.writerow((outcome.stats or {}) | row)
+
+
 def _memory_available() -> int | None:
     """Bytes of memory that are free, or all there are, where the system tells."""
     try:
@@ -344,5 +388,6 @@ def _show(outcomes: Sequence[Outcome]) -> None:
 def _figures(stats: dict[str, Any] | None) -> str:
     if stats is None:
         return ""
-    found = [text.format(stats[key]) for key, text in FIGURES.items() if stats[key] is not None]
-    return ", ".join(found) or "none found"
+    if stats.get("tidemark_columns_count") is None:
+        return "none found"
+    return ", ".join(text.format(stats[key]) for key, text in FIGURES.items() if stats.get(key) is not None)

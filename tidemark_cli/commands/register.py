@@ -133,10 +133,9 @@ def register(
     for number, (job, (_, other)) in enumerate(zip(jobs, pairs, strict=True), 1):
         label = f"[{number}/{len(jobs)}] {job.scan.name}: " if len(jobs) > 1 else ""
         outcomes.append(_register(job, other, label, run))
-    if as_json:
-        for outcome in outcomes:
-            console.result_json(_summary(outcome))
-    elif not quiet:
+        if as_json:
+            console.result_json(_summary(outcomes[-1]))
+    if not (as_json or quiet):
         _show(outcomes)
     if code := max(outcome.code for outcome in outcomes):
         raise typer.Exit(code)
@@ -165,13 +164,15 @@ def _suffixes() -> dict[str, tuple[str, ...]]:
 def _register(job: Job, ca4_path: Path, label: str, run: Run) -> Outcome:
     """Register one pair and write its outputs; an error is shown and becomes the outcome."""
     from ..core.registration import resample
-    from ..core.volume import read_volume
+    from ..core.volume import check_dtype, read_volume
 
     if not job.outputs:
         return Outcome(job, ca4_path, "skipped")
     try:
         start = _initial(job, run)
         pta, ca4 = read_volume(job.scan, run.voxel_um), read_volume(ca4_path, run.voxel_um)
+        if "--out" in job.outputs:
+            check_dtype(job.outputs["--out"], ca4.array.dtype)
         if not run.quiet:
             _announce(pta, ca4, label)
         found = None if run.apply else _find(pta, ca4, start, label, run)

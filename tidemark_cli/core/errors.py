@@ -18,6 +18,10 @@ Every message says what is wrong, what was expected, what was found and what to 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class TidemarkError(Exception):
     """Base of all errors that end a command with one line and exit code 1."""
@@ -37,6 +41,15 @@ class StackError(ScanError):
 
 class ContentError(ScanError):
     """Voxels that cannot be a scan: NaN, infinite, constant, colour, unclear axes."""
+
+
+@contextmanager
+def about(scan: Path) -> Iterator[None]:
+    """Put the name of the scan before what is wrong with its voxels."""
+    try:
+        yield
+    except ContentError as error:
+        raise ContentError(f"{scan}: {error}") from error
 
 
 class DatasetError(TidemarkError):

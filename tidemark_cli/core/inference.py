@@ -32,6 +32,7 @@ from .unet import UNet, load_model
 from .weights import installed_weights, weights_folder
 
 SAME_SIZE = 0.02  # voxel sizes closer than this ratio are not resampled
+COARSEST = 16  # times the model's voxels: beyond, slices would be enlarged until they fill the memory
 SCOUTS_UM = 200.0  # between the slices that tell at which heights there is hard tissue
 REACH_UM = 400.0  # the other slices are computed so far below and above it
 FAINT = 0.5  # of the threshold: above it a voxel may be hard tissue
@@ -322,7 +323,7 @@ def predict(
     Raises
     ------
     ContentError
-        If the array has no extent in any of the planes.
+        If the array has no extent in any of the planes, or voxels over 16 times as wide as a model's.
     ModelError
         If there is no model, or one wants a plane or a normalisation that is unknown.
     """
@@ -413,9 +414,14 @@ def _passes(
     if not axes:
         raise ContentError(
             f"a scan of {' x '.join(map(str, shape))} voxels (Z, Y, X) has no extent in the planes "
-            f"{', '.join(wanted)}; choose other planes."
+            f"{', '.join(wanted)}; expected slices along the plug's axis Z: one across it shows no tidemark."
         )
     ratio = voxel_um / info.voxel_um
+    if ratio > COARSEST:
+        raise ContentError(
+            f"voxels of {voxel_um:g} µm are {ratio:.0f} times as wide as the model's, {info.voxel_um:g} µm; "
+            f"expected at most {COARSEST} times, or there is no tidemark to see; check --voxel-size."
+        )
     stride = step or max(1, round(info.step / ratio))
     if abs(ratio - 1) <= SAME_SIZE:
         ratio = 1.0

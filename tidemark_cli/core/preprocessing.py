@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dataset import VOXEL_UM
-from .errors import ContentError, ScanError
+from .errors import ContentError, ScanError, about
 from .sample import Box, Plug, crop_box, find_plug
 from .surface import bone_end_seen
 from .volume import Volume, read_volume
@@ -137,7 +137,8 @@ def crop_sample(
 
 def _locate(pta: Volume, mask: NDArray, bone_end: str) -> tuple[Plug, tuple[str, ...]]:
     """Return the plug, its bone end told by the mask or the caller, and what is to be said of that."""
-    plug = find_plug(pta.array, pta.voxel_um, bone_end)
+    with about(pta.path):
+        plug = find_plug(pta.array, pta.voxel_um, bone_end)
     inside = mask[plug.box]
     told = bone_end_seen(inside, pta.array[plug.box], plug)
     if told is None:

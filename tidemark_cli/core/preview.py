@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .doubt import ENOUGH, Confidence
 from .files import check_writable
 from .picture import write_picture
 from .relief import fit
@@ -68,7 +69,7 @@ def draw_preview(
     Parameters
     ----------
     array, mask : scan and mask ``(Z, Y, X)``; only the two sections are read.
-    numbers : as from `morphometry`, which is called where they are not given.
+    numbers : the stats of a `Segmentation`, with its confidence; `morphometry` alone where not given.
 
     Raises
     ------
@@ -106,7 +107,7 @@ def _compose(
     body = max(6.6, height_um * scale)
     page = body + 1.55
     figure = Figure(figsize=(INCHES, page), dpi=DPI, facecolor=PAPER)
-    _heading(figure, page, title, array.shape, surface, plug)
+    _heading(figure, page, title, array.shape, surface, plug, numbers)
 
     def place(left: float, bottom: float, width: float, height: float) -> Axes:
         return figure.add_axes((left / INCHES, bottom / page, width / INCHES, height / page))
@@ -126,17 +127,31 @@ def _compose(
 
 
 def _heading(
-    figure: Figure, page: float, title: str, shape: tuple[int, ...], surface: Surface, plug: Plug
+    figure: Figure,
+    page: float,
+    title: str,
+    shape: tuple[int, ...],
+    surface: Surface,
+    plug: Plug,
+    numbers: Mapping[str, Any],
 ) -> None:
     size = " × ".join(str(n) for n in shape if n > 1)
     told = f"{size} voxels of {surface.voxel_um:g} µm, bone at the {plug.bone_end} slices"
+    warnings = []
+    if plug.bone_end_confidence < UNSURE:
+        warnings = ["The bone end is a guess: check that bone is down, else give --bone-end."]
+    if "confidence" in numbers and np.isfinite(surface.height_um).any():
+        confidence = Confidence(numbers["confidence"], numbers["confidence_signs"])
+        told += f", confidence {confidence.value:.2f}"
+        if confidence.value < ENOUGH:
+            warnings.append(f"Confidence {confidence.value:.2f}: {confidence.reason}.")
     figure.text(
         0.025, 1 - 0.42 / page, title, size=17, weight="bold", color=INK, va="center", parse_math=False
     )
     figure.text(0.025, 1 - 0.72 / page, told, size=10.5, color=FAINT, va="center")
-    if plug.bone_end_confidence < UNSURE:
-        warning = "The bone end is a guess: check that bone is down, else give --bone-end."
-        figure.text(0.975, 1 - 0.42 / page, warning, size=11, color=OPENING, ha="right", va="center")
+    for line, warning in enumerate(warnings):
+        y = 1 - (0.42 + 0.3 * line) / page
+        figure.text(0.975, y, warning, size=11, color=OPENING, ha="right", va="center")
 
 
 def _section(array: np.ndarray, mask: np.ndarray, surface: Surface, plug: Plug, name: str) -> _Section:

@@ -156,9 +156,9 @@ def _smoothed(small: np.ndarray) -> np.ndarray:
 def _check_content(small: np.ndarray) -> None:
     """Raise ContentError for a scan that is not finite, constant, or noise without structure."""
     if not np.isfinite(small).all():
-        raise ContentError("The scan has NaN or infinite voxels; expected finite grey levels; repair it.")
+        raise ContentError("the scan has NaN or infinite voxels; expected finite grey levels; repair it.")
     if np.ptp(small) == 0:
-        raise ContentError(f"The scan is constant (grey level {small.flat[0]:g}); expected a sample in it.")
+        raise ContentError(f"the scan is constant (grey level {small.flat[0]:g}); expected a sample in it.")
     centred = small - small.mean()
     variance = float((centred**2).mean())
     likeness = [
@@ -168,7 +168,7 @@ def _check_content(small: np.ndarray) -> None:
     ]
     # neighbouring block means of noise are unrelated; those of anything solid are alike
     if likeness and max(likeness) < 0.2:
-        raise ContentError("The scan looks like noise throughout; expected a plug in it; check the input.")
+        raise ContentError("the scan looks like noise throughout; expected a plug in it; check the input.")
 
 
 def _otsu(values: np.ndarray) -> float:
@@ -198,7 +198,7 @@ def _tissue_level(smooth: np.ndarray, sample_um: float) -> float:
     values = np.clip(values, *np.percentile(values, (0.1, 99.8)))
     if np.ptp(values) == 0:
         raise ContentError(
-            "Nearly all voxels have one grey level; expected a plug that fills more of the scan."
+            "nearly all voxels have one grey level; expected a plug that fills more of the scan."
         )
     high = _otsu(values)
     darker = values[values <= high]

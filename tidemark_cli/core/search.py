@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ContentError
+from .errors import ContentError, about
 from .sample import find_plug
 from .transform import Matrix, voxels_to_mm
 from .volume import Volume
@@ -129,7 +129,8 @@ def look(volume: Volume) -> Plug:
             f"{volume.path} has {' x '.join(map(str, shape))} voxels; expected a volume with a plug in it."
         )
     grid = block_means(volume, factor)
-    level = _tissue_level(grid)
+    with about(volume.path):
+        level = _tissue_level(grid)
     outline = _outline(grid, level)
     if not outline.any():
         raise ContentError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .doubt import ENOUGH, Confidence, judge
+from .errors import about
 from .mask import clean_mask, drop_caps
 from .sample import Box, Plug, crop_box, find_plug
 from .surface import DEFINITIONS as SURFACE_DEFINITIONS
@@ -145,7 +146,8 @@ def segment(
     threshold = settings.threshold
     if threshold is None:
         threshold = sum(net.info.threshold for net in models) / len(models)
-    plug = find_plug(volume.array, volume.voxel_um, settings.bone_end)
+    with about(volume.path):
+        plug = find_plug(volume.array, volume.voxel_um, settings.bone_end)
     guess = plug
     box, prediction, mask = _mask(volume, plug, models, settings, threshold, progress)
     notes: tuple[str, ...] = ()
@@ -153,7 +155,9 @@ def segment(
     either_end = all(net.info.either_end for net in models)
     elsewhere = settings.crop if seen is None else either_end and seen != plug.bone_end
     if settings.bone_end == "auto" and elsewhere:
-        plug = replace(plug, bone_end="last" if plug.bone_end == "first" else "first")
+        # not only its end: what lies there is centred elsewhere where the plug leans
+        plug = find_plug(volume.array, volume.voxel_um, "last" if plug.bone_end == "first" else "first")
+        plug = replace(plug, bone_end_confidence=guess.bone_end_confidence)
         if settings.crop:  # it was cut from the wrong end
             box, prediction, mask = _mask(volume, plug, models, settings, threshold, progress)
             seen = bone_end_seen(mask[box], volume.array[box], plug)

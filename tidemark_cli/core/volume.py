@@ -133,12 +133,7 @@ def write_volume(
             f"{path} cannot be written: {suffix or 'no suffix'} is not a format for {kind}; "
             f"use one of {', '.join(supported)}."
         )
-    dtypes = TIFF_DTYPES if suffix in TIFF_SUFFIXES else _PNG_DTYPES if suffix == ".png" else _ITK_DTYPES
-    if array.dtype.name not in dtypes:
-        raise OutputError(
-            f"{path} cannot be written: {suffix} does not hold {array.dtype.name} values; "
-            f"expected one of {', '.join(dtypes)}."
-        )
+    check_dtype(path, array.dtype)
     if suffix in TIFF_SUFFIXES and len(array) == 1 and not is_image:
         raise OutputError(f"{path} cannot be written: a TIFF stack needs two slices or more; use .nrrd.")
     check_writable(path, overwrite)
@@ -150,6 +145,17 @@ def write_volume(
             _write_png(temporary, pixels)
         else:
             _write_itk(temporary, pixels, voxel_um, frame)
+
+
+def check_dtype(path: Path, dtype: np.dtype) -> None:
+    """Raise an OutputError where the format of `path` does not hold such values."""
+    suffix = _suffix(path)
+    dtypes = TIFF_DTYPES if suffix in TIFF_SUFFIXES else _PNG_DTYPES if suffix == ".png" else _ITK_DTYPES
+    if dtype.name not in dtypes:
+        raise OutputError(
+            f"{path} cannot be written: {suffix} does not hold {dtype.name} values; "
+            f"expected one of {', '.join(dtypes)}."
+        )
 
 
 def is_scan(path: Path) -> bool:
@@ -311,6 +317,8 @@ def _read_itk(path: Path) -> Content:
             )
         image = reader.Execute()
     except RuntimeError as error:
+        if "allocat" in str(error):
+            raise MemoryError from error
         raise FormatError(
             f"{path} is not a whole {_suffix(path)} file; it may be cut short or of another format; "
             "copy or export it again."
