@@ -143,6 +143,23 @@ def test_ids_from_options(
     assert sample.subject_id == sample_id.partition("_")[0]
 
 
+def test_the_crop_is_made_as_asked(
+    tidemark: Tidemark, pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def crop_sample(pta, mask, size, bone_end):
+        asked.append((pta.voxel_um, size, bone_end))
+        return preprocessing.Crop(np.zeros(SHAPE, np.uint8), np.ones(SHAPE, np.uint8))
+
+    monkeypatch.setattr(preprocessing, "crop_sample", crop_sample)
+    command = ("preprocess", pair[0], "--mask", pair[1], "-o", tmp_path / "d")
+    assert tidemark(*command).code == 0
+    options = ("--bone-end", "last", "--voxel-size", 5, "--overwrite", *SIZE)
+    assert tidemark(*command, *options).code == 0
+    assert asked == [(pytest.approx(UM), (768, 448, 448), "auto"), (5, SHAPE, "last")]
+
+
 def test_a_name_without_a_subject_is_pointed_out(
     tidemark: Tidemark, pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -180,13 +197,24 @@ def test_a_registered_ca4_scan_gives_the_mask(
     """The command's part alone: what it asks of the registration and makes of its answer."""
     registration = ModuleType("tidemark_cli.core.registration")
     answer = SimpleNamespace(matrix=np.eye(4), quality=0.9, trusted=True)
-    registration.register = lambda pta, ca4, progress: answer  # type: ignore[attr-defined]
-    registration.resample = lambda ca4, matrix, pta: ca4.array  # type: ignore[attr-defined]
+    asked: list[object] = []
+
+    def register(pta, ca4, progress):
+        asked.append((pta.voxel_um, ca4.voxel_um))
+        return answer
+
+    def resample(ca4, matrix, pta):
+        asked.append(matrix)
+        return ca4.array
+
+    registration.register, registration.resample = register, resample  # type: ignore[attr-defined]
     registration.hard_tissue = lambda array, voxel_um: mask * (voxel_um == UM)  # type: ignore[attr-defined]
     monkeypatch.setitem(__import__("sys").modules, registration.__name__, registration)
-    command = ("preprocess", pair[0], "--ca4", pair[1], "-o", tmp_path / "d", *SIZE)
+    write_volume(pair[1], mask, 4.0, overwrite=True)  # told wrongly
+    command = ("preprocess", pair[0], "--ca4", pair[1], "-o", tmp_path / "d", "--voxel-size", UM, *SIZE)
     ended = tidemark(*command)
     assert ended.code == 0
+    assert asked[0] == (UM, UM) and asked[1] is answer.matrix
     assert "quality 0.90" in ended.err
     assert read_mask(find_samples(tmp_path / "d")[0])[20].any()
     answer.trusted = False

@@ -129,7 +129,7 @@ def test_what_is_asked_for_is_registered(
     monkeypatch.setattr(registration, "register", register)
     starts = tmp_path / "starts"
     starts.mkdir()
-    write_transform(starts / "another.tfm", np.eye(4))
+    write_transform(starts / "A_other.tfm", np.eye(4))
     write_transform(starts / f"{pair[0].stem}.tfm", SHIFT)
     plain = ("register", *pair, "-o", tmp_path / "r.tif")
     assert tidemark(*plain).code == 0

@@ -58,6 +58,18 @@ def test_a_tidemark_in_a_corner_of_the_sample_is_doubted():
     height[3:] = np.nan  # a quarter is left: (0.25 - 0.2) / (0.6 - 0.2)
     doubt = judge(probability, Surface(height, surface.opening, 10.0, "first"), thickness, sample)
     assert doubt.value == pytest.approx(0.125) and doubt.reason == REASONS["coverage"]
+    sample[:3] = False  # the quarter lies beside the sample: (3 / 12 - 0.2) / (0.6 - 0.2) all the same
+    assert judge(
+        probability, Surface(height, surface.opening, 10.0, "first"), thickness, sample
+    ).value == pytest.approx(0.125)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_surface_ragged_along_one_axis_is_doubted(axis):
+    probability, surface, thickness, sample = a_plug()
+    height = surface.height_um + np.where(np.indices(SHAPE[1:])[axis] % 2, 50, 0).astype(np.float32)
+    doubt = judge(probability, Surface(height, surface.opening, 10.0, "first"), thickness, sample)
+    assert doubt.signs["evenness"] == pytest.approx((0.5 - 0.4) / (0.8 - 0.4))
 
 
 def test_a_ragged_surface_is_doubted():
@@ -70,7 +82,9 @@ def test_a_ragged_surface_is_doubted():
 
 def test_bone_without_cartilage_is_doubted():
     probability, surface, thickness, sample = a_plug()
-    doubt = judge(probability, surface, np.full_like(thickness, 100.0), sample)
+    thin = np.full_like(thickness, 100.0)
+    thin[:5] = 900  # five rows of twelve
+    doubt = judge(probability, surface, thin, sample)
     assert doubt.value == pytest.approx(0.5) and doubt.reason == REASONS["cover"]
     assert judge(probability, surface, np.full_like(thickness, np.nan), sample).value == 0
 

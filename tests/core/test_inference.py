@@ -401,6 +401,15 @@ def test_heights_without_hard_tissue_are_left_out(
     assert np.array_equal(run(scan[turn], net, **options).probability[turn] > 127, scan > 0)
 
 
+@pytest.mark.parametrize(("ratio", "same"), [(1.015, True), (1.05, False)])
+def test_voxels_within_2_percent_of_the_model_s_are_not_resampled(
+    bright: Bright, ratio: float, same: bool
+) -> None:
+    scan = noise((40, 41, 42))
+    found = run(scan, bright(), voxel_um=ratio * UM, planes=["zx"]).probability
+    assert (np.abs(found - expected(scan)).max() <= BFLOAT16) == same
+
+
 def test_voxels_too_coarse_to_be_enlarged_are_refused(bright: Bright) -> None:
     um = bright().info.voxel_um
     scan = np.full((9, 8, 7), 200, np.uint8)

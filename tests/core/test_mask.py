@@ -64,6 +64,13 @@ def test_pinholes_are_filled_and_pores_stay_open() -> None:
     assert cleaned[24, 20, 20] == 0
 
 
+def test_a_pinhole_that_touches_a_pit_at_an_edge_is_enclosed() -> None:
+    probability = bone()
+    probability[23, 10, 10] = probability[24, 11, 10] = 0
+    cleaned = clean_mask(probability, 0.5, UM)
+    assert (cleaned[23, 10, 10], cleaned[24, 11, 10]) == (255, 0)
+
+
 def test_a_hole_at_the_edge_of_the_scan_is_not_enclosed() -> None:
     probability = np.full((10, 10, 10), 255, np.uint8)
     probability[0, 5, 5] = 0
@@ -169,6 +176,13 @@ def test_pieces_of_the_plate_stay() -> None:
     before = mask.copy()
     drop_caps(mask, scan, 50, "first", UM)
     np.testing.assert_array_equal(mask, before)
+
+
+@pytest.mark.parametrize(("top", "goes"), [(40, False), (42, True)])
+def test_a_piece_under_100_um_of_cartilage_is_not_on_its_surface(top: int, goes: bool) -> None:
+    mask, scan = plug_with(np.s_[top - 4 : top, 2:13, 2:14])  # cartilage to Z 50
+    drop_caps(mask, scan, 50, "first", UM)
+    assert mask[30:].any() != goes
 
 
 @pytest.mark.parametrize(("thickness_um", "goes"), [(490, False), (510, True)])

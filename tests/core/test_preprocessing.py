@@ -111,7 +111,7 @@ def test_padding_is_at_the_cartilage_end_of_a_turned_scan(plug: np.ndarray, mask
 # ------------------------------------------------------------------------------------------- voxels
 
 
-@pytest.mark.parametrize("voxel_um", [1.6, 2.5, 6.4, 3.21])
+@pytest.mark.parametrize("voxel_um", [1.6, 2.5, 6.4, 3.3, 3.21])
 def test_another_voxel_size_is_resampled(voxel_um: float) -> None:
     drawn = draw_plug((100, 80, 80))
     crop = crop_sample(volume(drawn, voxel_um), drawn > 150, (36, 24, 28))
@@ -136,6 +136,16 @@ def test_linear_resampling_by_hand() -> None:
     # 24 voxels of 3.2 µm are 48 of 1.6 µm; the step at 30 lies at 15
     assert crop.mask[:, 6, 6].tolist() == [255] * 15 + [0] * 9
     assert crop.scan[:, 6, 6].tolist() == [255] * 15 + [0] * 9
+
+
+def test_coarser_voxels_by_hand() -> None:
+    z, y, x = np.ogrid[:40, :40, :40]
+    inside = (y - 20) ** 2 + (x - 20) ** 2 < 15**2
+    scan = np.where(inside & (z < 32), np.where(z < 12, 201, 90), 0).astype(np.uint8)
+    crop = crop_sample(volume(scan, 6.4), scan == 201, (40, 12, 12), "first")
+    assert crop.mask[:, 6, 6].tolist() == [255] * 24 + [0] * 16
+    # a quarter and three quarters of the way from 201 to 90: 173.25 and 117.75
+    assert crop.scan[:, 6, 6].tolist() == [201] * 23 + [173, 118] + [90] * 15
 
 
 def test_8_bit_grey_levels_stay(plug: np.ndarray, mask: np.ndarray) -> None:
@@ -205,8 +215,11 @@ def test_a_mask_of_another_scan_is_doubted(plug: np.ndarray) -> None:
 
 
 def test_a_crop_that_ends_below_the_tidemark_is_pointed_out(plug: np.ndarray, mask: np.ndarray) -> None:
-    crop = crop_sample(volume(plug), mask, (30, 32, 40))
-    assert any("hard tissue goes on beyond the crop" in note for note in crop.notes)
+    for way in (1, -1):
+        crop = crop_sample(volume(plug[::way]), mask[::way], (30, 32, 40))
+        assert any("hard tissue goes on beyond the crop" in note for note in crop.notes)
+        crop = crop_sample(volume(plug[::way]), mask[::way], SIZE)
+        assert not any("beyond the crop" in note for note in crop.notes)
 
 
 def test_an_image_is_refused(plug: np.ndarray) -> None:

@@ -103,6 +103,7 @@ def test_a_checkpoint_of_the_authors_gives_the_same_output(
     assert torch.equal(output(loaded), output(net))
     assert loaded.info.normalisation == {"kind": "standard", "mean": 80.0, "std": 60.0}
     assert (loaded.info.width, loaded.info.depth, loaded.info.stem) == (2, 2, 1)
+    assert (loaded.info.threshold, loaded.info.either_end) == (0.3, False)
     assert not loaded.training
 
 

@@ -237,12 +237,13 @@ def test_imagej_units(unit, pixel, expected, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("unit", "edge", "expected"), [("µm", 3.2, 3.2), ("mm", 0.0032, 3.2), ("nm", 2750, 2.75)]
+    ("unit", "edge", "expected"),
+    [("µm", 3.2, 3.2), ("mm", 0.0032, 3.2), ("nm", 2750, 2.75), (None, 3.2, 3.2)],
 )
 def test_ome_units(unit, edge, expected, tmp_path):
     metadata = {"axes": "ZYX"}
     for axis in "XYZ":
-        metadata |= {f"PhysicalSize{axis}": edge, f"PhysicalSize{axis}Unit": unit}
+        metadata |= {f"PhysicalSize{axis}": edge} | ({f"PhysicalSize{axis}Unit": unit} if unit else {})
     tifffile.imwrite(tmp_path / "a.ome.tif", ramp(4, 5, 6), photometric="minisblack", metadata=metadata)
     assert read_volume(tmp_path / "a.ome.tif").voxel_um == pytest.approx(expected, rel=1e-8)
 
@@ -255,6 +256,7 @@ def test_ome_units(unit, edge, expected, tmp_path):
         (72, "inch", None),
         (96, "inch", None),
         (300, "inch", None),
+        (310, "inch", 25400 / 310),
         (118.11, "centimeter", None),
         (28.35, "centimeter", None),
         (1, "none", None),
