@@ -238,14 +238,19 @@ def test_imagej_units(unit, pixel, expected, tmp_path):
 
 @pytest.mark.parametrize(
     ("unit", "edge", "expected"),
-    [("µm", 3.2, 3.2), ("mm", 0.0032, 3.2), ("nm", 2750, 2.75), (None, 3.2, 3.2)],
+    [("µm", 3.2, 3.2), ("mm", 0.0032, 3.2), ("nm", 2750, 2.75)],
 )
 def test_ome_units(unit, edge, expected, tmp_path):
     metadata = {"axes": "ZYX"}
     for axis in "XYZ":
-        metadata |= {f"PhysicalSize{axis}": edge} | ({f"PhysicalSize{axis}Unit": unit} if unit else {})
+        metadata |= {f"PhysicalSize{axis}": edge, f"PhysicalSize{axis}Unit": unit}
     tifffile.imwrite(tmp_path / "a.ome.tif", ramp(4, 5, 6), photometric="minisblack", metadata=metadata)
     assert read_volume(tmp_path / "a.ome.tif").voxel_um == pytest.approx(expected, rel=1e-8)
+
+
+def test_ome_sizes_without_a_unit_are_micrometres():
+    xml = '<OME><Image><Pixels PhysicalSizeX="3.2" PhysicalSizeY="3.2"/></Image></OME>'
+    assert formats._ome_spacing_um(xml) == (3.2, 3.2, 3.2)
 
 
 @pytest.mark.parametrize(

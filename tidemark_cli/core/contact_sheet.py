@@ -8,11 +8,11 @@ from pathlib import Path
 
 from .dataset import Sample, middle_section
 from .files import check_writable
-from .picture import write_picture
+from .picture import DPI, INK, write_picture
 
 COLUMNS = 7
-TILE_INCHES, HEADING_INCHES, DPI = 2.0, 6.5, 100
-INK, MASK = "#1c2430", "#ffb000"
+TILE_INCHES, HEADING_INCHES = 2.0, 6.5
+MASK = "#ffb000"
 
 
 def draw_contact_sheet(path: Path, samples: Sequence[Sample], overwrite: bool = False) -> None:

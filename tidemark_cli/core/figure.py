@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .files import check_writable
-from .picture import write_picture
+from .picture import FAINT, INK, PAPER, write_picture
 from .scores import PAPER_PADS_UM, PAPER_ROWS, Scores
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
-INK, FAINT, PAPER, PUBLISHED = "#1c2430", "#6b7684", "#ffffff", "#9aa3ad"
+PUBLISHED = "#9aa3ad"
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by the colour-blind
 PANELS = (("iou", "IoU"), ("dice", "Dice"), ("volumetric_similarity", "Volumetric similarity"))
 

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .files import check_writable
-from .picture import write_picture
+from .picture import DPI, FAINT, INK, PAPER, label, scale_bar, write_picture
 from .sample import Plug, find_plug
 from .volume import Volume
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INCHES, DPI = 16.0, 100  # 1600 px wide
-INK, FAINT, PAPER, DOUBT = "#1c2430", "#6b7684", "#ffffff", "#e6007e"
+INCHES = 16.0  # 1600 px wide
+DOUBT = "#e6007e"
 RIM, TILE = "#ffb000", "#3d9be9"  # told apart by the colour-blind, too
 TILES = 7  # squares across a plug
 BONE_SHARE = 0.3  # of the plug's length from its bone end, where the XY section lies
@@ -143,24 +143,11 @@ def _draw_checkerboard(axes: Axes, section: _Section, level: float) -> None:
 
 
 def _finish(axes: Axes, section: _Section, voxel_um: float) -> None:
-    from matplotlib.patches import Rectangle
-    from matplotlib.patheffects import withStroke
-
     rows, columns = section.pta.shape
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
-    white: dict[str, Any] = {
-        "color": "white",
-        "transform": axes.transAxes,
-        "path_effects": [withStroke(linewidth=2.5, foreground="#000000b0")],
-    }
-    axes.text(0.03, 0.975, section.name, va="top", weight="bold", size=13, **white)
-    lengths = np.array([5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000])
-    length = float(lengths[np.argmin(abs(np.log(lengths / (0.25 * columns * voxel_um))))])
-    share, thick = length / voxel_um / columns, 0.012 * columns / rows
-    bar = Rectangle((0.96 - share, 0.03), share, thick, transform=axes.transAxes, fc="white", ec="#000000a0")
-    axes.add_patch(bar)
-    axes.text(0.96 - share / 2, 0.04 + thick, f"{length:g} µm", ha="center", size=10.5, **white)
+    label(axes, 0.03, 0.975, section.name, va="top", weight="bold", size=13)
+    scale_bar(axes, voxel_um)
 
 
 def _legend(figure: Any, page: float) -> None:

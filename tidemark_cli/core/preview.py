@@ -11,7 +11,7 @@ import numpy as np
 
 from .doubt import ENOUGH, Confidence
 from .files import check_writable
-from .picture import write_picture
+from .picture import DPI, FAINT, INK, PAPER, label, scale_bar, write_picture
 from .relief import fit
 from .sample import Plug
 from .surface import Surface, morphometry
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INCHES, DPI = 16.0, 100  # 1600 px wide
-INK, FAINT, PAPER, GAP = "#1c2430", "#6b7684", "#ffffff", "#e4e7eb"
+INCHES = 16.0  # 1600 px wide
+GAP = "#e4e7eb"
 TIDEMARK, HARD, OPENING = "#ffb000", "#3d9be9", "#e6007e"  # told apart by the colour-blind, too
 UNSURE = 0.3  # a bone end found with less confidence is pointed out
 
@@ -193,57 +193,14 @@ def _draw_section(axes: Axes, section: _Section) -> None:
         axes.plot(x, np.where(section.opening, level, np.nan), color=OPENING, lw=3, solid_capstyle="butt")
     axes.set(xlim=section.extent[:2], ylim=section.extent[2:], xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
-    _label(axes, 0.03, 0.975, section.name, va="top", weight="bold", size=13)
-    _scale_bar(axes)
+    label(axes, 0.03, 0.975, section.name, va="top", weight="bold", size=13)
+    scale_bar(axes)
 
 
 def _rgb(colour: str) -> tuple[float, float, float]:
     from matplotlib.colors import to_rgb
 
     return to_rgb(colour)
-
-
-def _label(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
-    """Write white text with a dark rim, readable on any grey."""
-    from matplotlib.patheffects import withStroke
-
-    rim = [withStroke(linewidth=2.5, foreground="#000000b0")]
-    axes.text(x, y, text, color="white", transform=axes.transAxes, path_effects=rim, **style)
-
-
-def _scale_bar(axes: Axes, colour: str = "white", level: float = 0.028) -> None:
-    """Draw a scale bar of a round length, about a quarter of the width, at the lower right.
-
-    White, it lies on the picture and has a dark rim; its `level` is a share of the axes' height.
-    """
-    from matplotlib.patches import Rectangle
-
-    left, right = axes.get_xlim()
-    bottom, top = axes.get_ylim()
-    width = right - left
-    lengths = np.array([5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000])
-    length = float(lengths[np.argmin(np.abs(np.log(lengths / (0.25 * width))))])
-    thick = 0.011 * width / abs(top - bottom)
-    on_picture = colour == "white"
-    start = (0.96 if on_picture else 1.0) - length / width
-    rim: dict[str, Any] = {"edgecolor": "#000000a0", "linewidth": 0.8} if on_picture else {"linewidth": 0}
-    axes.add_patch(
-        Rectangle(
-            (start, level),
-            length / width,
-            thick,
-            transform=axes.transAxes,
-            facecolor=colour,
-            clip_on=False,
-            **rim,
-        )
-    )
-    middle, text = start + length / width / 2, f"{length:g} µm"
-    if on_picture:
-        _label(axes, middle, level + thick + 0.008, text, ha="center", va="bottom", size=10.5)
-    else:
-        place: dict[str, Any] = {"ha": "center", "va": "top", "transform": axes.transAxes}
-        axes.text(middle, level - 0.012, text, size=10, color=colour, **place)
 
 
 def _section_legend(figure: Figure, page: float) -> None:
@@ -306,7 +263,7 @@ def _draw_map(axes: Axes, surface: Surface, plug: Plug, figure: Figure) -> None:
     axes.axvline(middle_x, color=INK, lw=0.8, ls=(0, (4, 4)))
     axes.annotate("ZX", (-0.01, 0.5), xycoords="axes fraction", size=10, color=INK, va="center", ha="right")
     axes.annotate("ZY", (0.5, -0.01), xycoords="axes fraction", size=10, color=INK, va="top", ha="center")
-    _scale_bar(axes, INK, -0.035)
+    scale_bar(axes, colour=INK, level=-0.035)
     handles = [Patch(color=OPENING, label="opening"), Patch(color=GAP, label="outside")]
     style: dict[str, Any] = {"fontsize": 10, "labelcolor": INK, "handlelength": 1.2, "handleheight": 1.0}
     axes.legend(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .inference import Prediction
     from .unet import UNet
 
-SAMPLE_UM = 300.0  # columns with more tissue than this belong to the sample
+TISSUE_UM = 300.0  # columns with more tissue than this belong to the sample
 BASE_BYTES = 2**30  # the program and its libraries, the network's activations, the labels of islands
 
 DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
@@ -244,7 +244,7 @@ def _measured(
     tissue = np.zeros(surface.height_um.shape, np.int32)
     for plane in volume.array[box]:
         tissue += plane > plug.tissue_level
-    sample = tissue * volume.voxel_um > SAMPLE_UM
+    sample = tissue * volume.voxel_um > TISSUE_UM
     confidence = judge(prediction.probability, surface, thickness_um, sample, agreement)
     depth, *columns = mask.shape
     below = box[0].start if plug.bone_end == "first" else depth - box[0].stop
