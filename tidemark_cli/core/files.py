@@ -69,7 +69,8 @@ def all_or_none() -> Iterator[list[tuple[Path, Path]]]:
     Raises
     ------
     OutputError
-        If the system refuses to rename one.
+        If the system refuses to rename one, such as onto a file that Windows has open elsewhere: what was
+        renamed before it stays.
     """
     if (joined := _staged.get()) is not None:
         yield joined
