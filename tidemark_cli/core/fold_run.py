@@ -86,7 +86,7 @@ class FoldTraining:
 
     def __post_init__(self) -> None:
         loss_by_name(self.loss)
-        multiple = self.stem * 2**self.depth
+        multiple = self.model_info().multiple
         if any(side < multiple or side % multiple for side in self.crop):
             raise ValueError(f"crop {self.crop} is not of multiples of {multiple}, as the network needs")
         numbers = (self.learning_rate, self.weight_decay, self.voxel_um, *self.gamma)
@@ -111,6 +111,17 @@ class FoldTraining:
     def threshold(self) -> float:
         """Probability above which a voxel is hard tissue, for this loss."""
         return THRESHOLDS[self.loss]
+
+    def model_info(self) -> ModelInfo:
+        """The network this trains; how it normalises grey levels is not settled yet."""
+        return ModelInfo(
+            width=self.width,
+            depth=self.depth,
+            stem=self.stem,
+            voxel_um=self.voxel_um,
+            threshold=self.threshold,
+            loss=self.loss,
+        )
 
 
 @dataclass(frozen=True)
@@ -297,7 +308,7 @@ def load_start(settings: FoldTraining) -> UNet | None:
     """
     if settings.init is None:
         return None
-    net = UNet(ModelInfo(width=settings.width, depth=settings.depth, stem=settings.stem))
+    net = UNet(settings.model_info())
     net.info = start_from(net, Path(settings.init))
     return net
 

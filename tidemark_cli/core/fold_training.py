@@ -16,13 +16,12 @@ from .. import __version__
 from .augment import Normalise
 from .batches import augmented, steps_of, whole
 from .devices import choose_device
-from .errors import ModelError
 from .fold_run import FoldRun, FoldTraining, check_statistics, load_start
 from .folds import Fold
 from .greylevels import normaliser
 from .inference import predict
 from .losses import Loss, loss_by_name
-from .training import forward, restore, save_checkpoint, step
+from .training import forward, refuse_divergence, restore, save_checkpoint, step
 from .trainset import Loaded, Slices, mean_and_sd
 from .unet import ModelInfo, UNet, load_model, save_model
 from .volume import write_volume
@@ -86,15 +85,9 @@ def train_folds(
 def _info(settings: FoldTraining, statistics: tuple[float, float], start: UNet | None) -> ModelInfo:
     """How a fold's network is built and used."""
     normalisation: dict[str, Any] = {"kind": "standard", "mean": statistics[0], "std": statistics[1]}
-    return ModelInfo(
-        width=settings.width,
-        depth=settings.depth,
-        stem=settings.stem,
-        normalisation=start.info.normalisation if start else normalisation,  # what the weights are used to
-        voxel_um=settings.voxel_um,
-        threshold=settings.threshold,
-        loss=settings.loss,
-    )
+    if start:
+        normalisation = start.info.normalisation  # what the weights are used to
+    return replace(settings.model_info(), normalisation=normalisation)
 
 
 def _statistics(fold: Fold, samples: Mapping[str, Loaded], paper: bool) -> tuple[float, float]:
@@ -245,11 +238,7 @@ class _Trainer:
         batches = whole(self.validation, self.settings.batch, self.net.info.multiple, normalise, self.device)
         row = {"fold": self.number, "epoch": len(state.log) + 1, "loss": loss}
         row |= validate(self.net, self._metered(batches), self.loss, self.device)
-        if not math.isfinite(loss + row["validation_loss"]):
-            raise ModelError(
-                f"fold {self.number} has diverged: the loss of epoch {row['epoch']} is no finite number; "
-                "start another run with a lower --learning-rate."
-            )
+        refuse_divergence(loss + row["validation_loss"], f"fold {self.number}", f"epoch {row['epoch']}")
         if all(row["validation_loss"] < earlier["validation_loss"] for earlier in state.log):
             state.best = {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
         state.log.append(row)

@@ -22,7 +22,7 @@ from .greylevels import normaliser
 from .losses import bce_log_jaccard
 from .phantom import VOXEL_UM, draw_slice
 from .run_folder import DESCRIPTION, read_description, refuse_existing, write_description, write_log
-from .training import forward, restore, save_checkpoint, start_from, step
+from .training import forward, refuse_divergence, restore, save_checkpoint, start_from, step
 from .unet import ModelInfo, UNet, save_model
 
 _CLIP = 1.0  # largest norm of the gradient
@@ -62,6 +62,16 @@ class PhantomTraining:
     validate_every: int = 2_000
     validation_slices: int = 64
     init: str | None = None
+
+    def __post_init__(self) -> None:
+        multiple = self.model_info().multiple
+        if self.rows % multiple or self.columns % multiple:
+            raise ValueError(
+                f"depth {self.depth} and stem {self.stem} need slices with sides of multiples of {multiple}, "
+                f"phantom slices have {self.rows} x {self.columns}; give a smaller depth or stem"
+            )
+        if not all(map(math.isfinite, (self.learning_rate, self.weight_decay))):
+            raise ValueError("learning rate and weight decay must be finite numbers")
 
     def described(self) -> dict[str, Any]:
         """The settings as JSON, without the folder of the model to start from."""
@@ -173,6 +183,9 @@ def train_on_phantoms(
                 progress(done, settings.slices, {"loss": losses[-1]})
             if done // settings.validate_every > before // settings.validate_every or done >= settings.slices:
                 figures = {"slices": done, "loss": float(np.mean(losses))} | validate(net, fixed, where)
+                refuse_divergence(
+                    figures["loss"] + figures["validation_loss"], "the training", f"the slices up to {done}"
+                )
                 log.append(figures | {"seconds_a_slice": (time.monotonic() - started) / (done - begun_at)})
                 losses.clear()
                 save_checkpoint(checkpoint, net, optimiser, done=done, log=log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,25 @@ def step(
         torch.nn.utils.clip_grad_norm_(net.parameters(), clip)
     optimiser.step()
     return value.detach()
+
+
+def refuse_divergence(loss: float, what: str, when: str) -> None:
+    """Raise where a loss is no finite number: the weights are then lost, and must not become a model.
+
+    Parameters
+    ----------
+    what, when : the training and the part of it that the loss is of, for the message.
+
+    Raises
+    ------
+    ModelError
+        If `loss` is infinite or not a number.
+    """
+    if not math.isfinite(loss):
+        raise ModelError(
+            f"{what} has diverged: the loss of {when} is no finite number; start another run with a lower "
+            "--learning-rate."
+        )
 
 
 def start_from(net: UNet, path: Path) -> ModelInfo:

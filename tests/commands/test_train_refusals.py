@@ -1,0 +1,85 @@
+"""``tidemark train``: options that cannot be are refused before anything is written or changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers import Ended
+from tidemark_cli.core import phantom_training
+from tidemark_cli.core.dataset import write_sample
+from tidemark_cli.core.errors import ModelError
+from tidemark_cli.core.phantom_training import PhantomTraining, train_on_phantoms
+from tidemark_cli.core.training import refuse_divergence
+
+Tidemark = Callable[..., Ended]
+TINY = PhantomTraining(
+    slices=4, batch=2, rows=32, columns=16, width=2, depth=2, validate_every=2, validation_slices=2
+)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """Two samples of two subjects."""
+    hard = np.zeros((16, 4, 4), np.uint8)
+    hard[:8] = 255
+    for name in ("A_1", "B_1"):
+        write_sample(tmp_path / "dataset", name, hard // 2, hard)
+    return tmp_path / "dataset"
+
+
+def told_by(ended: Ended) -> str:
+    """What was said on stderr, without the frame around it."""
+    return " ".join(ended.err.replace("│", " ").split())
+
+
+# ------------------------------------------------------------------------------- options that cannot be
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--stem", 3), "multiples of 96, phantom slices have 448 x 320"),
+        (("--depth", 8), "multiples of 512"),
+        (("--width", 1000, "--depth", 5), "too large a network"),
+        (("--learning-rate", "inf"), "finite numbers"),
+        (("--weight-decay", "inf"), "finite numbers"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_on_phantoms(
+    tidemark: Tidemark, tmp_path: Path, options: tuple[object, ...], told: str
+) -> None:
+    ended = tidemark("train", "--phantom", "-o", tmp_path / "run", "--device", "cpu", "--slices", 2, *options)
+    assert ended.code == 2 and told in told_by(ended)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_that_cannot_be_trained_on_a_dataset(
+    tidemark: Tidemark, dataset: Path, tmp_path: Path
+) -> None:
+    sizes = ("--width", 1000, "--depth", 5)
+    ended = tidemark("train", dataset, "-o", tmp_path / "run", "--device", "cpu", "--folds", 2, *sizes)
+    assert ended.code == 2 and "too large a network" in told_by(ended)
+    assert not (tmp_path / "run").exists()
+
+
+# ------------------------------------------------------------------------------------------- diverged
+
+
+def test_a_phantom_training_that_diverges_writes_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(phantom_training, "validate", lambda *_: {"validation_loss": float("nan")})
+    with pytest.raises(ModelError, match=r"slices up to 2 is no finite number; .* lower --learning-rate"):
+        train_on_phantoms(tmp_path / "run", TINY, device="cpu", workers=0)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), float("-inf")])
+def test_no_finite_number_is_a_divergence(loss: float) -> None:
+    with pytest.raises(ModelError, match="fold 3 has diverged: the loss of epoch 2 is no finite"):
+        refuse_divergence(loss, "fold 3", "epoch 2")
+    refuse_divergence(0.1, "fold 3", "epoch 2")
