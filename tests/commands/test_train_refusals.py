@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +14,9 @@ import pytest
 from tests.helpers import Ended
 from tidemark_cli.core import phantom_training
 from tidemark_cli.core.dataset import write_sample
-from tidemark_cli.core.errors import ModelError
-from tidemark_cli.core.phantom_training import PhantomTraining, train_on_phantoms
+from tidemark_cli.core.errors import ModelError, OutputError
+from tidemark_cli.core.phantom_training import PhantomTraining, read_settings, train_on_phantoms
+from tidemark_cli.core.run_folder import write_description
 from tidemark_cli.core.training import refuse_divergence
 
 Tidemark = Callable[..., Ended]
@@ -83,3 +87,71 @@ def test_no_finite_number_is_a_divergence(loss: float) -> None:
     with pytest.raises(ModelError, match="fold 3 has diverged: the loss of epoch 2 is no finite"):
         refuse_divergence(loss, "fold 3", "epoch 2")
     refuse_divergence(0.1, "fold 3", "epoch 2")
+
+
+# -------------------------------------------------------------------------------------------- resumed
+
+
+@pytest.fixture
+def resumed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[PhantomTraining]:
+    """A run on phantoms in ``run`` that started from a model; the settings with which it is gone on with."""
+    seen: list[PhantomTraining] = []
+
+    def engine(run: Path, settings: PhantomTraining, **_: Any) -> Path:
+        seen.append(settings)
+        return run / "model.safetensors"
+
+    monkeypatch.setattr(phantom_training, "train_on_phantoms", engine)
+    monkeypatch.chdir(tmp_path)
+    settings = PhantomTraining(slices=8, init=str(tmp_path / "start.safetensors"))
+    write_description(tmp_path / "run", {"settings": asdict(settings)})
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--slices", 16), "--slices 16: the run that is resumed has 8"),
+        (("--learning-rate", 0.5), "--learning-rate 0.5: the run that is resumed has 0.001"),
+        (("--init", "other.safetensors"), "the run that is resumed has"),
+        (("--loss", "bce"), "only for a training on a dataset"),
+    ],
+)
+def test_options_against_the_phantom_run_that_is_resumed(
+    tidemark: Tidemark, resumed: list[PhantomTraining], options: tuple[object, ...], told: str
+) -> None:
+    ended = tidemark("train", "--phantom", "-o", "run", "--resume", "--device", "cpu", *options)
+    assert ended.code == 2 and told in told_by(ended)
+    assert not resumed
+
+
+def test_options_that_say_the_same_as_the_phantom_run_that_is_resumed(
+    tidemark: Tidemark, resumed: list[PhantomTraining]
+) -> None:
+    options = ("--slices", 8, "--learning-rate", 0.001, "--init", "start.safetensors", "--device", "cpu")
+    assert tidemark("train", "--phantom", "-o", "run", "--resume", *options).code == 0
+    assert resumed == [read_settings(Path("run"))]
+
+
+def test_a_phantom_run_remembers_where_its_start_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = train_on_phantoms(Path("first"), TINY, device="cpu", workers=0)
+    train_on_phantoms(Path("second"), replace(TINY, init=str(first)), device="cpu", workers=0)
+    assert read_settings(Path("second")).init == str(tmp_path / first)
+
+
+def test_a_phantom_run_with_settings_that_cannot_be_is_damaged(tmp_path: Path) -> None:
+    write_description(tmp_path, {"settings": asdict(TINY)})
+    content = json.loads((tmp_path / "run.json").read_text())
+    content["settings"]["depth"] = 8
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    with pytest.raises(OutputError, match=r"run\.json is damaged .*; start another run"):
+        read_settings(tmp_path)
+
+
+def test_grades_do_not_go_with_a_run_that_is_resumed(
+    tidemark: Tidemark, dataset: Path, tmp_path: Path
+) -> None:
+    grades = tmp_path / "none.csv"
+    ended = tidemark("train", dataset, "-o", tmp_path / "run", "--resume", "--grades", grades)
+    assert ended.code == 2 and "--grades: the run that is resumed has its folds already" in told_by(ended)

@@ -48,7 +48,7 @@ def train(
         typer.Option(
             "--resume",
             help="Go on with the run in RUN, with the settings it has; on the CPU, to the same result as "
-            "without a stop. On a DATASET, options that say otherwise are refused.",
+            "without a stop. Options that say otherwise are refused.",
         ),
     ] = False,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")] = "auto",
@@ -97,7 +97,8 @@ def train(
         Path | None,
         typer.Option(
             metavar="CSV",
-            help="sample_id,grade: stratify the folds by it. Without it, DATASET's grades.csv, if any.",
+            help="sample_id,grade: stratify the folds by it. Without it, DATASET's grades.csv, if any. Not "
+            "with --resume: a run keeps its folds.",
         ),
     ] = None,
     step: Annotated[
@@ -166,6 +167,11 @@ def train(
         _train_on_phantoms(run, settings, device, resume)
     elif dataset is None:
         raise typer.BadParameter("expected a DATASET to train on, or --phantom.")
+    elif resume and grades is not None:
+        raise typer.BadParameter(
+            "--grades: the run that is resumed has its folds already; leave the option out, or start another "
+            "run."
+        )
     else:
         _train_on_dataset(run, dataset, settings, grades, fold, device, resume)
 
@@ -187,7 +193,7 @@ def _refuse_foreign(kind: type[Settings], given: dict[str, Any]) -> None:
         raise typer.BadParameter(f"{', '.join(map(_option, foreign))}: only for a training on {other}.")
 
 
-def _refuse_changes(settings: FoldTraining, given: dict[str, Any]) -> None:
+def _refuse_changes(settings: Settings, given: dict[str, Any]) -> None:
     """Refuse options that say otherwise than the run that is resumed: it keeps its settings."""
     _refuse_foreign(type(settings), given)
     if "init" in given:
@@ -218,9 +224,14 @@ def _with_sizes(given: dict[str, Any]) -> dict[str, Any]:
 
 def _train_on_phantoms(run: Path, given: dict[str, Any], device: str, resume: bool) -> None:
     from ..core.devices import choose_device
-    from ..core.phantom_training import PhantomTraining, train_on_phantoms
+    from ..core.matching import is_run
+    from ..core.phantom_training import PhantomTraining, read_settings, train_on_phantoms
 
-    settings = _checked(PhantomTraining, _with_sizes(given))
+    if resume and is_run(run):  # else the training says that there is none
+        settings = read_settings(run)
+        _refuse_changes(settings, given)
+    else:
+        settings = _checked(PhantomTraining, _with_sizes(given))
     console.notice(f"device: {choose_device(device)}{' (auto)' if device == 'auto' else ''}")
     with console.progress("training") as advance:
 

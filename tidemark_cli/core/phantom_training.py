@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +145,16 @@ def train_on_phantoms(
     OutputError
         If the folder holds a run already and `resume` is false, or holds none and it is true.
     ModelError
-        If the model to start from, or the checkpoint to resume from, cannot be read or does not fit.
+        If the model to start from, or the checkpoint to resume from, cannot be read or does not fit, or
+        the training diverges.
     """
     checkpoint = run / "checkpoint.pt"
-    settings = _settings_of(run, settings, resume)
+    if resume:
+        settings = read_settings(run)
+    else:
+        refuse_existing(run)
+        if settings.init:
+            settings = replace(settings, init=str(Path(settings.init).resolve()))
     where = choose_device(device)
     torch.manual_seed(settings.seed)
     net = UNet(settings.model_info())
@@ -197,17 +203,20 @@ def train_on_phantoms(
     return model
 
 
-def _settings_of(run: Path, settings: PhantomTraining, resume: bool) -> PhantomTraining:
-    """Return the settings to train with: those given, or those of the run that is resumed."""
-    if not resume:
-        refuse_existing(run)
-        return settings
+def read_settings(run: Path) -> PhantomTraining:
+    """Return the settings of the run in a folder.
+
+    Raises
+    ------
+    OutputError
+        If the folder holds no run on phantoms, or a damaged one.
+    """
     content = read_description(run)
     if content.get("kind", "phantoms") != "phantoms":
         raise OutputError(f"{run} holds a run on a dataset; resume it with that, without --phantom.")
     try:
         return PhantomTraining(**content["settings"])
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise OutputError(f"{run / DESCRIPTION} is damaged ({error}); start another run.") from error
 
 
