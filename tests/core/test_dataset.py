@@ -157,6 +157,24 @@ def test_a_failed_replacement_brings_the_old_sample_back(
     assert np.array_equal(read_scan(find_samples(dataset)[0]), SCAN)
 
 
+def test_a_sample_that_another_process_wrote_meanwhile_is_kept_unless_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_slices, calls = layout._write_slices, []
+
+    def write_late(folder: Path, array: np.ndarray) -> None:
+        calls.append(folder)
+        if len(calls) == 1:
+            write_sample(tmp_path, "S01_1", SCAN, MASK)
+        write_slices(folder, array)
+
+    monkeypatch.setattr(layout, "_write_slices", write_late)
+    with pytest.raises(OutputError, match="S01_1 could not be written"):
+        write_sample(tmp_path, "S01_1", SCAN + 1, MASK)
+    assert [path.name for path in (tmp_path / "pre_processed").iterdir()] == ["S01_1"]
+    assert np.array_equal(read_scan(find_samples(tmp_path)[0]), SCAN)
+
+
 def test_hidden_folders_are_no_samples(dataset: Path) -> None:
     (dataset / "pre_processed" / ".1234.partial.S04_1" / "imgs").mkdir(parents=True)
     assert len(find_samples(dataset)) == 3

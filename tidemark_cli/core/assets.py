@@ -9,7 +9,6 @@ from pathlib import Path
 from .archive import unpack
 from .cache import (
     REGISTRY,
-    folder_whole,
     home,
     is_intact,
     locked,
@@ -19,6 +18,7 @@ from .cache import (
 )
 from .errors import AssetError, OutputError
 from .fetch import SILENT, Feedback, check_room, fetch, shown
+from .files import folder_whole
 from .weights import installed_weights
 
 DATASET_URL = "http://mipt-ml.oulu.fi/data/mCTSegmentation/PTA_dataset.tar.gz"

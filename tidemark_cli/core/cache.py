@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,7 +103,7 @@ def is_intact(folder: Path) -> bool:
     return True
 
 
-# ---------------------------------------------------------------------------------- whole or absent
+# ------------------------------------------------------------------------------------- one at a time
 
 
 @contextmanager
@@ -142,32 +140,3 @@ def locked(asset: str, needed: bool, tell: Callable[[str], None]) -> Iterator[No
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def folder_whole(folder: Path, replace: bool) -> Iterator[Path]:
-    """Yield a new folder beside `folder`; it becomes `folder` when the block succeeds.
-
-    When the block raises, the new folder is removed and `folder` stays as it was. One that exists goes
-    only where `replace` is true, or it is empty.
-
-    Raises
-    ------
-    OutputError
-        If the system refuses to make or rename it.
-    """
-    mark = secrets.token_hex(4)
-    stage, old = (folder.with_name(f".{mark}.{kind}.{folder.name}") for kind in ("partial", "old"))
-    try:
-        stage.mkdir(parents=True)
-        yield stage
-        if folder.exists():
-            folder.rename(old) if replace else folder.rmdir()
-        stage.rename(folder)
-    except OSError as error:
-        raise OutputError(f"{folder} could not be written: {error.strerror or error}.") from error
-    finally:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        for rest in (stage, old):
-            shutil.rmtree(rest, ignore_errors=True)

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DatasetError, OutputError
+from .files import folder_whole
 from .grades import read_grades, write_grades
 from .skyscan import read_image
 
@@ -164,23 +163,9 @@ def write_sample(
     folder = dataset_root(dataset) / "pre_processed" / sample_id
     if folder.exists() and not overwrite:
         raise OutputError(f"{folder} exists already; use --overwrite to replace it.")
-    mark = secrets.token_hex(4)
-    partial = folder.with_name(f".{mark}.partial.{sample_id}")
-    replaced = folder.with_name(f".{mark}.replaced.{sample_id}")
-    try:
-        _write_slices(partial / "imgs", scan)
-        _write_slices(partial / "masks", (mask != 0).astype(np.uint8) * np.uint8(255))
-        if folder.exists():
-            os.rename(folder, replaced)
-        os.rename(partial, folder)
-    except OSError as error:
-        raise OutputError(f"{folder} could not be written: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        if folder.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-        elif replaced.exists():
-            os.rename(replaced, folder)
+    with folder_whole(folder, overwrite) as stage:
+        _write_slices(stage / "imgs", scan)
+        _write_slices(stage / "masks", (mask != 0).astype(np.uint8) * np.uint8(255))
 
 
 def check_sample_id(sample_id: str) -> None:

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from .cache import (
     REGISTRY,
-    folder_whole,
     home,
     is_intact,
     is_name,
@@ -22,6 +21,7 @@ from .cache import (
 )
 from .errors import AssetError, ModelError, OutputError
 from .fetch import SILENT, Feedback, fetch, is_url, shown
+from .files import folder_whole
 
 if TYPE_CHECKING:
     from pooch import Pooch
