@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 
 from .augment import Augmentation
+from .cache import REGISTRY, write_registry
 from .dataset import VOXEL_UM, Sample, find_samples
 from .errors import DatasetError, ModelError, OutputError
-from .files import written_whole
 from .folds import Fold, check_folds, is_stratified, split_folds
 from .losses import THRESHOLDS, loss_by_name
 from .run_folder import (
@@ -235,9 +235,8 @@ class FoldRun:
 
     def write_registry(self) -> None:
         """Write ``registry.txt`` of the networks that are there."""
-        lines = [f"{p.name} sha256:{hashlib.sha256(p.read_bytes()).hexdigest()}\n" for p in self._models()]
-        with written_whole(self.folder / "registry.txt") as temporary:
-            temporary.write_text("".join(lines), encoding="utf-8")
+        digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self._models()}
+        write_registry(self.folder / REGISTRY, {name: f"sha256:{sha}" for name, sha in digests.items()})
 
     def _models(self) -> list[Path]:
         return [path for number in range(len(self.folds)) if (path := self.model(number)).exists()]
