@@ -67,7 +67,7 @@ def grey_tables(gammas: NDArray[np.float64], normalise: Sequence[Normalise]) -> 
     Parameters
     ----------
     gammas : (N,) exponents; 1 leaves the grey levels.
-    normalise : for each slice, its scan's function of grey levels (see `inference.normaliser`).
+    normalise : for each slice, its scan's function of grey levels (see `greylevels.normaliser`).
     """
     levels = np.arange(256) / 255
     tables = [function(255 * levels**gamma) for function, gamma in zip(normalise, gammas, strict=True)]

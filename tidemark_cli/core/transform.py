@@ -18,7 +18,6 @@ from .volume import Volume
 
 Matrix = NDArray[np.float64]
 
-TRANSFORM_SUFFIXES = (".tfm", ".txt", ".h5")
 _RIGID = 1e-3  # more than single precision loses, less than 0.1 % of stretch
 
 
