@@ -239,6 +239,11 @@ def test_the_table_of_all_scans(tidemark: Tidemark, scans: Path, model: Path) ->
     assert f"kept as it is, whatever made it: {out / 'S02_1.tif'}" in again.err
     assert [row["state"] for row in rows()] == ["skipped", "failed", "done"]
     assert [row | {"state": ""} for row in rows()] == [row | {"state": ""} for row in first]
+    (out / "S01_1.json").write_text("damaged")
+    told = [json.loads(line) for line in tidemark(*command, "--skip-existing", "--json").out.splitlines()]
+    assert [one["state"] for one in told] == ["skipped", "failed", "skipped"]
+    assert told[0]["stats"] is None
+    assert told[2]["stats"] == {key: stats[key] for key in segmentation.DEFINITIONS}
 
 
 def test_a_bad_scan_does_not_stop_the_others(tidemark: Tidemark, scans: Path, model: Path) -> None:

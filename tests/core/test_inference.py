@@ -374,14 +374,14 @@ def test_slices_that_pass_the_plug_by_are_empty(bright: Bright) -> None:
     assert not found[:, 150:].any()
 
 
-WHOLE = np.ones((50, 7, 4), bool)
+WHOLE = np.ones((60, 7, 4), bool)
 
 
 def tall_scan() -> np.ndarray:
-    """Hard tissue in rows 200 to 219 of 500: slice 31 says to look in rows 75 to 344, in cells 70 to 349."""
-    scan = np.zeros((500, 70, 40), np.uint8)
-    scan[200:220, :35] = 255
-    scan[[60, 72, 347, 360], 5] = 255  # which slice 31 does not show
+    """Hard tissue in rows 260 to 279 of 600: slice 31 says to look in rows 72 to 467, in cells 70 to 469."""
+    scan = np.zeros((600, 70, 40), np.uint8)
+    scan[260:280, :35] = 255
+    scan[[60, 72, 467, 480], 5] = 255  # which slice 31 does not show
     return scan
 
 
@@ -393,11 +393,11 @@ def test_heights_without_hard_tissue_are_left_out(
 ) -> None:
     scan, net = tall_scan(), bright(either_end=either_end)
     near = scan.copy()
-    near[:70] = near[350:] = 0
+    near[:70] = near[470:] = 0
     turn = slice(None, None, -1 if bone_end == "last" else None)
     options: dict[str, Any] = {"bone_end": bone_end, "planes": planes, "outline": WHOLE}
     assert np.array_equal(run(scan[turn], net, **options).probability[turn] > 127, near > 0)
-    scan[[60, 360], 31] = 255  # now it does
+    scan[[60, 480], 31] = 255  # now it does
     assert np.array_equal(run(scan[turn], net, **options).probability[turn] > 127, scan > 0)
 
 
@@ -425,30 +425,30 @@ def test_a_slice_across_the_plug_is_refused(bright: Bright) -> None:
 
 def test_the_heights_are_those_of_all_models(bright: Bright) -> None:
     scan = tall_scan()
-    scan[400, 31] = 100  # bright enough for the second alone
+    scan[520, 31] = 100  # bright enough for the second alone
     eager = bright()
     with torch.no_grad():
         eager.head.bias += 20  # type: ignore[operator]
     found = run(scan, bright(), eager, outline=WHOLE, planes=["zx"]).probability
-    assert (found[360, 5] > 127).all()
+    assert (found[480, 5] > 127).all()
 
 
 def test_heights_of_a_finer_scan(bright: Bright) -> None:
-    scan = np.zeros((600, 140, 40), np.uint8)
+    scan = np.zeros((700, 140, 40), np.uint8)
     scan[200:220] = 255
-    scan[420:440, 100:130] = 255  # from 200 voxels of 2.2 µm above, between slices 45 and 136
-    found = run(scan, bright(), voxel_um=2.2, outline=np.ones((600, 14, 4), bool), planes=["zx"]).probability
+    scan[510:530, 100:130] = 255  # from 290 voxels of 2.2 µm above, between slices 45 and 136
+    found = run(scan, bright(), voxel_um=2.2, outline=np.ones((700, 14, 4), bool), planes=["zx"]).probability
     assert (found[205:215] > 127).all()
-    assert not (found[:, 100:130][402:] > 127).any()
-    assert run(scan, bright(), voxel_um=2.2, planes=["zx"]).probability[430, 115].all()
+    assert not (found[:, 100:130][493:] > 127).any()
+    assert run(scan, bright(), voxel_um=2.2, planes=["zx"]).probability[520, 115].all()
 
 
 @pytest.mark.parametrize(("threshold", "seen"), [(None, False), (0.5, False), (0.1, True)])
 def test_a_low_threshold_looks_at_what_is_faint(bright: Bright, threshold: float | None, seen: bool) -> None:
     scan = tall_scan()
-    scan[360, :] = 138  # a probability of 0.13
+    scan[480, :] = 138  # a probability of 0.13
     found = run(scan, bright(), outline=WHOLE, planes=["zx"], threshold=threshold).probability
-    assert found[360, 10:].any() == seen
+    assert found[480, 10:].any() == seen
 
 
 def test_where_no_hard_tissue_is_told_all_is_looked_at(bright: Bright) -> None:

@@ -326,9 +326,12 @@ def _write_stats(path: Path, scan: Path, segmentation: Segmentation) -> None:
 
 def _kept_stats(job: Job) -> dict[str, Any] | None:
     """Read the numbers of an earlier run, where there are such."""
+    from ..core.segmentation import DEFINITIONS
+
     try:
-        return dict(json.loads(job.kept["--stats"].read_text(encoding="utf-8")))
-    except (KeyError, OSError, ValueError):
+        content = json.loads(job.kept["--stats"].read_text(encoding="utf-8"))
+        return {key: content[key] for key in DEFINITIONS if key in content}
+    except (KeyError, OSError, TypeError, ValueError):
         return None
 
 

@@ -34,7 +34,7 @@ from .weights import installed_weights, weights_folder
 SAME_SIZE = 0.02  # voxel sizes closer than this ratio are not resampled
 COARSEST = 16  # times the model's voxels: beyond, slices would be enlarged until they fill the memory
 SCOUTS_UM = 200.0  # between the slices that tell at which heights there is hard tissue
-REACH_UM = 400.0  # the other slices are computed so far below and above it
+REACH_UM = 600.0  # the other slices are computed so far below and above it
 FAINT = 0.5  # of the threshold: above it a voxel may be hard tissue
 READ_AT_ONCE = 8  # slices: ZY slices are strided in memory, and neighbours share cache lines and pages
 
@@ -313,7 +313,7 @@ def predict(
         paper does. None takes the models' own, in slices of their voxel size.
     outline : (z, y, x) bool, the plug, on any coarser grid over the extent of the array. Slices count
         by what they cut of it, and what is not within 100 µm of it (or a cell of the grid) is 0; so is what
-        lies more than 400 µm below or above all that may be hard tissue in a slice every 200 µm, of the first
+        lies more than 600 µm below or above all that may be hard tissue in a slice every 200 µm, of the first
         plane and any model. Where they show none, all heights are computed. None: the plug fills the array,
         and all of it is predicted.
     threshold : of the caller: what exceeds half of it may be hard tissue. None takes the models' own.
