@@ -221,7 +221,8 @@ def test_the_table_of_all_scans(tidemark: Tidemark, scans: Path, model: Path) ->
         with table.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
-    assert tidemark(*command).code == 1
+    ended = tidemark(*command)
+    assert (ended.code, ended.out.splitlines()[-1].split()) == (1, ["table", str(table)])
     first = rows()
     stats = json.loads((out / "S01_1.json").read_text(encoding="utf-8"))
     assert [(Path(row["scan"]).name, row["state"]) for row in first] == [

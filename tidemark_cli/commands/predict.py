@@ -191,6 +191,8 @@ def predict(
         _write_csv(table, outcomes)
     if not (as_json or quiet):
         _show(outcomes)
+        if table is not None:
+            console.result(f"{'table':13}{table}")
     if code := max(outcome.code for outcome in outcomes):
         raise typer.Exit(code)
 
