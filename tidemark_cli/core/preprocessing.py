@@ -156,7 +156,7 @@ def _locate(pta: Volume, mask: NDArray, bone_end: str) -> tuple[Plug, tuple[str,
             f"warning: the scan looks as if bone were at the {plug.bone_end} slices, the mask is at the "
             "other end and is believed: see that it marks hard tissue, else give --bone-end",
         )
-    return find_plug(pta.array, pta.voxel_um, told), notes
+    return plug.turned(), notes
 
 
 def _moved(box: Box, plug: Plug, shape: tuple[int, ...]) -> tuple[str, ...]:

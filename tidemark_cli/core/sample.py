@@ -6,7 +6,7 @@ costs the same for any scan and never holds a second copy of a large one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -37,6 +37,7 @@ class Plug:
     bone_end_confidence : 0 (a guess) to 1 (certain, or told by the caller).
     outline : ``(z, y, x)`` bool, the plug with its cavities, over the whole scan on a coarse grid.
     cell : size of the cells of this grid along (Z, Y, X), in voxels.
+    far_centre_yx : as `centre_yx`, of the third at the other end.
     """
 
     box: Box
@@ -46,6 +47,12 @@ class Plug:
     bone_end_confidence: float = 1.0
     outline: np.ndarray | None = field(default=None, compare=False, repr=False)
     cell: tuple[float, ...] = (1.0, 1.0, 1.0)
+    far_centre_yx: tuple[float, float] | None = None
+
+    def turned(self) -> Plug:
+        """Return the plug with its bone at the other end; a plug that leans is centred elsewhere there."""
+        other: BoneEnd = "last" if self.bone_end == "first" else "first"
+        return replace(self, bone_end=other, centre_yx=self.far_centre_yx, far_centre_yx=self.centre_yx)
 
     def outline_in(self, box: Box) -> np.ndarray | None:
         """Return the part of the outline in a box of the scan, on a grid as coarse."""
@@ -92,9 +99,10 @@ def find_plug(array: np.ndarray, voxel_um: float, bone_end: str = "auto") -> Plu
     found, confidence = _bone_end(smooth, tissue, level, sample_um)
     if bone_end != "auto":
         found, confidence = ("first" if bone_end == "first" else "last"), 1.0
-    centre = _bone_centre(tissue, found)
-    centre_yx = (float(centre[0] * scale[1]), float(centre[1] * scale[2]))
-    return Plug(box, found, level, centre_yx, confidence, outline, tuple(map(float, scale)))
+    ends: tuple[BoneEnd, BoneEnd] = ("first", "last") if found == "first" else ("last", "first")
+    centre_yx, far_centre_yx = (_third_centre(tissue, end, scale) for end in ends)
+    cell = tuple(map(float, scale))
+    return Plug(box, found, level, centre_yx, confidence, outline, cell, far_centre_yx)
 
 
 def crop_box(shape: tuple[int, ...], plug: Plug, size: tuple[int, int, int] = (768, 448, 448)) -> Box:
@@ -361,16 +369,16 @@ def _brightness(smooth: np.ndarray, tissue: np.ndarray) -> float:
     return 2.0 if ratio > 2 else -2.0 if ratio < 0.5 else 0.0
 
 
-def _bone_centre(tissue: np.ndarray, bone_end: BoneEnd) -> tuple[float, float]:
-    """Return the centre of mass (y, x), in samples, of the largest outline of the bone third."""
+def _third_centre(tissue: np.ndarray, end: BoneEnd, scale: np.ndarray) -> tuple[float, float]:
+    """Return the centre of mass (y, x), in voxels, of the largest outline of the third at an end."""
     import cv2
 
     filled = np.flatnonzero(tissue.any((1, 2)))
     third = max(1, len(filled) // 3)
-    planes = filled[:third] if bone_end == "first" else filled[-third:]
+    planes = filled[:third] if end == "first" else filled[-third:]
     flat = np.asarray(tissue[planes].any(0), dtype=np.uint8)
     contours, _ = cv2.findContours(flat, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     body = np.zeros(flat.shape, np.uint8)
     cv2.drawContours(body, [max(contours, key=lambda c: (cv2.contourArea(c), len(c)))], -1, 1, -1)
     y, x = np.nonzero(body)
-    return float(y.mean()) + 0.5, float(x.mean()) + 0.5
+    return (float(y.mean()) + 0.5) * float(scale[1]), (float(x.mean()) + 0.5) * float(scale[2])

@@ -155,9 +155,7 @@ def segment(
     either_end = all(net.info.either_end for net in models)
     elsewhere = settings.crop if seen is None else either_end and seen != plug.bone_end
     if settings.bone_end == "auto" and elsewhere:
-        # not only its end: what lies there is centred elsewhere where the plug leans
-        plug = find_plug(volume.array, volume.voxel_um, "last" if plug.bone_end == "first" else "first")
-        plug = replace(plug, bone_end_confidence=guess.bone_end_confidence)
+        plug = plug.turned()
         if settings.crop:  # it was cut from the wrong end
             box, prediction, mask = _mask(volume, plug, models, settings, threshold, progress)
             seen = bone_end_seen(mask[box], volume.array[box], plug)
