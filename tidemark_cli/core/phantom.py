@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .scanner import Scanner, ring_profile
+from .scanner import Processing, Scanner, ring_profile
 from .texture import Grid, make_grid
 from .tissue import Anatomy, Stain, Tissue
 
@@ -26,6 +27,8 @@ SHAPE = (768, 448, 448)  # the public dataset's crop, (Z, Y, X)
 _SLAB = 8  # slices drawn at a time: small enough for the processor's cache
 _ALONG_WALL = 0.25  # share of the single slices
 _COARSE = 4  # voxels of a slice per voxel of its overview
+_COARSER, _COARSEST = 0.35, 6.3  # share of the slices with larger voxels, and how many times larger at most
+_PROCESSED = 0.45  # share of the slices of scans that were blurred, denoised or binned
 # a Gaussian blur across a slice, roughly, by three planes: Gauss-Hermite points for a standard deviation of 1
 _ACROSS, _ACROSS_WEIGHTS = np.array([-np.sqrt(3), 0, np.sqrt(3)]), (1 / 6, 2 / 3, 1 / 6)
 _CA4_SCANNER = Scanner(
@@ -44,6 +47,8 @@ class Phantom:
     scan : (Z, Y, X) uint8, the plug under PTA, bone at low Z.
     mask : (Z, Y, X) uint8, 255 in hard tissue.
     voxel_um : voxel size in µm.
+    edge_um : (Y, X) float32, how deep below the tidemark the PTA edge lies: the steepest fall of the stain, as
+        it is before the scanner, whether or not the contrast is lost there.
     ca4 : (Z, Y, X) uint8, the same plug remounted and scanned under CA4+, or None.
     matrix : (4, 4) the true rigid transform, from points (x, y, z, 1) in mm of `scan` to points of `ca4`, as
         ITK resamples `ca4` onto `scan`; None without `ca4`.
@@ -52,6 +57,7 @@ class Phantom:
     scan: Voxels
     mask: Voxels
     voxel_um: float
+    edge_um: NDArray[np.float32]
     ca4: Voxels | None = None
     matrix: NDArray[np.float64] | None = None
 
@@ -62,6 +68,7 @@ def draw_phantom(
     voxel_um: float = VOXEL_UM,
     *,
     pair: bool = False,
+    hard: bool = False,
     scan_number: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Phantom:
@@ -74,6 +81,8 @@ def draw_phantom(
     shape : (Z, Y, X) of the scan.
     pair : also draw the CA4+ scan: any rotation about Z, a tilt up to 8°, a shift up to 0.3 mm (less in a
         small field of view).
+    hard : draw rare shapes and stains often: a lost crest, bone as bright as cartilage, clefts, clots,
+        plates from 30 µm to 1 mm, a scan that was blurred or denoised.
     scan_number : a further scan of the same plug has another number: its noise differs.
     progress : called with slices done and slices in all.
     """
@@ -81,8 +90,9 @@ def draw_phantom(
     rng = np.random.default_rng(plug_seed)
     grid = make_grid(shape, voxel_um)
     height_um, width_um = shape[0] * voxel_um, min(shape[1:]) * voxel_um
-    anatomy, stain = Anatomy.draw(rng, height_um, width_um), Stain.draw(rng)
-    scanner = Scanner.draw(rng, max(stain.deep, stain.bone))
+    anatomy, stain = Anatomy.draw(rng, height_um, width_um, odd=hard), Stain.draw(rng, wide=hard)
+    scanner = Scanner.draw(rng, max(stain.deep, stain.bone), wide=hard)
+    processing = Processing.draw(rng, _PROCESSED if hard else 0)
     # from face to face, not from voxel centre to voxel centre, so that the voxel size does not matter
     half_y, half_x = (n * voxel_um / 2 for n in shape[1:])
     extent = ((0.0, height_um), (-half_y, half_y), (-half_x, half_x))
@@ -102,14 +112,14 @@ def draw_phantom(
             if progress:
                 progress(min((done + 1) * _SLAB, shape[0]), shape[0])
     noise = np.random.SeedSequence(scan_seed.entropy, spawn_key=(*scan_seed.spawn_key, scan_number))
-    scan = _scan(noise, scanner, pta, grid)
+    scan = _scan(noise, scanner, pta, grid, processing)
+    edge_um = tissue.edge_depth(grid)[0].astype(np.float32)
     if not pair:
-        return Phantom(scan, mask, voxel_um)
+        return Phantom(scan, mask, voxel_um, edge_um)
     transform = _remounting(rng, shape, voxel_um)
     moved = _resampled(ca4, voxel_um, transform.GetInverse())
-    return Phantom(
-        scan, mask, voxel_um, _scan(noise.spawn(1)[0], _CA4_SCANNER, moved, grid), _matrix(transform)
-    )
+    ca4_scan = _scan(noise.spawn(1)[0], _CA4_SCANNER, moved, grid, Processing("none", 0))
+    return Phantom(scan, mask, voxel_um, edge_um, ca4_scan, _matrix(transform))
 
 
 def draw_slice(
@@ -119,7 +129,9 @@ def draw_slice(
 
     Anatomy, stain and scanner are each drawn from the wide ranges or, at times, from the realistic ones.
     A quarter of the slices are drawn along the plug's wall, from 0.8 to 1.05 of its radius, and are blurred
-    across their thickness; the others lie anywhere within 0.95 of the radius, and are not.
+    across their thickness; the others lie anywhere within 0.95 of the radius, and are not. A third are of a
+    scan with larger voxels, up to 20 µm, enlarged as `predict` does it, and nearly half of a scan that was
+    blurred, denoised or binned.
 
     Parameters
     ----------
@@ -136,9 +148,11 @@ def draw_slice(
     rng = np.random.default_rng(seed)
     voxel_um = VOXEL_UM * rng.uniform(0.6, 1.6)
     wide_anatomy, wide_stain, wide_scanner = rng.random(3) < (0.8, 0.65, 0.65)
-    anatomy = Anatomy.draw(rng, shape[0] * voxel_um, shape[1] * voxel_um, wide=bool(wide_anatomy))
+    anatomy = Anatomy.draw(rng, shape[0] * voxel_um, shape[1] * voxel_um, bool(wide_anatomy), odd=True)
     stain = Stain.draw(rng, wide=bool(wide_stain))
     scanner = Scanner.draw(rng, max(stain.deep, stain.bone), wide=bool(wide_scanner))
+    ratio = float(np.exp(rng.uniform(0, np.log(_COARSEST)))) if rng.random() < _COARSER else 1.0
+    processing = Processing.draw(rng, _PROCESSED / ratio)
     along_wall = rng.random() < _ALONG_WALL
     chord = rng.choice((-1, 1)) * rng.uniform(0.8, 1.05) if along_wall else rng.uniform(-0.95, 0.95)
     aside = rng.uniform(-0.4, 0.4) * anatomy.radius_um
@@ -148,15 +162,24 @@ def draw_slice(
     thick = Grid(grid.z, (grid.y + scanner.blur * voxel_um * across).astype(np.float32), grid.x)
     tissue, hard, _ = Tissue(rng, thick.extent, anatomy, stain).draw(thick)
     blurred = np.average(tissue, axis=1, weights=weights).astype(np.float32)
-    scan = scanner.scan(rng, blurred[:, None], grid, ring_profile(rng, 4096))
+    scanned = (max(8, round(shape[0] / ratio)), max(8, round(shape[1] / ratio)))
+    scan_grid = grid
+    if scanned != shape:
+        blurred = cv2.resize(blurred, scanned[::-1], interpolation=cv2.INTER_AREA)
+        centre = (chord * anatomy.radius_um, aside)
+        scan_grid = make_grid((scanned[0], 1, scanned[1]), voxel_um * shape[1] / scanned[1], centre)
+    scan = scanner.scan(rng, blurred[:, None], scan_grid, ring_profile(rng, 4096))[:, 0]
+    scan = cv2.resize(processing.apply(scan), shape[::-1], interpolation=cv2.INTER_LINEAR)
     coarse = make_grid((shape[0] // _COARSE, 1, shape[1] // _COARSE), _COARSE * voxel_um, (0, aside))
     overview, _, _ = Tissue(rng, coarse.extent, anatomy, stain).draw(coarse)
     plain = replace(scanner, blur=scanner.blur / _COARSE, noise_blur=0, ring=0)
     overview = plain.scan(rng, overview, coarse, np.zeros(1, np.float32))
-    return scan[:, 0], hard[:, len(across) // 2], overview[:, 0]
+    return scan, hard[:, len(across) // 2], overview[:, 0]
 
 
-def _scan(seed: np.random.SeedSequence, scanner: Scanner, tissue: Voxels, grid: Grid) -> Voxels:
+def _scan(
+    seed: np.random.SeedSequence, scanner: Scanner, tissue: Voxels, grid: Grid, processing: Processing
+) -> Voxels:
     """Scan a whole volume slab by slab: (Z, Y, X) uint8."""
     depth = tissue.shape[0]
     starts = range(0, depth, 4 * _SLAB)
@@ -169,7 +192,8 @@ def _scan(seed: np.random.SeedSequence, scanner: Scanner, tissue: Voxels, grid: 
         low, high = max(start - scanner.halo, 0), min(stop + scanner.halo, depth)
         slab = tissue[low:high].astype(np.float32)
         level = scanner.scan(np.random.default_rng(seed), slab, grid.slab(low, high), rings)
-        out[start:stop] = np.rint(level[start - low : stop - low])
+        for z in range(start, stop):
+            out[z] = np.rint(processing.apply(level[z - low]))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(scan, starts, seeds))

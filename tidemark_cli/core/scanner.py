@@ -1,9 +1,10 @@
-"""What a scanner adds to tissue: blur, noise, rings, beam hardening, a grey-level window."""
+"""What a scanner adds to tissue (blur, noise, rings, beam hardening, a window), and processing takes away."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
@@ -71,6 +72,39 @@ class Scanner:
             level = level + self.ring * rings[np.minimum((radius / voxel).astype(int), len(rings) - 1)]
         level = np.clip((level - self.low) / (self.high - self.low), 0, 1)
         return (255 * level**self.gamma).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Processing:
+    """What was done to a whole scan before it is segmented, slice by slice."""
+
+    kind: str  # one of KINDS
+    strength: float  # 0 to 1
+
+    KINDS = ("none", "gaussian", "median", "bilateral", "non-local means", "binning")
+
+    @staticmethod
+    def draw(rng: np.random.Generator, chance: float) -> Processing:
+        """Draw how a scan was processed; with a probability of 1 - `chance` it was not."""
+        kinds = Processing.KINDS
+        kind = rng.choice(kinds[1:], p=(0.5, 0.15, 0.15, 0.1, 0.1)) if rng.random() < chance else kinds[0]
+        return Processing(str(kind), float(rng.random()))
+
+    def apply(self, slice_: Array) -> Array:
+        """Process a slice of grey levels 0-255: (rows, columns) float32, a new array."""
+        if self.kind == "gaussian":
+            return cv2.GaussianBlur(slice_, (0, 0), 0.4 + 2.8 * self.strength)
+        if self.kind == "binning":
+            small = cv2.resize(slice_, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            return cv2.resize(small, slice_.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        grey = np.rint(slice_).astype(np.uint8)
+        if self.kind == "median":
+            grey = cv2.medianBlur(grey, 3 + 2 * round(2 * self.strength))
+        elif self.kind == "bilateral":
+            grey = cv2.bilateralFilter(grey, 9, 10 + 40 * self.strength, 3)
+        elif self.kind == "non-local means":
+            grey = cv2.fastNlMeansDenoising(grey, None, 4 + 12 * self.strength, 5, 11)
+        return grey.astype(np.float32)
 
 
 def ring_profile(rng: np.random.Generator, length: int) -> Array:

@@ -3,6 +3,10 @@
 Everything is defined over micrometres with z growing from the bone end to the cartilage surface, so that
 a training slice, a whole phantom and the same phantom at another voxel size come from one source.
 Ranges follow what is measured on real PTA slices and published anatomy; ``wide`` goes beyond them.
+
+Hard tissue is what is mineralised, as CA4+ shows it, and the tidemark is its upper face. PTA soaks into the
+calcified cartilage from the tidemark down, so its grey level begins to fall there; the steepest fall, the PTA
+edge, lies deeper.
 """
 
 from __future__ import annotations
@@ -23,9 +27,15 @@ class Anatomy:
     tidemark_um: float
     surface_um: float
     bottom_um: float  # the plug's cut bone end; below the grid when the bone leaves the field of view
+    cut: tuple[float, float]  # slopes of the cut along y and x
     tilt: tuple[float, float]  # slopes of the tidemark along y and x
     curvature: float  # of the tidemark, 1/µm
     roughness_um: float  # standard deviation of the tidemark's height, tilt and curvature removed
+    scallops_um: float  # depth of the scallops in the tidemark; negative: bumps; 0: none
+    terraces_um: float  # height of the steps in it
+    cleft_um: float  # width of the gap where the cartilage is torn off along the interface; 0: none
+    cleft_above_um: float  # how far above the tidemark the gap begins
+    cleft_cover: float  # 1: in few places; -1: nearly everywhere
     surface_roughness_um: float
     fissures: float  # 0 (none) to 1
     fraying_um: float  # of the surface, into flaps and holes
@@ -41,34 +51,50 @@ class Anatomy:
     pores: float  # threshold of dark pores in hard tissue, in SD
 
     @staticmethod
-    def draw(rng: np.random.Generator, height_um: float, width_um: float, wide: bool = False) -> Anatomy:
-        """Draw a plug for a field of view; `wide` exceeds reality's variety and may leave the field."""
+    def draw(
+        rng: np.random.Generator, height_um: float, width_um: float, wide: bool = False, odd: bool = False
+    ) -> Anatomy:
+        """Draw a plug for a field of view.
+
+        Parameters
+        ----------
+        wide : exceed reality's variety, and let parts of the plug leave the field.
+        odd : draw rare shapes often: clefts, scallops, terraces, thick and thin plates, bone free of marrow.
+        """
         u = rng.uniform
+        chance = rng.random
         lean_sd, tilt_sd = (0.16, 0.16) if wide else (0.08, 0.08)
         tidemark = height_um * u(0.12, 0.8) if wide else min(height_um * u(0.3, 0.45), u(900, 1500))
-        if wide and rng.random() < 0.12:  # one of the two tissues may be out of view
+        if wide and chance() < 0.12:  # one of the two tissues may be out of view
             tidemark = height_um * u(-0.2, 1.15)
         thickness = u(500, 2800) if wide else min(height_um * u(0.4, 0.52), u(1000, 2800))
+        solid = odd and chance() < 0.2  # no marrow within reach
         return Anatomy(
             tidemark_um=tidemark,
             surface_um=tidemark + thickness,
-            bottom_um=u(-0.2, 0.5) * tidemark if wide and rng.random() < 0.4 else -1e4,
+            bottom_um=u(-0.2, 0.5) * tidemark if wide and chance() < 0.4 else -1e4,
+            cut=tuple(rng.normal(0, 0.2, 2)),
             tilt=tuple(np.clip(rng.normal(0, tilt_sd, 2), -0.55, 0.55)),
             curvature=rng.normal(0, 1) * (1.2e-4 if wide else 5e-5),
             roughness_um=float(np.exp(rng.normal(np.log(15), 0.6 if wide else 0.3))),
+            scallops_um=u(-50, 50) * (odd and chance() < 0.2),
+            terraces_um=u(10, 80) * (odd and chance() < 0.15),
+            cleft_um=u(8, 90) * (odd and chance() < 0.2),
+            cleft_above_um=max(0.0, u(-25, 25)),
+            cleft_cover=u(-0.6, 1),
             surface_roughness_um=u(3, 90) if wide else u(5, 45),
             fissures=float(np.clip(rng.normal(0.35, 0.4), 0, 1)),
             fraying_um=u(3, 70) if wide else u(5, 25),
-            radius_um=u(450, 1400) if wide else min(width_um * u(0.41, 0.48), u(950, 1050)),
+            radius_um=u(450, 2200) if wide else min(width_um * u(0.41, 0.48), u(950, 1050)),
             lean=tuple(np.clip(rng.normal(0, lean_sd, 2), -0.5, 0.5)),
             taper=rng.normal(0, 0.05),
             wall_roughness_um=u(2, 40) if wide else u(2, 16),
             step_um=rng.normal(0, 30),
-            plate_um=u(40, 500) if wide else u(180, 420),
-            breach=u(-3.4, -1.2) if wide else u(-3.4, -2.2),
-            marrow=u(-0.9, 1.1) if wide else u(-0.2, 0.6),
+            plate_um=float(np.exp(u(np.log(30), np.log(1000)))) if odd else u(180, 420),
+            breach=-9.0 if solid else u(-3.4, -1.2) if wide else u(-3.4, -2.2),
+            marrow=-9.0 if solid else u(-0.9, 1.1) if wide else u(-0.2, 0.6),
             cavity_um=u(90, 320) if wide else u(150, 260),
-            pores=u(1.9, 3.6),
+            pores=9.0 if odd and chance() < 0.2 else u(1.9, 3.6),
         )
 
 
@@ -90,18 +116,20 @@ class Stain:
     crest_dip: float  # how much of it is missing far below that; 0: it is as bright down to the tidemark
     crest_patchiness: float  # 0: everywhere the same; 1: gone in places
     bone: float
-    edge_um: float  # half the width of the fall from cartilage to bone
-    tail: float  # share of the step at the tidemark that is stain soaked into the hard tissue
-    tail_um: float  # how deep it has soaked
-    soak: float  # how far the contrast is lost in patches: bone as bright as the deep cartilage, no crest
-    soak_um: float  # how deep in the bone
-    soak_cover: float  # -1: in few places; 1: nearly everywhere
+    soak_um: float  # how deep below the tidemark half of the stain is gone
+    soak_spread: float  # standard deviation of the logarithm of this depth, from place to place
+    soak_shape: float  # exponent of the fall: 1 falls at once and has a tail, 3 is a front further down
+    lost: float  # how far the contrast is lost in patches: bone as bright as the deep cartilage, no crest
+    lost_um: float  # how deep in the bone
+    lost_cover: float  # -1: in few places; 1: nearly everywhere
     calcified: float  # calcified cartilage against bone, factor
     lamina: float  # darkness of the lamina below the tidemark
     lamina_um: float  # its depth
     rim: float  # brightness added at the drilled wall of the bone
     rim_um: float
     cavity_rim: float
+    crush: float  # brightness added at the cut bone end
+    crush_um: float
     chondron: float  # darkness of the chondrons, 0-1
     chondron_um: float  # their size across
     chondron_zone_um: tuple[float, float]  # above the tidemark
@@ -119,6 +147,8 @@ class Stain:
     void_um: float
     crumbs: float  # threshold of bright crumbs around the bone, in SD
     crumbs_above: bool  # whether they lie around the cartilage, too
+    clot: float  # grey level of clots in the marrow
+    clot_threshold: float  # in SD
     wax: float
     parafilm: float
 
@@ -146,22 +176,24 @@ class Stain:
             deep_um=u(150, 1200),
             crest=0.0 if crest_lost else u(10, 110) if wide else u(30, 70),
             crest_peak_um=u(0, 40) if wide else u(0, 25),
-            crest_um=u(8, 45),
-            crest_dip=u(0, 1) if wide else u(0, 0.6),
+            crest_um=u(4, 60) if wide else u(8, 45),
+            crest_dip=u(0, 0.5) if wide else u(0, 0.25),
             crest_patchiness=u(0, 1),
             bone=bone,
-            edge_um=u(0, 26) if wide else u(4, 16),
-            tail=(0.7 * u(0, 1) ** 1.5 if wide else 0.5 * u(0, 1) ** 2) * (chance() < 0.5),
-            tail_um=u(3, 40) if wide else u(3, 25),
-            soak=u(0.4, 1) * (chance() < (0.4 if wide else 0.1)),
-            soak_um=u(60, 600),
-            soak_cover=u(-1, 1),
+            soak_um=1.0 if chance() < 0.05 else _log_normal(rng, 22, 0.5 if wide else 0.35, (5, 45)),
+            soak_spread=u(0, 0.5) if wide else u(0.1, 0.35),
+            soak_shape=u(1.15, 3.2) if wide else u(1.4, 2.4),
+            lost=u(0.4, 1) * (chance() < (0.4 if wide else 0.1)),
+            lost_um=u(60, 600),
+            lost_cover=u(-1, 1),
             calcified=u(0.85, 1.08),
             lamina=u(0, 0.4) * (chance() < 0.6),
             lamina_um=u(60, 220),
             rim=u(0, 160) * (chance() < 0.75),
             rim_um=u(5, 40),
             cavity_rim=u(0, 60) * (chance() < 0.6),
+            crush=u(0, 120) * (chance() < 0.6),
+            crush_um=u(10, 80),
             chondron=u(0.15, 0.5) if spots else u(0.15, 0.65) * (chance() < 0.85),
             chondron_um=u(14, 24) if spots else u(28, 60),
             chondron_zone_um=(zone_start, zone_start + u(200, 1200)),
@@ -173,15 +205,22 @@ class Stain:
             lacunae=u(2.6, 5),
             streak=u(0, 0.12),
             blotch=u(0.02, 0.16),
-            grain=u(0, 0.05),
+            grain=u(0, 0.05) * (not wide or chance() < 0.7),
             void=u(0.3, 0.95) * (chance() < (0.5 if wide else 0.2)),
             void_threshold=u(0.8, 2.0),
             void_um=u(20, 90),
             crumbs=u(1.7, 4),
             crumbs_above=chance() < 0.3,
+            clot=bone * u(0.8, 1.2),
+            clot_threshold=u(0, 1.5) if wide and chance() < 0.35 else 9.0,
             wax=u(4, 70) * (chance() < (0.3 if wide else 0.15)),
             parafilm=u(10, 90) * (chance() < 0.4),
         )
+
+
+def _log_normal(rng: np.random.Generator, median: float, sd: float, within: tuple[float, float]) -> float:
+    """Draw from a log-normal distribution, cut off at the ends."""
+    return float(np.clip(median * np.exp(rng.normal(0, sd)), *within))
 
 
 class Tissue:
@@ -210,7 +249,11 @@ class Tissue:
         self.plate = field(INF, 160, 160)
         self.crest_gain = field(INF, 90, 90)
         self.lamina_gain = field(INF, 80, 80)
-        self.soaked = field(INF, 260, 260)
+        self.losses = field(INF, 260, 260)
+        self.soak_octaves = [(0.8, field(INF, 110, 110)), (0.6, field(INF, 40, 40))]
+        self.scallops = field(INF, 55, 55)
+        self.terraces = field(INF, 150, 150)
+        self.clefts = field(INF, 200, 200)
         # in space
         self.cavities = field(a.cavity_um, a.cavity_um, a.cavity_um)
         self.roughening = field(30, 30, 30)
@@ -225,6 +268,7 @@ class Tissue:
         self.voids = field(s.void_um, 1.6 * s.void_um, 1.6 * s.void_um)
         self.stuffing = field(45, 45, 45)  # of the marrow and of wax
         self.bubbles = field(16, 16, 16)
+        self.clots = field(60, 60, 60)
 
     def heights(self, grid: Grid) -> tuple[Array, Array]:
         """Heights of the tidemark and of the cartilage surface in µm: (1, Y, X) each."""
@@ -233,8 +277,24 @@ class Tissue:
         plane = a.tilt[0] * y + a.tilt[1] * x + a.curvature * (x * x + y * y) / 2
         rough = sum(weight * octave(grid) for weight, octave in self.tidemark_octaves)
         tidemark = a.tidemark_um + plane + a.roughness_um * rough
+        if a.scallops_um:
+            tidemark = tidemark + a.scallops_um * (np.abs(self.scallops(grid)) - 0.8)
+        if a.terraces_um:
+            tidemark = tidemark + a.terraces_um * (smoothstep(self.terraces(grid), 0.1, 0.25) - 0.4)
         rough = sum(weight * octave(grid) for weight, octave in self.surface_octaves)
         return tidemark, a.surface_um + 0.5 * plane + a.surface_roughness_um * rough
+
+    def soak_depth(self, grid: Grid) -> Array:
+        """How deep below the tidemark half of the stain is gone, in µm: (1, Y, X)."""
+        s = self.stain
+        return s.soak_um * np.exp(
+            s.soak_spread * sum(weight * octave(grid) for weight, octave in self.soak_octaves)
+        )
+
+    def edge_depth(self, grid: Grid) -> Array:
+        """How deep below the tidemark the grey level falls most steeply before the scanner, in µm: (1, Y, X)."""
+        p = self.stain.soak_shape
+        return self.soak_depth(grid) * ((p - 1) / (p * np.log(2))) ** (1 / p)
 
     def draw(self, grid: Grid) -> tuple[Array, np.ndarray, Array]:
         """Draw the tissue on `grid`.
@@ -258,7 +318,8 @@ class Tissue:
         )  # µm, roughly, into the bone from its marrow spaces
         inside = inward > 0
         hard = inside & (above < 0) & (solid > 0) & (self.channels(grid) > -2.6)
-        hard &= grid.z[:, None, None] > a.bottom_um
+        from_cut = self._from_cut(grid)
+        hard &= from_cut > 0
         below = inside & (above < 0) & ~hard
 
         top = (
@@ -267,18 +328,22 @@ class Tissue:
         crack = np.abs(self.fissure(grid)) * 90 - 14 * a.fissures
         crack_reach = a.fissures * 450 * (self.blotches(grid) + 0.6)
         cartilage = inside & (above >= 0) & (top > 0) & ((crack > 0) | (top > crack_reach))
+        if a.cleft_um:
+            gap = a.cleft_um * smoothstep(self.clefts(grid), a.cleft_cover, a.cleft_cover + 0.5)
+            cartilage &= (above < a.cleft_above_um) | (above >= a.cleft_above_um + gap)
 
         pta, ca4 = self._outside(grid, inward)
         bright = 1 - self._void(grid, above)
         solid_tissue = cartilage | hard
         if solid_tissue.any():
-            # the steepest fall lies at the tidemark, whatever its width
-            share = smoothstep(above, -self.stain.edge_um - 0.1, self.stain.edge_um + 0.1)
+            # stain is whole down to the tidemark, and fades from there on
+            share = np.exp2(-(((-above).clip(0) / self.soak_depth(grid)) ** self.stain.soak_shape))
             level: Array = np.zeros(grid.shape, np.float32)
             if share.max() > 0:
-                level = share * self._cartilage(grid, above, top, inward) * bright
+                level = share * self._cartilage(grid, above.clip(0), top, inward) * bright
             if share.min() < 1:
-                level = level + (1 - share) * self._bone(grid, above, inward, solid) * (0.7 + 0.3 * bright)
+                bone = self._bone(grid, above, inward, solid, from_cut)
+                level = level + (1 - share) * bone * (0.7 + 0.3 * bright)
             pta = np.where(solid_tissue, level, pta)
             speckled = np.where(self.pores(grid) > a.pores, 90, 250 + 8 * self.blotches(grid))
             soft = 70 + 12 * smoothstep(-above, -900, 0) + 4 * self.blotches(grid)
@@ -287,6 +352,12 @@ class Tissue:
             stuffing, stuffing_ca4 = self._marrow(grid)
             pta, ca4 = np.where(below, stuffing, pta), np.where(below, stuffing_ca4, ca4)
         return pta.astype(np.float32), hard, ca4.astype(np.float32)
+
+    def _from_cut(self, grid: Grid) -> Array:
+        """µm above the plug's cut bone end: (Z, Y, X)."""
+        a = self.anatomy
+        cut = a.bottom_um + a.cut[0] * grid.y[None, :, None] + a.cut[1] * grid.x[None, None, :]
+        return grid.z[:, None, None] - cut
 
     def _void(self, grid: Grid, above: Array) -> Array:
         """How much of the stain is missing (0-1) in non-enhancing regions about the interface."""
@@ -331,16 +402,16 @@ class Tissue:
     def _crest(self, grid: Grid) -> Array:
         s = self.stain
         gain = np.clip(1 + s.crest_patchiness * (self.crest_gain(grid) - 0.3), 0, 1.6)
-        return s.crest * gain * (1 - self._soak(grid))
+        return s.crest * gain * (1 - self._lost(grid))
 
-    def _soak(self, grid: Grid) -> Array:
+    def _lost(self, grid: Grid) -> Array:
         """How far the contrast at the tidemark is lost: (1, Y, X), 0-1."""
         s = self.stain
-        if not s.soak:
+        if not s.lost:
             return np.zeros((1, 1, 1), np.float32)
-        return s.soak * smoothstep(self.soaked(grid), -s.soak_cover, 0.7 - s.soak_cover)
+        return s.lost * smoothstep(self.losses(grid), -s.lost_cover, 0.7 - s.lost_cover)
 
-    def _bone(self, grid: Grid, above: Array, inward: Array, solid: Array) -> Array:
+    def _bone(self, grid: Grid, above: Array, inward: Array, solid: Array, from_cut: Array) -> Array:
         s, a = self.stain, self.anatomy
         depth = (-above).clip(0)
         level = s.bone * (
@@ -349,13 +420,10 @@ class Tissue:
         lamina = np.exp(-(((depth - s.lamina_um - 12 * self.plate(grid)) / 7) ** 2))
         level = level * (1 - s.lamina * lamina * smoothstep(self.lamina_gain(grid), -0.3, 0.5))
         level = level * (1 + 0.25 * s.blotch * self.blotches(grid) + s.grain * self.grain(grid))
-        level = level + self._soak(grid) * (s.deep - level) * np.exp(-depth / s.soak_um)
+        level = level + self._lost(grid) * (s.deep - level) * np.exp(-depth / s.lost_um)
         level = np.where(self.pores(grid) > a.pores, 0.25 * level, level)
-        edge = np.maximum(
-            s.deep + self._crest(grid) - s.bone, 0
-        )  # stain that has soaked in from the cartilage
-        level = level + s.tail * edge * np.exp(-depth / s.tail_um)
         level = level + s.cavity_rim * np.exp(-solid.clip(0) / 5)
+        level = level + s.crush * np.exp(-from_cut.clip(0) / s.crush_um)
         return level + s.rim * np.exp(-inward.clip(0) / s.rim_um) * np.clip(1 + 0.6 * self.wall(grid), 0, 2)
 
     def _marrow(self, grid: Grid) -> tuple[Array, Array]:
@@ -365,7 +433,9 @@ class Tissue:
         fat = (blotches > 0.3) & (bubbles > -0.8)
         level = np.where(fat, s.fat + 5 * bubbles, s.marrow)
         debris = (stuffing > 1.3) & (blotches < 0.1)
-        return np.where(debris, s.debris * (1 + 0.3 * bubbles), level), np.where(fat, 12.0, 3.0)
+        level = np.where(debris, s.debris * (1 + 0.3 * bubbles), level)
+        clot = self.clots(grid) > s.clot_threshold
+        return np.where(clot, s.clot * (1 + 0.05 * blotches), level), np.where(fat | clot, 12.0, 3.0)
 
     def _outside(self, grid: Grid, inward: Array) -> tuple[Array, Array]:
         """Air, wax and parafilm around the plug under PTA and CA4+, and crumbs below it."""
