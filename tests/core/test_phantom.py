@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from tidemark_cli.core import phantom as phantoms
 from tidemark_cli.core.phantom import draw_phantom, draw_slice
-from tidemark_cli.core.scanner import Scanner, ring_profile
+from tidemark_cli.core.scanner import Processing, Scanner, ring_profile
 from tidemark_cli.core.texture import make_grid
 from tidemark_cli.core.tissue import Anatomy, Stain, Tissue
 from tidemark_cli.core.transform import write_transform
@@ -17,7 +17,16 @@ SHAPE = (96, 48, 56)
 CLEAN = Scanner(blur=0, noise=0, noise_blur=0, ring=0, hardening=0, shading=0, low=0, high=255, gamma=1)
 
 
-def flat_tissue(**changes) -> Tissue:
+# a stain of two grey levels: cartilage of 200 down to the tidemark, bone of 100
+PLAIN = {
+    "superficial": 200.0, "middle": 200.0, "deep": 200.0, "bone": 100.0, "calcified": 1.0, "soak_spread": 0.0,
+} | dict.fromkeys(
+    ("crest", "lost", "lamina", "rim", "cavity_rim", "crush", "chondron", "skin", "streak", "blotch", "grain", "void"),
+    0.0,
+)  # fmt: skip
+
+
+def flat_tissue(stain: dict | None = None, **changes) -> Tissue:
     rng = np.random.default_rng(0)
     flat = {
         "tidemark_um": 100.0,
@@ -25,10 +34,10 @@ def flat_tissue(**changes) -> Tissue:
         "tilt": (0.0, 0.0),
         "curvature": 0.0,
         "roughness_um": 0.0,
-    }
+    } | dict.fromkeys(("scallops_um", "terraces_um", "cleft_um"), 0.0)
     solid = {"radius_um": 1000.0, "breach": -9.0, "plate_um": 5000.0}
     anatomy = replace(Anatomy.draw(rng, 300, 160), **(flat | solid | changes))
-    return Tissue(rng, make_grid(SHAPE, 3.2).extent, anatomy, Stain.draw(rng))
+    return Tissue(rng, make_grid(SHAPE, 3.2).extent, anatomy, replace(Stain.draw(rng), **(stain or {})))
 
 
 def test_the_hard_tissue_of_a_flat_plug_ends_at_its_tidemark():
@@ -36,6 +45,76 @@ def test_the_hard_tissue_of_a_flat_plug_ends_at_its_tidemark():
     below = int(100 / 3.2 - 0.5) + 1  # voxel centres at (k + 0.5) * 3.2 below 100 µm
     assert hard[:below].mean() > 0.98  # all but vascular channels
     assert not hard[below:].any()
+
+
+@pytest.mark.parametrize("shape", [1.5, 2.0, 3.0])
+def test_stain_is_whole_down_to_the_tidemark_and_half_gone_at_its_depth(shape):
+    tissue = flat_tissue(PLAIN | {"soak_um": 24.0, "soak_shape": shape}, pores=9.0)
+    grid = make_grid(SHAPE, 3.2)
+    pta, hard, _ = tissue.draw(grid)
+    level = np.median(pta, axis=(1, 2))
+    assert hard[30].all() and not hard[31].any()  # 97.6 and 100.8 µm; the tidemark lies at 100 µm
+    np.testing.assert_allclose(level[31:60], 200, atol=0.5)
+    depth = 100 - grid.z[:31]
+    np.testing.assert_allclose(level[:31], 100 + 100 * 0.5 ** ((depth / 24) ** shape), atol=0.5)
+    assert np.interp(76, grid.z, level) == pytest.approx(150, abs=1)
+
+
+def test_the_pta_edge_is_where_the_grey_level_falls_most_steeply():
+    tissue = flat_tissue(PLAIN | {"soak_um": 30.0, "soak_shape": 2.0}, pores=9.0)
+    grid = make_grid((300, 4, 4), 0.5)
+    level = np.median(tissue.draw(grid)[0], axis=(1, 2))
+    steepest = 100 - grid.z[np.diff(level).argmax()]
+    np.testing.assert_allclose(tissue.edge_depth(grid), 30 * np.sqrt(0.5 / np.log(2)))
+    assert steepest == pytest.approx(30 * np.sqrt(0.5 / np.log(2)), abs=0.6)
+
+
+def test_a_cleft_parts_cartilage_from_bone_and_takes_no_bone():
+    whole, torn = (
+        flat_tissue(PLAIN, cleft_um=gap, cleft_above_um=0.0, cleft_cover=-99.0, pores=9.0) for gap in (0.0, 30.0)
+    )
+    grid = make_grid(SHAPE, 3.2)
+    (pta, hard, _), (before, same, _) = torn.draw(grid), whole.draw(grid)
+    np.testing.assert_array_equal(hard, same)
+    np.testing.assert_array_equal(pta[:31], before[:31])
+    assert (pta[31:40] < 10).all()  # 100.8 to 126.4 µm: air
+    np.testing.assert_array_equal(pta[41:], before[41:])
+
+
+def test_scallops_and_terraces_shape_the_tidemark():
+    grid = make_grid(SHAPE, 3.2)
+    heights, _ = flat_tissue(terraces_um=40.0).heights(grid)
+    low, high = heights.min(), heights.max()
+    assert high - low == pytest.approx(40, abs=1e-3)
+    assert ((heights == low) | (heights == high)).mean() > 0.8  # steps, no slopes
+    scalloped, _ = flat_tissue(scallops_um=40.0).heights(grid)
+    assert scalloped.min() == pytest.approx(100 - 0.8 * 40, abs=0.5)  # |f| - 0.8, f through 0
+
+
+def test_each_kind_of_processing_takes_detail_away():
+    rng = np.random.default_rng(0)
+    grey = np.full((64, 64), 100, np.float32) + 5 * rng.standard_normal((64, 64)).astype(np.float32)
+    for kind in Processing.KINDS[1:]:
+        out = Processing(kind, 0.8).apply(grey)
+        assert out.shape == grey.shape and out.dtype == np.float32
+        assert out.std() < 0.7 * grey.std(), kind
+        assert out.mean() == pytest.approx(100, abs=0.5)
+    np.testing.assert_allclose(Processing("none", 0.8).apply(grey), np.rint(grey))
+
+
+def test_hard_phantoms_have_what_easy_ones_lack():
+    def drawn(hard: bool) -> list:
+        rng = np.random.default_rng(1)
+        return [(Anatomy.draw(rng, 2400, 1400, odd=hard), Stain.draw(rng, wide=hard)) for _ in range(60)]
+
+    easy, odd = drawn(False), drawn(True)
+    assert not any(a.cleft_um or a.scallops_um or a.terraces_um for a, _ in easy)
+    assert any(a.cleft_um for a, _ in odd) and any(a.scallops_um for a, _ in odd)
+    assert min(a.plate_um for a, _ in odd) < 60 and max(a.plate_um for a, _ in odd) > 700
+    depths = [s.soak_um for _, s in odd]
+    assert 15 < np.median(depths) < 30 and min(depths) == 1 and max(depths) <= 45
+    assert any(s.clot_threshold < 2 for _, s in odd) and not any(s.clot_threshold < 2 for _, s in easy)
+    assert (draw_phantom(7, SHAPE, hard=True).scan != draw_phantom(7, SHAPE).scan).any()
 
 
 def test_a_tilted_plug_has_a_tilted_tidemark():
@@ -128,9 +207,9 @@ def test_slices_along_the_wall_are_blurred_across_their_thickness(
     monkeypatch: pytest.MonkeyPatch, along_wall: float
 ):
     monkeypatch.setattr(phantoms, "_ALONG_WALL", along_wall)
-    blurred, hard, _ = draw_slice((5, 4), (96, 64))
+    blurred, hard, _ = draw_slice((5, 6), (96, 64))
     monkeypatch.setattr(phantoms, "_ACROSS_WEIGHTS", (0, 1, 0))
-    sharp, same, _ = draw_slice((5, 4), (96, 64))
+    sharp, same, _ = draw_slice((5, 6), (96, 64))
     assert 0.1 < hard.mean() < 0.9
     np.testing.assert_array_equal(hard, same)
     if along_wall:
