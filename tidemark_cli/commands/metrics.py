@@ -296,8 +296,9 @@ def _show_bias(scores: Scores, room: int) -> None:
             side = "near the cartilage" if bias.mean_um > 0 else "deep"
             told = (
                 f"the tidemark is found too {side}, and not by chance (the interval of the bias excludes 0): "
-                "a laboratory's own depth of stain. Correct it by fine-tuning (train --init default), or "
-                f"with predict --offset {bias.offset_um:+.1f}, added to an offset these masks already have."
+                "most likely the laboratory's own depth of stain. Correct it by fine-tuning (train --init "
+                f"default), or with predict --offset {bias.offset_um:+.1f}, added to an offset these masks "
+                "already have."
             )
         console.result("")
         console.result(textwrap.fill(where + told, room))

@@ -39,7 +39,7 @@ DEFINITIONS: dict[str, str] = {
     "all_hard": "the same scores of a mask that is hard tissue everywhere, in the same zones: what knowing "
     "nothing of the tidemark scores",
     "bias": "mean of bias_um over the samples that have one, and its 95 % interval over samples, Student's t "
-    "(null for fewer than 2); where the interval excludes 0 it is not chance but the laboratory's own depth "
+    "(null for fewer than 2); where the interval excludes 0 it is most likely the laboratory's own depth "
     "of stain, PTA soaking more or less deep into the calcified cartilage: fine-tuning corrects it, or "
     "offset_um (null where the interval holds 0) added to the offset of the prediction; µm",
     "bias_um": "mean of found minus true height of the tidemark over columns that have both; above 0 it is "
