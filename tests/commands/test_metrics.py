@@ -110,10 +110,13 @@ def test_the_tables_by_hand(tidemark: Tidemark, tmp_path: Path) -> None:
     assert [" ".join(line.split()) for line in ended.out.splitlines()[1:] if line] == [
         "IoU 4 µm",
         "threshold 0.5 0.33",
+        "all hard 0.50",
         "Dice 4 µm",
         "threshold 0.5 0.50",
+        "all hard 0.67",
         "volumetric similarity 4 µm",
         "threshold 0.5 1.00",
+        "all hard 0.67",
         "surface threshold 0.5",
         "bias of the height 9.3 µm",
         "MAE of the height 12.9 µm",
@@ -141,6 +144,22 @@ def test_several_thresholds_are_rows_of_the_zones_and_columns_of_the_surface(
     rows = [line for line in lines if line.startswith("threshold")]
     assert rows[:2] == ["threshold 0.3 0.58 ± 0.12", "threshold 0.5 0.33 ± 0.47"]
     assert "S02_1: the prediction is empty above 0.5" in ended.err
+
+
+def test_a_sure_bias_is_told_with_the_very_offset_that_corrects_it(tidemark: Tidemark, run: Path) -> None:
+    for name, height in (("S01_1", 3), ("S02_1", 3)):
+        write_volume(run / "oof" / f"{name}.tif", block(height, 100), 4.0, overwrite=True)
+    shown = tidemark("metrics", run, "--pad", 40).out
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert "mean bias (95 % interval) -20.0 (-20.0 to -20.0) µm" in lines
+    assert lines[-1].startswith("the tidemark is found too deep, and not by chance")
+    assert "predict --offset +20.0, added" in lines[-1] and "train --init default" in lines[-1]
+    for name, height in (("S01_1", 10), ("S02_1", 11)):
+        write_volume(run / "oof" / f"{name}.tif", block(height, 100), 4.0, overwrite=True)
+    lines = tidemark("metrics", run, "--threshold", 0.3, 0.5).out.splitlines()
+    assert lines[-1] == "threshold 0.3: the interval of the bias holds 0: nothing to correct."
+    row = next(" ".join(line.split()) for line in lines if line.startswith("mean bias"))
+    assert row == "mean bias (95 % interval) 10.0 (-15.4 to 35.4) µm none"
 
 
 def test_without_paths_it_is_the_newest_run_here(

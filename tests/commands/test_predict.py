@@ -138,12 +138,47 @@ def test_every_setting_is_an_option(tidemark: Tidemark, scan: Path, model: Path,
     monkeypatch.setattr(segmentation, "segment", segment)
     plain = ("predict", scan, "-o", scan.with_name("m.tif"), "--weights", model)
     options = ("--threshold", 0.25, "--planes", "zy", "--step", 3, "--bone-end", "last", "--crop")
+    options += ("--offset", -7.5)
     assert tidemark(*plain).code == 1
     assert tidemark(*plain, *options, "--device", "cpu", "--uncertainty", scan.with_name("u.tif")).code == 1
     assert asked == [
         segmentation.Settings(),
-        segmentation.Settings(0.25, ("zy",), 3, "last", crop=True, uncertainty=True, device="cpu"),
+        segmentation.Settings(0.25, ("zy",), 3, "last", True, True, "cpu", offset_um=-7.5),
     ]
+
+
+def test_an_offset_is_kept_with_the_numbers_and_told(tidemark: Tidemark, scan: Path, model: Path) -> None:
+    heights = []
+    for name, offset in (("plain", 0), ("raised", 80)):
+        mask, height, numbers = (scan.with_name(f"{name}{end}") for end in (".tif", "_height.tif", ".json"))
+        options = ("--weights", model, "--surface", height, "--stats", numbers, "--offset", offset)
+        ended = tidemark("predict", scan, "-o", mask, *options)
+        assert ended.code == 0
+        assert (", offset" in ended.out, ", offset +80 µm" in ended.out) == (offset > 0, offset > 0)
+        stats = json.loads(numbers.read_text(encoding="utf-8"))
+        assert stats["offset_um"] == offset and "raised" in stats["definitions"]["offset_um"]
+        heights.append(tifffile.imread(height))
+        hard = tifffile.imread(mask).any(axis=(1, 2))
+        assert np.flatnonzero(hard)[-1] == SURFACE_Z - 1 + offset / VOXEL_UM
+    np.testing.assert_allclose(heights[1], heights[0] + 80, atol=1e-3)
+
+
+def test_the_offset_that_metrics_tells_takes_the_bias_away(
+    tidemark: Tidemark, scans: Path, model: Path, plug: np.ndarray
+) -> None:
+    truths = scans.parent / "truths"
+    truths.mkdir()
+    for name in ("S01_1", "S02_1"):
+        write_volume(truths / f"{name}.tif", np.where(plug > 150, 255, 0).astype(np.uint8), VOXEL_UM)
+    biases = []
+    offset = -80.0
+    for attempt in ("first", "second"):
+        masks = scans.parent / attempt
+        assert tidemark("predict", scans, "-o", f"{masks}/", "--weights", model, "--offset", offset).code == 0
+        bias = json.loads(tidemark("metrics", masks, truths, "--json").out)["summary"][0]["bias"]
+        biases.append(bias["mean_um"])
+        offset += bias["offset_um"] or 0
+    assert biases == pytest.approx([-80, 0], abs=0.5)
 
 
 def test_bone_at_the_other_end_comes_back_as_it_went_in(
@@ -343,6 +378,8 @@ WRONG: dict[str, tuple[str, ...]] = {
     "onto a scan": ("a.tif", "b.tif", "-o", "./", "--overwrite"),
     "threshold": ("a.tif", "-o", "m.tif", "--threshold", "1.5"),
     "threshold nan": ("a.tif", "-o", "m.tif", "--threshold", "nan"),
+    "offset nan": ("a.tif", "-o", "m.tif", "--offset", "nan"),
+    "offset of more than any stain's depth": ("a.tif", "-o", "m.tif", "--offset", "-150"),
     "voxel size": ("a.tif", "-o", "m.tif", "--voxel-size", "0"),
     "voxel size infinite": ("a.tif", "-o", "m.tif", "--voxel-size", "inf"),
     "bone end": ("a.tif", "-o", "m.tif", "--bone-end", "top"),

@@ -10,6 +10,7 @@ from tidemark_cli.core.metrics import (
     find_bone_end,
     height_errors,
     lowest_level,
+    mean_interval,
     pad_voxels,
     tidemark_planes,
     zone_counts,
@@ -33,6 +34,18 @@ def test_zones_by_hand():
     np.testing.assert_allclose(counts.volumetric_similarity, [[1 - 1 / 3, 1, 1]])
 
 
+def test_the_floor_is_what_a_mask_scores_that_is_hard_everywhere():
+    truth = column(0, 0, 0, 255, 255, 0)
+    found = column(255, 0, 255, 255, 0, 0)
+    counts = zone_counts(found, truth, "last", [1, 2, 3])
+    assert counts.voxels.tolist() == [[2, 4, 6]]
+    np.testing.assert_allclose(counts.hard_share, [[1, 2 / 4, 3 / 6]])
+    np.testing.assert_allclose(counts.all_hard.iou, [[1 / 2, 2 / 4, 2 / 6]])
+    np.testing.assert_allclose(counts.all_hard.dice, [[2 / 3, 4 / 6, 4 / 8]])
+    np.testing.assert_allclose(counts.all_hard.volumetric_similarity, [[2 / 3, 4 / 6, 4 / 8]])
+    np.testing.assert_array_equal(counts.all_hard.hard_share, 1)
+
+
 def test_the_threshold_is_strict():
     truth = column(0, 255)
     for threshold, positives in ((127 / 255, 1), (128 / 255, 0), (0.5, 1)):
@@ -43,6 +56,7 @@ def test_columns_without_hard_tissue_have_no_zone_and_an_empty_truth_scores_0():
     counts = zone_counts(column(255, 255), column(0, 0), "last", [2])
     assert counts.false_positive.tolist() == [[0]]
     assert counts.iou.tolist() == counts.dice.tolist() == counts.volumetric_similarity.tolist() == [[0]]
+    assert counts.all_hard.iou.tolist() == counts.hard_share.tolist() == [[0]]
 
 
 def test_a_zone_far_wider_than_the_volume_is_the_volume():
@@ -81,6 +95,9 @@ def test_against_the_plain_way(prediction, truth, pad):
         assert [c.true_positive[0, 0], c.false_positive[0, 0], c.false_negative[0, 0]] == expected
     assert 0 <= counts.iou[0, 0] <= counts.dice[0, 0] <= 1
     assert counts.dice[0, 0] <= counts.volumetric_similarity[0, 0] <= 1
+    full = zone_counts(np.full_like(truth, 255), truth, "last", [pad], [0.3])
+    for name in ("true_positive", "false_positive", "false_negative", "voxels"):
+        assert getattr(counts.all_hard, name) == getattr(full, name)
 
 
 def test_pads():
@@ -97,6 +114,15 @@ def test_height_errors_by_hand():
     assert errors["extra_columns"] == pytest.approx(1 / 3)
     nothing = height_errors(np.array([[nan]]), np.array([[nan]]))
     assert set(nothing.values()) == {None}
+
+
+def test_the_interval_of_a_mean_is_student_s() -> None:
+    # t of 2 degrees of freedom is 4.3027; SD 2, n 3
+    assert mean_interval(np.array([-22.0, -20.0, -18.0])) == pytest.approx(
+        (-20 - 4.3027 * 2 / 3**0.5, -20 + 4.3027 * 2 / 3**0.5), abs=1e-3
+    )
+    assert mean_interval(np.array([3.0, 3.0])) == (3, 3)
+    assert mean_interval(np.array([3.0])) is None
 
 
 def test_mean_median_and_95th_percentile_of_the_error_are_told_apart() -> None:

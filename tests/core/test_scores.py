@@ -14,15 +14,8 @@ from tidemark_cli.core.dataset import write_sample
 from tidemark_cli.core.errors import DatasetError, OutputError, ScanError
 from tidemark_cli.core.figure import draw_figure
 from tidemark_cli.core.matching import newest_run
-from tidemark_cli.core.scores import (
-    OVERLAPS,
-    SURFACES,
-    as_json,
-    score_pair,
-    score_paths,
-    score_run,
-    write_csv,
-)
+from tidemark_cli.core.score_files import as_json, write_csv
+from tidemark_cli.core.scores import OVERLAPS, SURFACES, score_pair, score_paths, score_run
 from tidemark_cli.core.volume import write_volume
 
 VOXEL_UM = 4.0
@@ -195,8 +188,8 @@ def test_a_dataset_may_be_the_truth_and_one_prediction_is_enough(run: Path, tmp_
 
 def test_two_scans_need_no_common_name_and_the_bone_end_is_found(tmp_path: Path):
     write(tmp_path, found=block(11)[::-1], true=block(10)[::-1])
-    scores = score_paths(tmp_path / "found.tif", tmp_path / "true.tif", (4,))
-    assert (scores.rows[0].bone_end, scores.rows[0].overlap["iou"]) == ("last", (0.5,))
+    scores = score_paths(tmp_path / "found.tif", tmp_path / "true.tif", (4, 8))
+    assert (scores.rows[0].bone_end, scores.rows[0].overlap["iou"][0]) == ("last", 0.5)
     assert scores.notes == ()
     told = score_paths(tmp_path / "found.tif", tmp_path / "true.tif", (4,), bone_end="first")
     assert told.rows[0].bone_end == "first"
@@ -218,6 +211,56 @@ def test_an_empty_prediction_scores_0_and_is_named(tmp_path: Path):
     hd95 = scores.surface("hd95_um", 0.5)
     assert hd95 is not None and (hd95.median, hd95.sd, hd95.count) == (0, None, 1)
     assert any(note.startswith("A: the prediction is empty") for note in scores.notes)
+
+
+@pytest.mark.parametrize(("short", "told"), [(0, True), (1, True), (2, False)])
+def test_a_prediction_that_is_nearly_full_is_warned_of(tmp_path: Path, short: int, told: bool) -> None:
+    full = block(24)
+    full.reshape(24, -1)[12, :short] = 0  # a voxel each of 144 columns of 4: under or over a 99th hard
+    scores = score_paths(write(tmp_path / "f", A=full), write(tmp_path / "t", A=block(12)), (1, 2))
+    notes = [note for note in scores.notes if "hard tissue in 100 % of the widest zone" in note]
+    assert [note.startswith("warning: A: the prediction above 0.5 is") for note in notes] == [True] * told
+
+
+def test_the_bias_over_samples_has_an_interval_and_an_offset_that_corrects_it(run: Path) -> None:
+    sure = block(10, 100)
+    for name, voxels in (("S01_1", 1), ("S01_2", 2), ("S02_1", 3)):
+        write_volume(run / "oof" / f"{name}.tif", block(8 + voxels, 100), VOXEL_UM, overwrite=True)
+    bias = score_run(run).bias(0.3)
+    assert bias is not None and (bias.mean_um, bias.count) == (pytest.approx(8), 3)
+    assert (bias.low_um, bias.high_um) == pytest.approx(
+        (8 - 4.3027 * 4 / 3**0.5, 8 + 4.3027 * 4 / 3**0.5), rel=1e-4
+    )
+    assert bias.low_um < 0 and bias.offset_um is None  # three so different tell nothing
+    for name in ("S01_1", "S02_1"):
+        write_volume(run / "oof" / f"{name}.tif", sure, VOXEL_UM, overwrite=True)
+    scores = score_run(run, (8,), (0.3, 0.5))
+    found = scores.bias(0.3)
+    assert found is not None
+    assert (found.mean_um, found.low_um, found.high_um, found.offset_um) == pytest.approx((8, 8, 8, -8))
+    assert scores.bias(0.5) is None  # nothing is predicted
+
+
+def test_a_single_sample_has_a_bias_and_no_interval(tmp_path: Path) -> None:
+    write(tmp_path, found=block(9), true=block(10))
+    scores = score_paths(tmp_path / "found.tif", tmp_path / "true.tif")
+    bias = scores.bias(0.5)
+    assert bias is not None and bias.mean_um == pytest.approx(-4)  # too deep
+    assert (bias.low_um, bias.high_um, bias.count, bias.offset_um) == (None, None, 1, None)
+
+
+def test_the_floor_is_scored_in_the_zones_of_each_sample(tmp_path: Path) -> None:
+    cut = block(3)  # a zone of 4 voxels is cut at the scan's end
+    found = write(tmp_path / "f", A=block(9), B=block(9), C=block(9))
+    true = write(tmp_path / "t", A=block(8), B=block(9), C=cut)
+    scores = score_paths(found, true, (8, 16), (0.3, 0.5))
+    assert scores.rows[-1].all_hard["iou"] == pytest.approx((1 / 2, 3 / 7))
+    assert scores.rows[-1].hard_share == (1, 1)
+    assert scores.rows[0].hard_share == pytest.approx((3 / 4, 5 / 8))
+    narrow, wide = scores.all_hard("iou")
+    assert (narrow.median, narrow.sd, narrow.count) == (0.5, 0, 3)
+    assert (wide.median, wide.sd) == pytest.approx((0.5, np.std([0.5, 0.5, 3 / 7], ddof=1)))
+    assert [zone.median for zone in scores.all_hard("dice")] == pytest.approx([2 / 3, 2 / 3])
 
 
 def test_an_empty_truth_cannot_be_scored(tmp_path: Path):
@@ -305,6 +348,12 @@ def test_the_csv_has_a_row_for_every_sample(run: Path, tmp_path: Path):
     assert told == [("S01_2", "0.3"), ("S01_2", "0.5"), ("S02_1", "0.3"), ("S02_1", "0.5"), ("S01_1", "")]
     assert float(rows[0]["iou_8um"]) == 0.5 and float(rows[0]["bias_um"]) == pytest.approx(8)
     assert [float(rows[2][f"{measure}_8um"]) for measure in OVERLAPS] == pytest.approx([3 / 5, 3 / 4, 1])
+    assert [float(rows[2][f"all_hard_{measure}_8um"]) for measure in OVERLAPS] == pytest.approx(
+        [1 / 2, 2 / 3, 2 / 3]
+    )
+    found = [float(rows[i][f"bias_{part}_um"]) for i in (0, 2) for part in ("mean", "low", "high")]
+    assert found[:3] == found[3:] == pytest.approx([4, 4 - 50.825, 4 + 50.825], abs=1e-3)
+    assert rows[3]["bias_low_um"] == rows[-1]["bias_mean_um"] == ""
     assert (rows[2]["voxel_um"], rows[2]["zones"]) == ("4.0", "micrometres")
     assert rows[1]["hd95_um"] == "" and "no prediction" in rows[-1]["not_scored"]
     with pytest.raises(OutputError, match="--overwrite"):
@@ -318,6 +367,11 @@ def test_json_has_all_of_it_and_no_nan(run: Path):
     first, second = content["summary"]
     assert first["iou"][0]["median"] == pytest.approx(2 / 3)
     assert first["hd95_um"]["median"] == VOXEL_UM
+    assert first["all_hard"]["iou"][0] == {"median": 0.5, "sd": 0, "count": 3}
+    assert first["bias"]["mean_um"] == pytest.approx(4) and first["bias"]["offset_um"] is None
+    assert first["bias"]["low_um"] < 0 < 8 < first["bias"]["high_um"] and second["bias"] is None
+    assert content["samples"][0]["all_hard"]["dice"] == pytest.approx([2 / 3])
+    assert {"bias", "all_hard", "hard_share"} <= set(content["definitions"])
     assert second["hd95_um"] is None  # above 0.5 every prediction is empty
     assert set(SURFACES) <= set(content["definitions"])
 
@@ -342,8 +396,10 @@ def test_the_figure_has_the_medians_of_each_measure_at_each_threshold(run: Path)
     }
     assert [axes.get_title(loc="left") for axes in panels] == list(expected)
     for axes, medians in zip(panels, expected.values(), strict=True):
-        assert [line.get_label() for line in axes.lines] == ["threshold 0.3", "threshold 0.5"]
-        np.testing.assert_allclose([line.get_ydata() for line in axes.lines], medians)
+        assert [line.get_label() for line in axes.lines] == ["threshold 0.3", "threshold 0.5", "all hard"]
+        np.testing.assert_allclose([line.get_ydata() for line in axes.lines[:2]], medians)
+        floor = 1 / 2 if axes is panels[0] else 2 / 3
+        np.testing.assert_allclose(axes.lines[2].get_ydata(), [floor, floor])
 
 
 def test_the_figure_has_the_published_points_as_they_were_published(run: Path):

@@ -15,6 +15,7 @@ from tests.helpers import SURFACE_Z, VOXEL_UM, draw_plug
 from tidemark_cli.core import segmentation
 from tidemark_cli.core.errors import ContentError, DeviceError
 from tidemark_cli.core.inference import _positions, load_models
+from tidemark_cli.core.metrics import tidemark_planes
 from tidemark_cli.core.planes import AXES, find_near
 from tidemark_cli.core.sample import MARGIN_UM, Plug, find_plug
 from tidemark_cli.core.segmentation import Segmentation, Settings, memory_needed, segment
@@ -231,6 +232,39 @@ def test_a_leaning_plug_is_cut_at_its_own_bone_after_a_wrong_guess(
     monkeypatch.setattr(segmentation, "find_plug", wrong_guess)
     found = run(leaning, net, settings=replace(ALL, crop=True)).plug
     assert (found.bone_end, found.centre_yx) == ("first", right.centre_yx)
+
+
+@pytest.mark.parametrize("bone_end", ["first", "last"])
+def test_an_offset_moves_mask_surface_and_numbers_and_no_confidence(net: UNet, bone_end: str) -> None:
+    scan = np.pad(draw_plug(bone_end=bone_end), ((7, 20), (16, 4), (4, 12)))
+    there = run(scan, net)
+    for voxels in (3, -2):
+        found = run(scan, net, settings=replace(ALL, offset_um=voxels * VOXEL_UM))
+        moved = found.surface.height_um - there.surface.height_um
+        np.testing.assert_allclose(moved[np.isfinite(moved)], voxels * VOXEL_UM, atol=1e-3)
+        tops = [tidemark_planes(each.mask, bone_end) for each in (there, found)]
+        way = 1 if bone_end == "first" else -1
+        np.testing.assert_array_equal(tops[1] - tops[0], np.where(np.isfinite(moved), way * voxels, 0))
+        shifts = {"tidemark_height_mean_um": 1, "thickness_median_um": -1, "tidemark_depth_mean_um": -1}
+        for key, sign in shifts.items():
+            expected = there.stats[key] + sign * voxels * VOXEL_UM
+            assert found.stats[key] == pytest.approx(expected, abs=0.01), key
+        assert found.stats["hard_tissue_voxels"] == np.count_nonzero(found.mask)
+        for key in ("confidence", "confidence_signs", "roughness_rq_um", "openings_count"):
+            assert found.stats[key] == pytest.approx(there.stats[key], abs=1e-3), key
+        assert (found.stats["offset_um"], there.stats["offset_um"]) == (voxels * VOXEL_UM, 0)
+        np.testing.assert_array_equal(found.probability_box, there.probability_box)
+
+
+def test_with_an_offset_an_empty_mask_stays_empty_and_air_air(plug: np.ndarray, net: UNet) -> None:
+    nothing = run(plug, net, settings=replace(ALL, threshold=1.0, offset_um=VOXEL_UM))
+    assert not nothing.mask.any() and nothing.stats["offset_um"] == VOXEL_UM
+    thin = plug.copy()
+    thin[SURFACE_Z + 4 :] = 0  # 160 µm of cartilage
+    found = run(thin, net, settings=replace(ALL, offset_um=10 * VOXEL_UM))
+    assert found.mask[SURFACE_Z + 3].any() and not found.mask[SURFACE_Z + 4 :].any()
+    assert np.nanmax(found.surface.height_um) == pytest.approx((SURFACE_Z + 4) * VOXEL_UM, abs=0.01)
+    assert found.stats["thickness_median_um"] == pytest.approx(0, abs=0.01)
 
 
 def test_a_single_image(plug: np.ndarray, net: UNet) -> None:

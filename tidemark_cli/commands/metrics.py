@@ -6,6 +6,7 @@ import math
 import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +19,7 @@ from .jobs import named_file
 from .options import BoneEnd, Overwrite, voxel_size_option
 
 if TYPE_CHECKING:
-    from ..core.scores import Scores, Spread
+    from ..core.scores import Bias, Scores, Spread
 
 LISTS = ("--pad", "--threshold")  # options that take several values
 NAMES = {"iou": "IoU", "dice": "Dice", "volumetric_similarity": "volumetric similarity"}
@@ -141,8 +142,8 @@ def metrics(
     outputs = _outputs(csv, plot, overwrite)
 
     from ..core.figure import draw_figure
-    from ..core.scores import as_json as to_json
-    from ..core.scores import write_csv
+    from ..core.score_files import as_json as to_json
+    from ..core.score_files import write_csv
 
     scores = _score(places, pad, threshold, paper, dataset, voxel_size, bone_end, quiet)
     if not quiet:
@@ -164,7 +165,10 @@ def metrics(
 
 
 def show_scores(scores: Scores) -> None:
-    """Print median ± SD as in the paper's Table 1, with its rows where the zones are its own, to stdout."""
+    """Print median ± SD as in the paper's Table 1, with its rows where the zones are its own, to stdout.
+
+    Beside them stands what a mask scores that is hard tissue everywhere; below, what the bias means.
+    """
     from ..core.scores import OVERLAPS
 
     zones = (
@@ -180,6 +184,7 @@ def show_scores(scores: Scores) -> None:
             _show_zones(scores, measure, slice(start, start + each))
     console.result("")
     _show_surface(scores)
+    _show_bias(scores, room)
 
 
 def show_not_scored(scores: Scores) -> int:
@@ -257,6 +262,7 @@ def _show_zones(scores: Scores, measure: str, part: slice) -> None:
     for threshold in scores.thresholds:
         zones = scores.overlap(measure, threshold)[part]
         rows.append((f"threshold {threshold:g}", *(_cell(zone) for zone in zones)))
+    rows.append(("all hard", *(_cell(zone) for zone in scores.all_hard(measure)[part])))
     if scores.paper and measure == "iou":
         for loss, threshold, points in PAPER_ROWS:
             known = dict(zip(PAPER_PADS_UM, points, strict=False))
@@ -270,7 +276,40 @@ def _show_surface(scores: Scores) -> None:
     for measure, (title, factor, unit, digits) in SURFACE_ROWS.items():
         cells = [_cell(scores.surface(measure, one), factor, unit, digits) for one in scores.thresholds]
         rows.append((title, *cells))
+        if measure == "bias_um" and scores.count > 1:
+            rows.append(
+                ("mean bias (95 % interval)", *(_interval(scores.bias(t)) for t in scores.thresholds))
+            )
     console.result_table(("surface", *(f"threshold {one:g}" for one in scores.thresholds)), rows)
+
+
+def _show_bias(scores: Scores, room: int) -> None:
+    """Say for each threshold what the bias over the samples means, and the offset that corrects it."""
+    for threshold in scores.thresholds:
+        bias = scores.bias(threshold)
+        if bias is None or bias.low_um is None:
+            continue
+        where = f"threshold {threshold:g}: " if len(scores.thresholds) > 1 else ""
+        if bias.offset_um is None:
+            told = "the interval of the bias holds 0: nothing to correct."
+        else:
+            side = "near the cartilage" if bias.mean_um > 0 else "deep"
+            told = (
+                f"the tidemark is found too {side}, and not by chance (the interval of the bias excludes 0): "
+                "most likely the laboratory's own depth of stain. Correct it by fine-tuning (train --init "
+                f"default), or with predict --offset {bias.offset_um:+.1f}, added to an offset these masks "
+                "already have."
+            )
+        console.result("")
+        console.result(textwrap.fill(where + told, room))
+
+
+def _interval(bias: Bias | None) -> str:
+    if bias is None:
+        return "none"
+    if bias.low_um is None:
+        return f"{bias.mean_um:.1f} µm"
+    return f"{bias.mean_um:.1f} ({bias.low_um:.1f} to {bias.high_um:.1f}) µm"
 
 
 def _cell(spread: Spread | None, factor: float = 1, unit: str = "", digits: int = 2) -> str:

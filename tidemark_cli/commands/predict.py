@@ -111,6 +111,17 @@ def predict(
             "does. Large steps smooth the tidemark. Without it, the model's.",
         ),
     ] = None,
+    offset: Annotated[
+        float,
+        typer.Option(
+            metavar="UM",
+            min=-100,
+            max=100,
+            help="Raise the tidemark by so many µm towards the cartilage surface; a negative number lowers "
+            "it. Minus the bias that `tidemark metrics` tells corrects that bias. Mask, surface and numbers "
+            "move, the probability stays.",
+        ),
+    ] = 0.0,
     bone_end: Annotated[BoneEnd, typer.Option(help="At which end of Z the bone lies.")] = BoneEnd.auto,
     crop: Annotated[
         bool, typer.Option("--crop", help="Segment the paper's 448 x 448 x 768 voxels only, at the bone end.")
@@ -152,6 +163,8 @@ def predict(
     refuse_both(overwrite, skip_existing)
     if threshold is not None and not math.isfinite(threshold):
         raise typer.BadParameter("--threshold: expected a finite number.")
+    if not math.isfinite(offset):
+        raise typer.BadParameter("--offset: expected a finite number of µm.")
     wanted = {
         "--out": out,
         "--probability": probability,
@@ -176,6 +189,7 @@ def predict(
         crop=crop,
         uncertainty=uncertainty is not None,
         device=device,
+        offset_um=offset,
     )
     todo = any(job.outputs and job.scan.exists() for job in jobs)
     models = _load(weights, device, quiet) if todo else []
@@ -395,4 +409,7 @@ def _figures(stats: dict[str, Any] | None) -> str:
         return ""
     if stats.get("tidemark_columns_count") is None:
         return "none found"
-    return ", ".join(text.format(stats[key]) for key, text in FIGURES.items() if stats.get(key) is not None)
+    told = [text.format(stats[key]) for key, text in FIGURES.items() if stats.get(key) is not None]
+    if stats.get("offset_um"):
+        told.append(f"offset {stats['offset_um']:+g} µm")
+    return ", ".join(told)

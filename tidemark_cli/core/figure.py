@@ -22,8 +22,8 @@ PANELS = (("iou", "IoU"), ("dice", "Dice"), ("volumetric_similarity", "Volumetri
 def draw_figure(path: Path, scores: Scores, overwrite: bool = False) -> None:
     """Draw the medians of IoU, Dice and volumetric similarity over the pads, a line for each threshold.
 
-    Where the zones are the published table's, its IoU at 15 to 75 µm is drawn as grey lines: no other
-    figures were published as numbers.
+    A dotted line is what a mask scores that is hard tissue everywhere. Where the zones are the published
+    table's, its IoU at 15 to 75 µm is drawn as grey lines: no other figures were published as numbers.
 
     Parameters
     ----------
@@ -51,6 +51,8 @@ def _compose(scores: Scores) -> Figure:
             width = min(4, 1 + len(scores.thresholds) - i)  # a line under another shows at its sides
             style = {"color": LINES[i % len(LINES)], "lw": width, "marker": "o", "ms": 2.5 * width}
             axes.plot(scores.pads_um, medians, label=f"threshold {threshold:g}", **style)
+        floor = [zone.median for zone in scores.all_hard(measure)]
+        axes.plot(scores.pads_um, floor, label="all hard", color=FAINT, ls=(0, (1, 2)), lw=1.4)
         axes.set_title(f"({letter}) {name}", size=13, color=INK, loc="left")
         axes.set_xlabel(f"pad, µm{' (5 voxels to 15 µm)' if scores.paper else ''}", color=INK, size=11)
         axes.set_xticks(scores.pads_um)

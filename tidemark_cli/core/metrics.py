@@ -19,11 +19,12 @@ _REACHED = 0.05  # of the columns with hard tissue
 
 @dataclass(frozen=True)
 class ZoneCounts:
-    """Voxels of true positives, false positives and false negatives: each (thresholds, pads) int64."""
+    """Voxels of true positives, false positives, false negatives and all: each (thresholds, pads) int64."""
 
     true_positive: NDArray[np.int64]
     false_positive: NDArray[np.int64]
     false_negative: NDArray[np.int64]
+    voxels: NDArray[np.int64]
 
     @property
     def iou(self) -> NDArray[np.float64]:
@@ -40,6 +41,17 @@ class ZoneCounts:
         """1 - |FN - FP| / (2 TP + FP + FN); 0 where the zone holds no hard tissue on either side."""
         whole = 2 * self.true_positive + self._wrong
         return _ratio(whole - np.abs(self.false_negative - self.false_positive), whole)
+
+    @property
+    def hard_share(self) -> NDArray[np.float64]:
+        """Voxels that are predicted hard among all of the zone, 0 to 1; 0 without a zone."""
+        return _ratio(self.true_positive + self.false_positive, self.voxels)
+
+    @property
+    def all_hard(self) -> ZoneCounts:
+        """The counts, in the same zones, of a prediction that is hard tissue everywhere: the floor."""
+        hard = self.true_positive + self.false_negative
+        return ZoneCounts(hard, self.voxels - hard, np.zeros_like(hard), self.voxels)
 
     @property
     def _wrong(self) -> NDArray[np.int64]:
@@ -89,7 +101,7 @@ def zone_counts(
     inward = -1 if bone_end == "first" else 1  # the way along Z into the hard tissue
     levels = [lowest_level(threshold) for threshold in thresholds]
     # by distance from the tidemark, on both sides together
-    counts = np.zeros((3, len(levels), reach), np.int64)
+    counts = np.zeros((4, len(levels), reach), np.int64)
     for offset in range(-reach, reach):
         z = tidemark_z + inward * offset
         inside = (z >= 0) & (z < depth)
@@ -100,7 +112,7 @@ def zone_counts(
         for i, level in enumerate(levels):
             found = grey >= level
             right, all_found = np.count_nonzero(found & hard), np.count_nonzero(found)
-            counts[:, i, distance] += (right, all_found - right, all_hard - right)
+            counts[:, i, distance] += (right, all_found - right, all_hard - right, hard.size)
     totals = counts.cumsum(axis=2)[:, :, [width - 1 for width in widths]]
     return ZoneCounts(*totals)
 
@@ -204,6 +216,21 @@ def height_errors(found_um: NDArray[np.float32], truth_um: NDArray[np.float32]) 
         "missed_columns": 1 - float(both.sum() / true.sum()) if true.any() else None,
         "extra_columns": float((found & ~true).sum() / true.sum()) if true.any() else None,
     }
+
+
+def mean_interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return the 95 % interval of the mean (Student's t) of values (n,); None of fewer than 2.
+
+    >>> low, high = mean_interval(np.array([-22.0, -20.0, -18.0]))
+    >>> round(low, 2), round(high, 2)
+    (-24.97, -15.03)
+    """
+    from scipy.special import stdtrit
+
+    if values.size < 2:
+        return None
+    mean, half = values.mean(), stdtrit(values.size - 1, 0.975) * values.std(ddof=1) / math.sqrt(values.size)
+    return float(mean - half), float(mean + half)
 
 
 def _ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ from numpy.typing import NDArray
 
 from .distances import TOLERANCES_UM, surface_distances
 from .errors import TidemarkError
-from .files import check_writable, written_whole
 from .matching import Matched, is_run, match_paths, match_run, read_pair, read_run
-from .metrics import height_errors, lowest_level, pad_voxels, zone_counts
+from .metrics import height_errors, lowest_level, mean_interval, pad_voxels, zone_counts
 from .sample import BoneEnd
 from .surface import find_surface
 
@@ -27,6 +25,7 @@ PAPER_ROWS = (  # Table 1: IoU, median and SD over 35 samples, at 15, 30, 45, 60
 )
 DEFAULT_THRESHOLD = 0.5
 OVERLAPS = ("iou", "dice", "volumetric_similarity")
+FULL = 0.99  # a prediction with a greater share of hard voxels in the zones says next to nothing
 
 DEFINITIONS: dict[str, str] = {
     "zones": "in each column (x, y) with true hard tissue, from its first hard voxel seen from the cartilage "
@@ -36,6 +35,13 @@ DEFINITIONS: dict[str, str] = {
     "iou": "intersection over union of the hard tissue within the zone, over the whole sample; 0 to 1",
     "dice": "2 TP / (2 TP + FP + FN), likewise",
     "volumetric_similarity": "1 - |FN - FP| / (2 TP + FP + FN), likewise",
+    "hard_share": "voxels that are predicted hard among all of the zone; 0 to 1",
+    "all_hard": "the same scores of a mask that is hard tissue everywhere, in the same zones: what knowing "
+    "nothing of the tidemark scores",
+    "bias": "mean of bias_um over the samples that have one, and its 95 % interval over samples, Student's t "
+    "(null for fewer than 2); where the interval excludes 0 it is most likely the laboratory's own depth "
+    "of stain, PTA soaking more or less deep into the calcified cartilage: fine-tuning corrects it, or "
+    "offset_um (null where the interval holds 0) added to the offset of the prediction; µm",
     "bias_um": "mean of found minus true height of the tidemark over columns that have both; above 0 it is "
     "found too near the cartilage surface; heights by the rules of predict --surface, of all that is above "
     "the threshold: a probability is not cleaned of islands as predict's mask is; µm",
@@ -66,6 +72,8 @@ class SampleScore:
     voxel_um, bone_end : what was taken for the sample.
     pads_voxels : width of each zone on either side of the tidemark.
     overlap : a value for each zone under each key of `OVERLAPS`, 0 to 1.
+    all_hard : likewise, of a mask that is hard tissue everywhere.
+    hard_share : share of each zone that is predicted hard, 0 to 1.
     surface : under each key of `SURFACES`; None where one of the surfaces is empty.
     """
 
@@ -75,6 +83,8 @@ class SampleScore:
     bone_end: BoneEnd
     pads_voxels: tuple[int, ...]
     overlap: dict[str, tuple[float, ...]]
+    all_hard: dict[str, tuple[float, ...]]
+    hard_share: tuple[float, ...]
     surface: dict[str, float | None]
 
 
@@ -85,6 +95,29 @@ class Spread:
     median: float
     sd: float | None
     count: int
+
+
+@dataclass(frozen=True)
+class Bias:
+    """Mean over samples of the tidemark's bias, found minus true height; above 0: too near the cartilage.
+
+    Attributes
+    ----------
+    low_um, high_um : 95 % interval of the mean, over samples by Student's t; None of a single sample.
+    count : samples that have a bias.
+    """
+
+    mean_um: float
+    low_um: float | None
+    high_um: float | None
+    count: int
+
+    @property
+    def offset_um(self) -> float | None:
+        """The offset that corrects the bias; None where it may be chance: no interval, or 0 within it."""
+        if self.low_um is None or self.high_um is None or self.low_um <= 0 <= self.high_um:
+            return None
+        return -self.mean_um
 
 
 @dataclass(frozen=True)
@@ -117,11 +150,25 @@ class Scores:
         values = np.array([row.overlap[measure] for row in self.rows if row.threshold == threshold])
         return [_spread(zone) for zone in values.T]
 
+    def all_hard(self, measure: str) -> list[Spread]:
+        """Median and SD of a key of `OVERLAPS` for each zone, of masks that are hard tissue everywhere."""
+        once = self.rows[:: len(self.thresholds)]  # no threshold changes it
+        return [_spread(zone) for zone in np.array([row.all_hard[measure] for row in once]).T]
+
     def surface(self, measure: str, threshold: float) -> Spread | None:
         """Median and SD of a key of `SURFACES`, None where no sample has a value."""
         found = [row.surface[measure] for row in self.rows if row.threshold == threshold]
         values = [value for value in found if value is not None]
         return _spread(np.array(values)) if values else None
+
+    def bias(self, threshold: float) -> Bias | None:
+        """Mean of ``bias_um`` over the samples and its interval, None where no sample has a value."""
+        found = [row.surface["bias_um"] for row in self.rows if row.threshold == threshold]
+        values = np.array([value for value in found if value is not None])
+        if not values.size:
+            return None
+        low, high = mean_interval(values) or (None, None)
+        return Bias(float(values.mean()), low, high, int(values.size))
 
 
 def score_run(
@@ -213,56 +260,14 @@ def score_pair(
         hard = prediction >= lowest_level(threshold)
         found_um = find_surface(hard, voxel_um, bone_end).height_um
         surface = height_errors(found_um, true_um) | surface_distances(found_um, true_um, voxel_um)
-        overlap = {name: tuple(map(float, getattr(counts, name)[i])) for name in OVERLAPS}
-        scores.append(SampleScore(sample, threshold, voxel_um, bone_end, pads, overlap, surface))
+        overlap, all_hard = (
+            {name: tuple(map(float, getattr(each, name)[i])) for name in OVERLAPS}
+            for each in (counts, counts.all_hard)
+        )
+        share = tuple(map(float, counts.hard_share[i]))
+        frame = voxel_um, bone_end, pads
+        scores.append(SampleScore(sample, threshold, *frame, overlap, all_hard, share, surface))
     return scores
-
-
-def write_csv(path: Path, scores: Scores, overwrite: bool = False) -> None:
-    """Write a row for each sample and threshold, and one for each sample that was not scored, and why.
-
-    Raises
-    ------
-    OutputError
-        If `path` cannot be written, or exists and `overwrite` is false.
-    """
-    check_writable(path, overwrite)
-    zones = [f"{measure}_{pad:g}um" for measure in OVERLAPS for pad in scores.pads_um]
-    heads = ("sample", "threshold", "voxel_um", "zones", *zones, *SURFACES, "not_scored")
-    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, heads, restval="")
-        table.writeheader()
-        for row in scores.rows:
-            values = [value for measure in OVERLAPS for value in row.overlap[measure]]
-            told = {"sample": row.sample, "threshold": row.threshold, "voxel_um": row.voxel_um}
-            table.writerow(
-                told | {"zones": _zones(scores)} | dict(zip(zones, values, strict=True)) | row.surface
-            )
-        for sample, reason in scores.not_scored.items():
-            table.writerow({"sample": sample, "not_scored": reason})
-
-
-def as_json(scores: Scores) -> dict[str, Any]:
-    """Return everything as it goes into JSON, with the definitions."""
-    summary = [
-        {"threshold": threshold, "samples": scores.count}
-        | {measure: [asdict(zone) for zone in scores.overlap(measure, threshold)] for measure in OVERLAPS}
-        | {m: s and asdict(s) for m in SURFACES for s in [scores.surface(m, threshold)]}
-        for threshold in scores.thresholds
-    ]
-    samples = []
-    for row in scores.rows:
-        content = asdict(row)
-        samples.append(content | content.pop("overlap") | content.pop("surface"))
-    return {
-        "zones": _zones(scores),
-        "pads_um": scores.pads_um,
-        "summary": summary,
-        "samples": samples,
-        "not_scored": scores.not_scored,
-        "notes": scores.notes,
-        "definitions": DEFINITIONS,
-    }
 
 
 def _score(
@@ -298,13 +303,18 @@ def _score(
 
 
 def _remarks(rows: Sequence[SampleScore], highest: int) -> list[str]:
-    """Name what the scores of a sample hide: an empty prediction, zones that are one and the same."""
+    """Name what the scores of a sample hide: an empty or full prediction, zones that are one and the same."""
     remarks = []
     for row in rows:
         if highest < lowest_level(row.threshold):
             remarks.append(f"{row.sample}: the prediction is empty above {row.threshold:g}: it scores 0")
         elif row.surface["assd_um"] is None:
             remarks.append(f"{row.sample}: no tidemark found above {row.threshold:g}: no distances")
+        elif row.hard_share[-1] > FULL:
+            remarks.append(
+                f"warning: {row.sample}: the prediction above {row.threshold:g} is hard tissue in "
+                f"{100 * row.hard_share[-1]:.0f} % of the widest zone: compare it with the scores of all hard"
+            )
     pads = rows[0].pads_voxels
     if len(set(pads)) < len(pads):
         widths = ", ".join(map(str, pads))
@@ -321,7 +331,3 @@ def _own_threshold(run: Path) -> tuple[float]:
 def _spread(values: NDArray[np.float64]) -> Spread:
     sd = float(values.std(ddof=1)) if values.size > 1 else None
     return Spread(float(np.median(values)), sd, int(values.size))
-
-
-def _zones(scores: Scores) -> str:
-    return "paper" if scores.paper else "micrometres"

@@ -13,6 +13,7 @@ import numpy as np
 from .doubt import ENOUGH, Confidence, judge
 from .errors import about
 from .mask import clean_mask, drop_caps
+from .offset import offset_tidemark
 from .sample import Box, Plug, crop_box, find_plug
 from .surface import DEFINITIONS as SURFACE_DEFINITIONS
 from .surface import Surface, bone_end_seen, cartilage_thickness, find_surface, morphometry
@@ -42,6 +43,9 @@ DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
     "voxel_source": "where the voxel size is from: file (or log), option, default",
     "bone_end": "at which end of Z the bone lies: first or last slice",
     "threshold": "probability above which a voxel is hard tissue; 0 to 1",
+    "offset_um": "constant by which the tidemark was raised towards the cartilage surface (below 0 lowered) "
+    "after it was found, as far as there is tissue: in the mask, the heights and all numbers but the "
+    "confidence; µm",
     "models": "the SHA-256 of each network's file, how it was built and trained, and how it is used where "
     "nothing else is asked for",
     "slices_predicted": "slices of each plane that were predicted, all networks together, without those that "
@@ -62,6 +66,8 @@ class Settings:
     crop : whether to look at the paper's 768 x 448 x 448 voxels only, at the bone end.
     uncertainty : whether to keep the disagreement of planes and models.
     device : auto, cpu, cuda[:N] or mps.
+    offset_um : raise the tidemark of the mask, and its numbers, by so much (below 0 lower it); finite. The
+        confidence is judged before, and the probability stays.
     """
 
     threshold: float | None = None
@@ -71,6 +77,7 @@ class Settings:
     crop: bool = False
     uncertainty: bool = False
     device: str = "auto"
+    offset_um: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -168,7 +175,9 @@ def segment(
     drop_caps(mask[box], volume.array[box], plug.tissue_level, plug.bone_end, volume.voxel_um)
     # where the mask contradicts the grey levels, the surer they were the less it is believed
     agreement = 1.0 if seen in (None, guess.bone_end) else 1 - guess.bone_end_confidence
-    surface, confidence, stats = _measured(volume, plug, box, mask, prediction, threshold, agreement)
+    surface, confidence, stats = _measured(
+        volume, plug, box, mask, prediction, threshold, agreement, settings.offset_um
+    )
     if seen is not None and confidence.value < ENOUGH:
         notes += (f"warning: confidence {confidence.value:.2f}: {confidence.reason}; look at the preview",)
     stats |= _provenance(volume, plug, box, mask, threshold, models, prediction.slices)
@@ -235,8 +244,9 @@ def _measured(
     prediction: Prediction,
     threshold: float,
     agreement: float,
+    offset_um: float,
 ) -> tuple[Surface, Confidence, dict[str, Any]]:
-    """Find the tidemark in the box, to spare memory, and give it in the frame of the scan."""
+    """Find the tidemark in the box, to spare memory, move it as asked, give it in the frame of the scan."""
     surface = find_surface(mask[box], volume.voxel_um, plug.bone_end, prediction.probability, threshold)
     thickness_um = cartilage_thickness(volume.array[box], plug.tissue_level, surface)
     tissue = np.zeros(surface.height_um.shape, np.int32)
@@ -244,6 +254,10 @@ def _measured(
         tissue += plane > plug.tissue_level
     sample = tissue * volume.voxel_um > TISSUE_UM
     confidence = judge(prediction.probability, surface, thickness_um, sample, agreement)
+    found = surface
+    surface = offset_tidemark(mask[box], found, volume.array[box], plug.tissue_level, offset_um)
+    # the top of the cartilage stays where it is
+    thickness_um = np.maximum(thickness_um - (surface.height_um - found.height_um), 0)
     depth, *columns = mask.shape
     below = box[0].start if plug.bone_end == "first" else depth - box[0].stop
     height_um = surface.height_um + np.float32(below * volume.voxel_um)
@@ -253,7 +267,8 @@ def _measured(
         opening=_placed(surface.opening, tuple(columns), box[1:]),
     )
     stats = morphometry(surface, _placed(thickness_um, tuple(columns), box[1:], np.nan))
-    return surface, confidence, stats | {"confidence": confidence.value, "confidence_signs": confidence.signs}
+    judged = {"confidence": confidence.value, "confidence_signs": confidence.signs}
+    return surface, confidence, stats | judged | {"offset_um": offset_um}
 
 
 def _provenance(

@@ -237,8 +237,6 @@ def cartilage_thickness(array: np.ndarray, tissue_level: float, surface: Surface
     ValueError
         If the scan is not of the surface's size.
     """
-    import cv2
-
     if array.ndim != 3 or array.shape[1:] != surface.height_um.shape:
         expected = f"(Z, {surface.height_um.shape[0]}, {surface.height_um.shape[1]})"
         raise ValueError(f"The scan must be {expected}, as the surface; found the shape {array.shape}.")
@@ -250,13 +248,11 @@ def cartilage_thickness(array: np.ndarray, tissue_level: float, surface: Surface
     start = np.where(found, np.ceil(surface.height_um / surface.voxel_um - 0.5), len(array)).astype(np.int32)
     least = max(1, round(RUN_UM / surface.voxel_um))
     widest = round(GAP_UM / surface.voxel_um)
-    side = max(1, round(10 / surface.voxel_um)) | 1
     top = start - 1  # highest voxel of attached tissue
     run = np.full(found.shape, least, np.int32)  # tissue on the tidemark needs no least length
     ended = ~found
     for z in range(int(start.min()), len(array)):
-        plane = cv2.blur(np.ascontiguousarray(array[z], dtype=np.float32), (side, side))
-        tissue = plane.reshape(found.shape) > tissue_level
+        tissue = tissue_in(array[z], tissue_level, surface.voxel_um)
         tissue &= z >= start
         run += 1
         run *= tissue | (z < start)
@@ -268,6 +264,15 @@ def cartilage_thickness(array: np.ndarray, tissue_level: float, surface: Surface
     thickness[~found] = np.nan
     thickness[side_wall(surface.height_um + thickness, surface.voxel_um)] = np.nan
     return thickness.astype(np.float32)
+
+
+def tissue_in(plane: np.ndarray, tissue_level: float, voxel_um: float) -> np.ndarray:
+    """Return ``(Y, X)`` bool, tissue of a slice: grey, averaged over 10 µm against noise, above a level."""
+    import cv2
+
+    side = max(1, round(10 / voxel_um)) | 1
+    grey = cv2.blur(np.ascontiguousarray(plane, dtype=np.float32), (side, side))
+    return grey.reshape(plane.shape) > tissue_level
 
 
 def morphometry(surface: Surface, thickness_um: np.ndarray | None = None) -> dict[str, float | int | None]:
