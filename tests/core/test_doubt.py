@@ -39,6 +39,25 @@ def test_heights_between_voxels_are_probed_at_the_same_voxels(fraction):
     assert judge(probability, between, thickness, sample).signs["sharpness"] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("sign", "doubt", "confidence"),
+    [
+        ("wholeness", {"left_out": 0.05}, 1),
+        ("wholeness", {"left_out": 0.125}, 0.5),
+        ("wholeness", {"left_out": 0.2}, 0),
+        ("resolution", {"coarseness": 1.25}, 1),
+        ("resolution", {"coarseness": 2.0}, 0),
+        ("singleness", {"rival": 0.4}, 1),
+        ("singleness", {"rival": 0.6}, 0.5),
+        ("singleness", {"rival": 1.0}, 0),
+    ],
+)
+def test_a_perfect_tidemark_is_not_all(sign, doubt, confidence):
+    judged = judge(*a_plug(), **doubt)
+    assert judged.value == pytest.approx(confidence) and judged.signs[sign] == pytest.approx(confidence)
+    assert confidence == 1 or judged.reason == REASONS[sign]
+
+
 def test_nothing_found_is_no_confidence():
     probability, surface, thickness, sample = a_plug()
     nothing = Surface(np.full(SHAPE[1:], np.nan, np.float32), surface.opening, 10.0, "first")

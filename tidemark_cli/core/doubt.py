@@ -1,7 +1,8 @@
-"""How far to believe a segmentation: whether what was found looks like a tidemark at all.
+"""How far to believe a segmentation: whether it looks like a tidemark, and like all the bone below it.
 
 A network gives some mask for any image: a brain, a plug in the wrong stain, a scan without bone. Each sign
-below is something every plug shows and few other things do; confidence is the weakest of them.
+below is something every good mask of a plug shows and few others do; confidence is the weakest of them. What
+it is worth is measured by tests/benchmarks/bench_reliability.py.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ COVERAGE = (0.2, 0.6)
 EVENNESS = (0.4, 0.8)
 BULGE = (0.08, 0.03)
 COVER_UM = (40.0, 160.0)
+LEFT_OUT = (0.2, 0.05)
+COARSENESS = (2.0, 1.25)
+RIVAL = (0.8, 0.4)
 _PROBE = 4  # voxels looked at on each side of the tidemark
 _EVEN_UM = 40.0  # neighbouring columns of a tidemark differ by less
 _ROUGH_UM = 100.0  # what its roughness alone makes of its range of heights
@@ -32,6 +36,9 @@ REASONS = {
     "evenness": "the surface found jumps from column to column",
     "flatness": "the surface found is bent more than a tidemark",
     "cover": "there is hardly any cartilage above the surface found",
+    "wholeness": "much below the tidemark is as bright as bone and not in the mask",
+    "resolution": "the voxels are larger than those that the model was trained on",
+    "singleness": "there is a second body nearly as large as the one that was segmented",
 }
 
 
@@ -53,7 +60,11 @@ def judge(
     surface: Surface,
     thickness_um: np.ndarray,
     sample: np.ndarray,
+    *,
     agreement: float = 1.0,
+    left_out: float = 0.0,
+    coarseness: float = 1.0,
+    rival: float = 0.0,
 ) -> Confidence:
     """Judge a segmentation by its own plausibility.
 
@@ -64,13 +75,17 @@ def judge(
     thickness_um : (Y, X) cartilage thickness in µm, NaN where there is none.
     sample : (Y, X) bool, columns that hold tissue.
     agreement : 0 to 1, of the mask with the bone end told, or suggested by the grey levels.
+    left_out : share of the bone that is not in the mask, from `left_out.left_out_share`.
+    coarseness : voxel size of the scan over the largest that the models were trained on.
+    rival : size of the second largest body in the scan over that of the one segmented.
 
     Returns
     -------
     The confidence; 0 where no tidemark was found. ``sharpness``: the drop of probability across the tidemark.
     ``coverage``: columns with a tidemark among those of the sample. ``evenness``: neighbouring columns less
     than 40 µm apart in height. ``flatness``: the range of heights about the best-fit plane, less 100 µm for
-    roughness, over the width of the surface. ``cover``: the median thickness of the cartilage.
+    roughness, over the width of the surface. ``cover``: the median thickness of the cartilage. ``wholeness``,
+    ``resolution`` and ``singleness``: what is told of them.
     """
     found = np.isfinite(surface.height_um)
     if not found.any():
@@ -83,6 +98,9 @@ def judge(
         "evenness": _ramp(_even_share(surface.height_um), EVENNESS),
         "flatness": _ramp(_bulge(surface.height_um, surface.voxel_um), BULGE),
         "cover": _ramp(float(np.median(cover)) if cover.size else 0.0, COVER_UM),
+        "wholeness": _ramp(left_out, LEFT_OUT),
+        "resolution": _ramp(coarseness, COARSENESS),
+        "singleness": _ramp(rival, RIVAL),
     }
     return Confidence(min(signs.values()), signs)
 

@@ -27,7 +27,8 @@ SHAPE = (768, 448, 448)  # the public dataset's crop, (Z, Y, X)
 _SLAB = 8  # slices drawn at a time: small enough for the processor's cache
 _ALONG_WALL = 0.25  # share of the single slices
 _COARSE = 4  # voxels of a slice per voxel of its overview
-_COARSER, _COARSEST = 0.35, 6.3  # share of the slices with larger voxels, and how many times larger at most
+COARSEST_UM = 20.0  # voxels of the scans that single slices are drawn from
+_COARSER = 0.35  # share of the single slices from scans with larger voxels
 _PROCESSED = 0.45  # share of the slices of scans that were blurred, denoised or binned
 # a Gaussian blur across a slice, roughly, by three planes: Gauss-Hermite points for a standard deviation of 1
 _ACROSS, _ACROSS_WEIGHTS = np.array([-np.sqrt(3), 0, np.sqrt(3)]), (1 / 6, 2 / 3, 1 / 6)
@@ -151,7 +152,7 @@ def draw_slice(
     anatomy = Anatomy.draw(rng, shape[0] * voxel_um, shape[1] * voxel_um, bool(wide_anatomy), odd=True)
     stain = Stain.draw(rng, wide=bool(wide_stain))
     scanner = Scanner.draw(rng, max(stain.deep, stain.bone), wide=bool(wide_scanner))
-    ratio = float(np.exp(rng.uniform(0, np.log(_COARSEST)))) if rng.random() < _COARSER else 1.0
+    ratio = float(np.exp(rng.uniform(0, np.log(COARSEST_UM / VOXEL_UM)))) if rng.random() < _COARSER else 1.0
     processing = Processing.draw(rng, _PROCESSED / ratio)
     along_wall = rng.random() < _ALONG_WALL
     chord = rng.choice((-1, 1)) * rng.uniform(0.8, 1.05) if along_wall else rng.uniform(-0.95, 0.95)

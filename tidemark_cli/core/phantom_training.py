@@ -20,7 +20,7 @@ from .devices import choose_device, cores, sharing_cores
 from .errors import OutputError
 from .greylevels import normaliser
 from .losses import bce_log_jaccard
-from .phantom import VOXEL_UM, draw_slice
+from .phantom import COARSEST_UM, VOXEL_UM, draw_slice
 from .run_folder import DESCRIPTION, read_description, refuse_existing, write_description, write_log
 from .training import forward, refuse_divergence, restore, save_checkpoint, start_from, step
 from .unet import ModelInfo, UNet, save_model
@@ -85,6 +85,7 @@ class PhantomTraining:
             stem=self.stem,
             normalisation={"kind": "window", "low": 1.0, "high": 99.0},
             voxel_um=VOXEL_UM,
+            coarsest_um=COARSEST_UM,
             step=2,  # slices are closer than the tidemark's finest features
             threshold=self.threshold,
             either_end=True,

@@ -50,7 +50,7 @@ def surroundings(height: np.ndarray, voxel_um: float) -> np.ndarray:
     from scipy import ndimage
 
     block = max(1, round(BLOCK_UM / voxel_um))
-    coarse = _block_medians(height, block)
+    coarse = block_medians(height, block)
     plane = _robust_plane(coarse)
     reach = max(1, round(WINDOW_UM / 2 / (block * voxel_um)))
     local = _window_medians(coarse - plane, reach)
@@ -104,7 +104,7 @@ def side_wall(height: np.ndarray, voxel_um: float) -> np.ndarray:
     from scipy import ndimage
 
     block = max(1, round(BLOCK_UM / voxel_um))
-    coarse = _block_medians(height, block)
+    coarse = block_medians(height, block)
     known = np.isfinite(coarse)
     if not known.any():
         return np.zeros(height.shape, bool)
@@ -134,7 +134,7 @@ def _robust_plane(coarse: np.ndarray) -> np.ndarray:
     return plane
 
 
-def _block_medians(height: np.ndarray, block: int) -> np.ndarray:
+def block_medians(height: np.ndarray, block: int) -> np.ndarray:
     """Return the median, NaN left out, of each block of columns; an axis of length 1 is kept."""
     sides = [block if n > 1 else 1 for n in height.shape]
     padded = np.pad(

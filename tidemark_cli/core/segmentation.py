@@ -12,6 +12,7 @@ import numpy as np
 
 from .doubt import ENOUGH, Confidence, judge
 from .errors import about
+from .left_out import left_out_share
 from .mask import clean_mask, drop_caps
 from .offset import offset_tidemark
 from .sample import Box, Plug, crop_box, find_plug
@@ -32,7 +33,9 @@ DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
     "confidence_signs": "each 0 to 1; sharpness: drop of the probability across the tidemark; coverage: "
     "columns with a tidemark among those of the sample; evenness: neighbouring columns less than 40 µm apart "
     "in height; flatness: range of heights about the best-fit plane over the width; cover: median cartilage "
-    "thickness; agreement: of the mask with the bone end that was told or that the grey levels suggest",
+    "thickness; agreement: of the mask with the bone end that was told or that the grey levels suggest; "
+    "wholeness: what is as bright as bone below the tidemark and in the mask; resolution: voxels against "
+    "those that the models were trained on; singleness: no second body as large in the scan",
     "hard_tissue_voxels": "voxels of the mask; count",
     "hard_tissue_share": "voxels of the mask among all of the scan; 0 to 1",
     "hard_tissue_mm3": "volume of the mask; mm³, null for a single slice",
@@ -175,8 +178,10 @@ def segment(
     drop_caps(mask[box], volume.array[box], plug.tissue_level, plug.bone_end, volume.voxel_um)
     # where the mask contradicts the grey levels, the surer they were the less it is believed
     agreement = 1.0 if seen in (None, guess.bone_end) else 1 - guess.bone_end_confidence
+    coarsest_um = min(net.info.coarsest_um or net.info.voxel_um for net in models)
+    doubts = {"agreement": agreement, "coarseness": volume.voxel_um / coarsest_um, "rival": 0.0}
     surface, confidence, stats = _measured(
-        volume, plug, box, mask, prediction, threshold, agreement, settings.offset_um
+        volume, plug, box, mask, prediction, threshold, settings.offset_um, doubts
     )
     if seen is not None and confidence.value < ENOUGH:
         notes += (f"warning: confidence {confidence.value:.2f}: {confidence.reason}; look at the preview",)
@@ -243,8 +248,8 @@ def _measured(
     mask: np.ndarray,
     prediction: Prediction,
     threshold: float,
-    agreement: float,
     offset_um: float,
+    doubts: dict[str, float],
 ) -> tuple[Surface, Confidence, dict[str, Any]]:
     """Find the tidemark in the box, to spare memory, move it as asked, give it in the frame of the scan."""
     surface = find_surface(mask[box], volume.voxel_um, plug.bone_end, prediction.probability, threshold)
@@ -253,7 +258,8 @@ def _measured(
     for plane in volume.array[box]:
         tissue += plane > plug.tissue_level
     sample = tissue * volume.voxel_um > TISSUE_UM
-    confidence = judge(prediction.probability, surface, thickness_um, sample, agreement)
+    doubts |= {"left_out": left_out_share(volume.array[box], mask[box], surface, plug.tissue_level)}
+    confidence = judge(prediction.probability, surface, thickness_um, sample, **doubts)
     found = surface
     surface = offset_tidemark(mask[box], found, volume.array[box], plug.tissue_level, offset_um)
     # the top of the cartilage stays where it is

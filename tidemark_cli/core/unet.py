@@ -37,6 +37,8 @@ class ModelInfo:
         paper's way); ``{"kind": "window", "low": p, "high": q}`` maps the scan's p-th and q-th
         percentiles to 0 and 1.
     voxel_um : voxel size the network was trained at, in µm.
+    coarsest_um : largest voxels that scans it was trained on had before they were enlarged to `voxel_um`, in
+        µm; None: they were not enlarged.
     planes : slicing planes to predict and average, of "zx" and "zy".
     step : distance between predicted slices, in slices of `voxel_um`; those between are interpolated.
     threshold : probability above which (strictly) a voxel is hard tissue.
@@ -52,6 +54,7 @@ class ModelInfo:
         default_factory=lambda: {"kind": "standard", "mean": 88.904, "std": 62.049}
     )
     voxel_um: float = 3.2
+    coarsest_um: float | None = None
     planes: tuple[str, ...] = ("zx", "zy")
     step: int = 1
     threshold: float = 0.3
