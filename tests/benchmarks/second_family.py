@@ -20,15 +20,22 @@ from scipy.spatial import cKDTree
 
 KINDS = ("easy", "crest_lost", "voids")
 COARSE, MIDDLE = 4, 2  # voxels of the scan per voxel of the coarse and the middle grid
+FALL = 12.0  # grey levels: where unmineralised tissue is brighter than bone by less, no fall shows
 OPEN_UM = 50.0  # a channel or pore wider than this is a hole in the mask
 
 
 @dataclass(frozen=True)
 class Plug:
-    """A drawn plug: `scan` and `mask` (0 or 255) are uint8 (Z, Y, X), bone at low Z."""
+    """A drawn plug: `scan` and `mask` (0 or 255) are uint8 (Z, Y, X), bone at low Z.
+
+    `edge_um`, float32 (Y, X), is how far below the tidemark the PTA edge lies: the steepest fall of the grey
+    as drawn, before the scanner. It is 0 where nothing soaks in, and NaN where there is no tidemark or no
+    fall (a lost crest, a void, marrow or a hole where the fall would be).
+    """
 
     scan: np.ndarray
     mask: np.ndarray
+    edge_um: np.ndarray
     voxel_um: float
     kind: str
 
@@ -78,8 +85,11 @@ class Recipe:
     cell_level: float
     crest: float
     crest_um: float
-    crest_shift_um: float
-    edge_um: float
+    soak_um: (
+        float  # PTA has half fallen so far below the tidemark, in the middle of the plug's places; 0: a step
+    )
+    soak_spread: float  # SD of the logarithm of that depth from place to place
+    soak_power: float  # the mineral that keeps PTA out grows with depth to this power, less one
     bone: float
     lamina: float
     rim: float
@@ -143,8 +153,9 @@ def draw_recipe(rng: np.random.Generator) -> Recipe:
         cell_level=between(55, 80),
         crest=between(34, 75),
         crest_um=between(20, 36),
-        crest_shift_um=between(-4, 4),
-        edge_um=between(2.5, 6),
+        soak_um=float(np.clip(20 * np.exp(rng.normal(0, 0.33)), 6, 42)) if chance() > 1 / 15 else 0.0,
+        soak_spread=between(0.2, 0.5),
+        soak_power=between(1.6, 3.2),
         bone=between(88, 116),
         lamina=between(0, 28),
         rim=between(30, 170),
@@ -272,6 +283,7 @@ class Anatomy:
 
     tidemark_um: np.ndarray  # map: height
     surface_um: np.ndarray  # map: height
+    soak_um: np.ndarray  # map: depth below the tidemark at which the PTA grey has half fallen
     fissures: tuple[tuple[np.ndarray, np.ndarray, float, float], ...]  # distance, path, half-width, depth
     coarse: dict[str, np.ndarray]
     middle: dict[str, np.ndarray]
@@ -449,6 +461,16 @@ def _fissures(
     return tuple(clefts)
 
 
+def soak_map(recipe: Recipe, seed: int, shape: tuple[int, int, int], voxel_um: float) -> np.ndarray:
+    """Return how deep below the tidemark PTA has half fallen, in µm (Y, X): 4 to 45, or 0 all over."""
+    if recipe.soak_um == 0:
+        return np.zeros(shape[1:], np.float32)
+    rng = np.random.default_rng([seed, 4])
+    large = (shape[1] * 2, shape[2] * 2)
+    field = spectral_field(rng, large, voxel_um, (60, 1500), 2)[: shape[1], : shape[2]]
+    return np.clip(recipe.soak_um * np.exp(recipe.soak_spread * field), 4, 45).astype(np.float32)
+
+
 def build(recipe: Recipe, seed: int, shape: tuple[int, int, int], voxel_um: float) -> Anatomy:
     """Return the fields of a plug, the same for every kind."""
     rng = np.random.default_rng([seed, 1])
@@ -478,7 +500,8 @@ def build(recipe: Recipe, seed: int, shape: tuple[int, int, int], voxel_um: floa
         "pore_um": narrow,  # pores and channels that the mask fills
     }
     fissures = _fissures(rng, recipe, shape, voxel_um)
-    return Anatomy(tidemark, surface.astype(np.float32), fissures, volumes, details)
+    soak = soak_map(recipe, seed, shape, voxel_um)
+    return Anatomy(tidemark, surface.astype(np.float32), soak, fissures, volumes, details)
 
 
 # --- kinds ------------------------------------------------------------------------------------------------
@@ -531,6 +554,16 @@ def _void_plane(
 # --- painting ---------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Layer:
+    """One painted plane, all (Y, X)."""
+
+    grey: np.ndarray  # before the scanner
+    hard: np.ndarray
+    phi: np.ndarray  # µm above the tidemark
+    fall: np.ndarray  # grey level of the unmineralised tissue less that of the bone
+
+
 class Painter:
     """Paints the ideal image and the mask of a plug, plane by plane."""
 
@@ -539,9 +572,12 @@ class Painter:
     ) -> None:
         self.recipe, self.anatomy, self.trouble = recipe, anatomy, trouble
         self.shape, self.voxel_um = shape, voxel_um
+        power = recipe.soak_power
+        self.scale_um = anatomy.soak_um / np.log(2) ** (1 / power)
+        self.edge_um = self.scale_um * (1 - 1 / power) ** (1 / power)  # where the PTA grey falls steepest
 
-    def plane(self, z: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the grey levels before the scanner (Y, X) and the hard tissue (Y, X) bool at one height."""
+    def plane(self, z: int) -> Layer:
+        """Paint one plane."""
         a, r = self.anatomy, self.recipe
         f = {name: plane_of(field, COARSE, z, self.shape) for name, field in a.coarse.items()}
         f |= {name: plane_of(field, MIDDLE, z, self.shape) for name, field in a.middle.items()}
@@ -557,10 +593,24 @@ class Painter:
         hollow = (phi < 0) & (inside > 0) & ~hard
         grey = self._outside(f)
         grey = np.where(hollow, self._marrow(height, f), grey)
-        blend = _ramp((phi - r.crest_shift_um) / r.edge_um)
         cartilage, bone = self._cartilage(phi, free, f), self._bone(phi, f)
-        tissue = bone + blend * (cartilage - bone)
-        return np.where(hard | soft, tissue, grey).astype(np.float32), hard
+        tissue = cartilage + self._kept_out(phi, f) * (bone - cartilage)
+        pore = np.clip(f["pore_um"] / 5 + 0.6, 0, 1) * (phi < 0)
+        tissue = tissue + pore * (18 + 12 * f["wobble"] - tissue)
+        return Layer(np.where(hard | soft, tissue, grey).astype(np.float32), hard, phi, cartilage - bone)
+
+    def _kept_out(self, phi: np.ndarray, f: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the share of PTA that is kept out: 0 down to the tidemark, 1 in bone.
+
+        Each further µm of mineral keeps out a share of the rest, and mineral grows as a power of the depth:
+        the fall begins at the tidemark without a kink, and is steepest further down.
+        """
+        depth = np.maximum(-phi, 0) / np.maximum(self.scale_um, 0.5)
+        share = -np.expm1(-(depth**self.recipe.soak_power))
+        if self.trouble.voids:  # nothing soaks in through a void
+            void, _ = _void_plane(self.trouble, phi, f["wobble"], self.voxel_um)
+            share = np.where(phi < 0, share + void * (1 - share), share)
+        return share
 
     def _free(self, z: int, height: float, f: dict[str, np.ndarray]) -> np.ndarray:
         """µm inside the cartilage's free surfaces: top, side wall, fissures."""
@@ -587,7 +637,7 @@ class Painter:
         matrix = matrix + cell * (inner - matrix)
         crest = r.crest * (1 + 0.2 * f["patches"] + 0.12 * f["wobble"]) * (1 - self.trouble.lost)
         width = r.crest_um * (1 + 0.2 * f["wobble"])
-        up = np.maximum(phi, 0) / width - 0.5
+        up = np.maximum(phi, 0) / width - 0.25
         matrix = matrix + crest * np.exp(-(up**2))
         if self.trouble.voids:
             share, level = _void_plane(self.trouble, phi, f["wobble"], self.voxel_um)
@@ -610,8 +660,7 @@ class Painter:
         if self.trouble.voids:
             share, _ = _void_plane(self.trouble, phi, f["wobble"], self.voxel_um)
             bone = bone * (1 - 0.2 * share)
-        pore = np.clip(f["pore_um"] / 5 + 0.6, 0, 1)
-        return bone + pore * (18 + 12 * f["wobble"] - bone)
+        return bone
 
     def _marrow(self, height: float, f: dict[str, np.ndarray]) -> np.ndarray:
         """Air, fat with round holes, vessels in the channels, crumbs of bone low down."""
@@ -673,16 +722,34 @@ def _motion_kernel(length_vox: float, angle: float) -> np.ndarray:
     return kernel / kernel.sum()
 
 
+def paint(painter: Painter) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the grey before the scanner and the hard tissue, float32 (Z, Y, X), and `Plug.edge_um`."""
+    shape = painter.shape
+    ideal, hard = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    tidemark, edge = np.full((2, *shape[1:]), np.nan, np.float32)
+    before = None
+    for z in range(shape[0]):
+        layer = painter.plane(z)
+        ideal[z], hard[z] = layer.grey, layer.hard
+        if before is not None:
+            rise = np.maximum(layer.phi - before.phi, 1e-3)
+            for level, height in ((-painter.edge_um, edge), (0, tidemark)):
+                here = (before.phi < level) & (layer.phi >= level)  # the uppermost crossing counts
+                found = np.where(before.hard, z - (layer.phi - level) / rise, np.nan)
+                if height is edge:
+                    found[before.fall < FALL] = np.nan
+                height[here] = found[here]
+        before = layer
+    return ideal, hard, (tidemark - edge) * painter.voxel_um
+
+
 def render(recipe: Recipe, seed: int, shape: tuple[int, int, int], voxel_um: float, kind: str) -> Plug:
     """Draw the plug of a recipe; `seed` draws everything that the recipe leaves open."""
     anatomy = build(recipe, seed, shape, voxel_um)
     painter = Painter(recipe, anatomy, draw_trouble(seed, kind, recipe, shape, voxel_um), shape, voxel_um)
-    ideal = np.empty(shape, np.float32)
-    mask = np.empty(shape, np.uint8)
-    for z in range(shape[0]):
-        ideal[z], hard = painter.plane(z)
-        mask[z] = 255 * hard
-    return Plug(scan_of(ideal, recipe, seed), mask, voxel_um, kind)
+    ideal, hard, edge_um = paint(painter)
+    mask = (255 * (hard >= 0.5)).astype(np.uint8)
+    return Plug(scan_of(ideal, recipe, seed), mask, edge_um, voxel_um, kind)
 
 
 def draw_plug(
