@@ -837,24 +837,25 @@ def paint(painter: Painter) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return ideal, hard, (tidemark - edge) * painter.voxel_um
 
 
-def render(recipe: Recipe, seed: int, shape: tuple[int, int, int], voxel_um: float, kind: str) -> Plug:
+def render(
+    recipe: Recipe, seed: int, shape: tuple[int, int, int], voxel_um: float, kind: str, finer: float = 1.0
+) -> Plug:
     """Draw the plug of a recipe; `seed` draws everything that the recipe leaves open.
 
-    Voxels wider than 4.8 µm are the means of voxels of 3.2 µm, and the mask is what is at least half hard:
-    details thinner than a voxel average out, and the plug is the same one whatever the voxel.
+    With `finer` over 1 its voxels are the means of voxels so many times narrower, and the mask is what is at
+    least half hard: details thinner than a voxel average out.
     """
-    factor = voxel_um / FINE_UM if voxel_um > 1.5 * FINE_UM else 1.0
     fine, fine_um = shape, voxel_um
-    if factor > 1:
+    if finer > 1:
         # a multiple of 16, half a voxel forgiven: one plug's shapes at several voxels have one fine grid
-        fine = tuple(16 * int(np.ceil((n - 0.5) * factor / 16)) for n in shape)  # type: ignore[assignment]
-        fine_um = FINE_UM
+        fine = tuple(16 * int(np.ceil((n - 0.5) * finer / 16)) for n in shape)  # type: ignore[assignment]
+        fine_um = voxel_um / finer
     anatomy = build(recipe, seed, fine, fine_um)
     painter = Painter(recipe, anatomy, draw_trouble(seed, kind, recipe, fine, fine_um), fine, fine_um)
     ideal, hard, edge_um = paint(painter)
-    if factor > 1:
-        ideal, hard = coarser(ideal, factor, shape), coarser(hard, factor, shape)
-        edge_um = coarser_edge(edge_um, factor, shape[1:])
+    if finer > 1:
+        ideal, hard = coarser(ideal, finer, shape), coarser(hard, finer, shape)
+        edge_um = coarser_edge(edge_um, finer, shape[1:])
     mask = (255 * (hard >= 0.5)).astype(np.uint8)
     return Plug(scan_of(ideal, recipe, seed), mask, edge_um, voxel_um, kind)
 
@@ -864,6 +865,9 @@ def draw_plug(
 ) -> Plug:
     """Draw a plug (Z, Y, X): the same for the same arguments.
 
+    Voxels wider than 4.8 µm are means of voxels of 3.2 µm, so that a seed is the same plug at 3.2 µm and at
+    all of these, if `shape` spans the same whole multiples of 51.2 µm, to half a voxel.
+
     Raises
     ------
     ValueError
@@ -871,7 +875,8 @@ def draw_plug(
     """
     if kind not in KINDS:
         raise ValueError(f"unknown kind of plug {kind!r}; choose one of {', '.join(KINDS)}")
-    return render(recipe_of(seed, kind), seed, shape, voxel_um, kind)
+    finer = voxel_um / FINE_UM if voxel_um > 1.5 * FINE_UM else 1.0
+    return render(recipe_of(seed, kind), seed, shape, voxel_um, kind, finer)
 
 
 def processed(plug: Plug, how: str) -> Plug:
