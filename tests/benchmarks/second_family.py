@@ -3,14 +3,24 @@
     python tests/benchmarks/second_family.py OUT.png [--seeds 1 2 3]
 
 It shares no code with the package, so a network trained on the package's own phantoms is measured here on
-anatomy that it has not seen. Plugs of one seed have the same anatomy, and so the same mask, in every kind:
-what the kind costs is measured pairwise.
+anatomy that it has not seen. Hard tissue is what is mineralised, and the tidemark is its upper face. PTA
+soaks in below it: the grey begins to fall at the tidemark and falls steepest deeper, at the PTA edge.
+
+Plugs of one seed are the same plug in every kind, as far as the kind allows, so that what it costs is
+measured pairwise:
+
+- `easy`, `crest_lost` (bone as bright as cartilage), `voids` (dark places at the interface), `cleft`
+  (cartilage torn off) and `clots` (marrow stained as grey as bone) have the same mask;
+- `thick` (0.5 to 1 mm of smooth bone), `thin` (a plate of 30 to 60 µm) and `crushed` (cut obliquely, with
+  bright debris) have the same tidemark over other bone; debris is no hard tissue;
+- `scalloped` has another tidemark, scalloped and stepped, with only a thin bright line along it.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -18,17 +28,26 @@ import numpy as np
 from scipy import fft, ndimage
 from scipy.spatial import cKDTree
 
-KINDS = ("easy", "crest_lost", "voids")
+KINDS = ("easy", "crest_lost", "voids", "cleft", "clots", "thick", "thin", "crushed", "scalloped")
 COARSE, MIDDLE = 4, 2  # voxels of the scan per voxel of the coarse and the middle grid
+PROCESSING = ("gaussian1", "gaussian2", "gaussian3", "median", "bilateral", "nlmeans", "binned")
+FINE_UM = 3.2  # coarse scans are means of voxels of this size
+FALL = 12.0  # grey levels: where unmineralised tissue is brighter than bone by less, no fall shows
 OPEN_UM = 50.0  # a channel or pore wider than this is a hole in the mask
 
 
 @dataclass(frozen=True)
 class Plug:
-    """A drawn plug: `scan` and `mask` (0 or 255) are uint8 (Z, Y, X), bone at low Z."""
+    """A drawn plug: `scan` and `mask` (0 or 255) are uint8 (Z, Y, X), bone at low Z.
+
+    `edge_um`, float32 (Y, X), is how far below the tidemark the PTA edge lies: the steepest fall of the grey
+    as drawn, before the scanner. It is 0 where nothing soaks in, and NaN where there is no tidemark or no
+    fall (a lost crest, a void, marrow or a hole where the fall would be).
+    """
 
     scan: np.ndarray
     mask: np.ndarray
+    edge_um: np.ndarray
     voxel_um: float
     kind: str
 
@@ -46,12 +65,15 @@ class Recipe:
     bow_um: float
     rough_um: float  # Rq of the tidemark
     rough_tail: float  # share of waves under 90 µm in it
+    scallop_um: float  # height of the scallops and half that of the steps of the tidemark
     tongues: int  # narrow dips of cartilage into the bone
     overhang_um: float
     wall_um: float  # SD of the side wall
     shoulder_um: float
     chips: int
     sawn_um: float  # height of the cut under the bone; negative: the bone goes on below the scan
+    cut: tuple[float, float]  # slope of the cut along Y and X
+    crushed_um: float  # depth of the crushed bone at the cut
     # cartilage
     surface_um: float
     fibrillation_um: float
@@ -78,9 +100,14 @@ class Recipe:
     cell_level: float
     crest: float
     crest_um: float
-    crest_shift_um: float
-    edge_um: float
+    soak_um: (
+        float  # PTA has half fallen so far below the tidemark, in the middle of the plug's places; 0: a step
+    )
+    soak_spread: float  # SD of the logarithm of that depth from place to place
+    soak_power: float  # the mineral that keeps PTA out grows with depth to this power, less one
     bone: float
+    grain: float  # of bone; 0: it is uniform
+    clots: float  # in the marrow: 0 none, 1 nearly all
     lamina: float
     rim: float
     rim_um: float
@@ -99,7 +126,7 @@ class Recipe:
 
 def draw_recipe(rng: np.random.Generator) -> Recipe:
     """Draw the anatomy and the scanner of one plug."""
-    between, chance, count = rng.uniform, rng.random, rng.integers
+    between, chance, number = rng.uniform, rng.random, rng.integers
     slope = np.tan(np.radians(15 * rng.beta(1.2, 2.5)))
     way = between(0, 2 * np.pi)
     worn = chance()  # 0 healthy .. 1 osteoarthritic: surface, chondrons and streaks go together
@@ -114,12 +141,15 @@ def draw_recipe(rng: np.random.Generator) -> Recipe:
         bow_um=between(-40, 40),
         rough_um=17 * np.exp(rng.normal(0, 0.25)),
         rough_tail=between(0.1, 0.4),
-        tongues=int(count(0, 6)),
+        scallop_um=0.0,
+        tongues=int(number(0, 6)),
         overhang_um=between(0, 10),
         wall_um=between(2, 9),
         shoulder_um=between(60, 260),
-        chips=int(count(0, 5)),
+        chips=int(number(0, 5)),
         sawn_um=between(20, 90) if chance() < 0.4 else -1.0,
+        cut=(0.0, 0.0),
+        crushed_um=0.0,
         surface_um=between(8, 20) + 25 * worn,
         fibrillation_um=60 * worn**2,
         fissures=int(rng.poisson(3 * worn)),
@@ -129,13 +159,13 @@ def draw_recipe(rng: np.random.Generator) -> Recipe:
         cell_free_um=between(60, 220),
         bright_um=between(220, 620),
         plate_um=between(190, 380),
-        thin_spots=int(count(0, 3)),
+        thin_spots=int(number(0, 3)),
         marrow_fraction=between(0.4, 0.68),
         strut_um=between(60, 130),
         cell_um=between(260, 520),
         cells=bool(chance() < 0.6),
-        pores=int(count(20, 160)),
-        canals=int(count(1, 9)),
+        pores=int(number(20, 160)),
+        canals=int(number(1, 9)),
         channels=int(rng.poisson(2.5)),
         channel_um=(30.0, 100.0),
         mid=between(78, 98),
@@ -143,9 +173,12 @@ def draw_recipe(rng: np.random.Generator) -> Recipe:
         cell_level=between(55, 80),
         crest=between(34, 75),
         crest_um=between(20, 36),
-        crest_shift_um=between(-4, 4),
-        edge_um=between(2.5, 6),
+        soak_um=float(np.clip(20 * np.exp(rng.normal(0, 0.33)), 6, 42)) if chance() > 1 / 15 else 0.0,
+        soak_spread=between(0.2, 0.5),
+        soak_power=between(1.6, 3.2),
         bone=between(88, 116),
+        grain=1.0,
+        clots=0.0,
         lamina=between(0, 28),
         rim=between(30, 170),
         rim_um=between(8, 30),
@@ -160,6 +193,37 @@ def draw_recipe(rng: np.random.Generator) -> Recipe:
         gain=between(0.9, 1.15),
         gamma=between(0.85, 1.2),
     )
+
+
+def recipe_of(seed: int, kind: str) -> Recipe:
+    """Return the recipe of a plug: the seed's, with what its kind has of its own."""
+    recipe = draw_recipe(np.random.default_rng([seed, 0]))
+    rng = np.random.default_rng([seed, 5])
+    between = rng.uniform
+    if kind == "thick":
+        return replace(
+            recipe, plate_um=between(500, 1000), thin_spots=0, pores=0, canals=int(rng.integers(0, 3)),
+            bone=between(100, 130), grain=between(0, 0.3), lamina=0.0,
+        )  # fmt: skip
+    if kind == "thin":
+        return replace(
+            recipe, plate_um=between(30, 60), thin_spots=0, canals=0, marrow_fraction=between(0.7, 0.9)
+        )
+    if kind == "clots":
+        return replace(recipe, clots=between(0.4, 0.9))
+    if kind == "crushed":
+        slope, way = np.tan(np.radians(between(12, 30))), between(0, 2 * np.pi)
+        return replace(
+            recipe, sawn_um=between(120, 280), cut=(slope * np.sin(way), slope * np.cos(way)),
+            crushed_um=between(40, 140),
+        )  # fmt: skip
+    if kind == "scalloped":
+        return replace(
+            recipe, scallop_um=between(15, 35), deep=recipe.bone + between(-4, 10),
+            mid=recipe.bone - between(5, 20), crest=between(45, 80), crest_um=between(7, 14),
+            soak_um=0.5 * recipe.soak_um, soak_spread=0.5 * recipe.soak_spread,
+        )  # fmt: skip
+    return recipe
 
 
 # --- building blocks --------------------------------------------------------------------------------------
@@ -272,6 +336,7 @@ class Anatomy:
 
     tidemark_um: np.ndarray  # map: height
     surface_um: np.ndarray  # map: height
+    soak_um: np.ndarray  # map: depth below the tidemark at which the PTA grey has half fallen
     fissures: tuple[tuple[np.ndarray, np.ndarray, float, float], ...]  # distance, path, half-width, depth
     coarse: dict[str, np.ndarray]
     middle: dict[str, np.ndarray]
@@ -293,6 +358,10 @@ def tidemark_map(
         cy, cx = rng.uniform(-half_um, half_um, 2)
         width = rng.uniform(10, 22)
         rough = rough - rng.uniform(20, 75) * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * width**2))
+    if recipe.scallop_um > 0:  # bays in the bone with sharp ridges between them, and steps
+        bays = spectral_field(rng, large, voxel_um, (120, 600), 2)[: shape[1], : shape[2]]
+        steps = spectral_field(rng, large, voxel_um, (250, 1500), 2)[: shape[1], : shape[2]]
+        rough = rough + recipe.scallop_um * (0.8 - np.abs(bays) + np.tanh(8 * steps))
     plane = recipe.tilt[0] * y + recipe.tilt[1] * x + recipe.bow_um * (x**2 + y**2) / half_um**2
     base = recipe.bone_share * shape[0] * voxel_um
     return (base + plane + rough).astype(np.float32)
@@ -352,7 +421,8 @@ def _marrow(rng: np.random.Generator, recipe: Recipe, grid: Grid, depth: np.ndar
         dent = np.exp(-((grid.y[0] - cy) ** 2 + (grid.x[0] - cx) ** 2) / (2 * width**2))
         plate = plate + dent * (left - plate)
         space = np.maximum(space, 90 * (1.6 * dent - 0.7)[None] - np.maximum(depth - 300, 0) * 0.5)
-    return smooth_min(space, depth - np.maximum(plate, 20), 70).astype(np.float32)
+    rounding = min(70.0, recipe.plate_um)
+    return smooth_min(space, depth - np.maximum(plate, 20), rounding).astype(np.float32)
 
 
 def _between_walls(rng: np.random.Generator, recipe: Recipe, grid: Grid, size: np.ndarray) -> np.ndarray:
@@ -449,36 +519,48 @@ def _fissures(
     return tuple(clefts)
 
 
+def soak_map(recipe: Recipe, seed: int, shape: tuple[int, int, int], voxel_um: float) -> np.ndarray:
+    """Return how deep below the tidemark PTA has half fallen, in µm (Y, X): 4 to 45, or 0 all over."""
+    if recipe.soak_um == 0:
+        return np.zeros(shape[1:], np.float32)
+    rng = np.random.default_rng([seed, 4])
+    large = (shape[1] * 2, shape[2] * 2)
+    field = spectral_field(rng, large, voxel_um, (60, 1500), 2)[: shape[1], : shape[2]]
+    return np.clip(recipe.soak_um * np.exp(recipe.soak_spread * field), 4, 45).astype(np.float32)
+
+
 def build(recipe: Recipe, seed: int, shape: tuple[int, int, int], voxel_um: float) -> Anatomy:
     """Return the fields of a plug, the same for every kind."""
-    rng = np.random.default_rng([seed, 1])
+    # each part has its own generator: a kind that changes one part leaves the others as they are
+    parts = (np.random.default_rng([seed, 1, number]) for number in count())
     coarse, middle = Grid(shape, voxel_um, COARSE), Grid(shape, voxel_um, MIDDLE)
     size_um = (shape[0] * voxel_um, shape[1] * voxel_um, shape[2] * voxel_um)
-    tidemark = tidemark_map(rng, recipe, shape, voxel_um)
+    tidemark = tidemark_map(next(parts), recipe, shape, voxel_um)
     mean_um = recipe.bone_share * size_um[0]
     thick_um = size_um[0] * (1 - recipe.air_share) - mean_um
-    relief = spectral_field(rng, shape[1:], voxel_um, (40, 900), 3)
+    relief = spectral_field(next(parts), shape[1:], voxel_um, (40, 900), 3)
     smooth = cv2.GaussianBlur(tidemark, (0, 0), 80 / voxel_um)
     surface = 0.5 * smooth + 0.5 * mean_um + thick_um + recipe.surface_um * relief
     surface -= max(0.0, float(surface.max()) - size_um[0] + 30)  # air above every column
-    wide, narrow = _channels(rng, recipe, middle, tidemark, voxel_um)
+    wide, narrow = _channels(next(parts), recipe, middle, tidemark, voxel_um)
     plate_top = cv2.resize(smooth, coarse.shape[:0:-1], interpolation=cv2.INTER_AREA)
     along = (1.0, *recipe.column_lean)
     volumes = {
-        "wall_um": _wall(rng, recipe, coarse, size_um),
-        "marrow_um": _marrow(rng, recipe, coarse, plate_top[None] - coarse.z),
-        "wobble": spectral_field(rng, coarse.shape, coarse.unit_um, (40, 200), 2.5),
-        "patches": spectral_field(rng, coarse.shape, coarse.unit_um, (200, 1500), 3),
+        "wall_um": _wall(next(parts), recipe, coarse, size_um),
+        "marrow_um": _marrow(next(parts), recipe, coarse, plate_top[None] - coarse.z),
+        "wobble": spectral_field(next(parts), coarse.shape, coarse.unit_um, (40, 200), 2.5),
+        "patches": spectral_field(next(parts), coarse.shape, coarse.unit_um, (200, 1500), 3),
     }
     details = {
-        "streaks": spectral_field(rng, middle.shape, middle.unit_um, (18, 500), 2.6, along, 4.0),
-        "fine": spectral_field(rng, middle.shape, middle.unit_um, (13, 80), 1.5),
-        "chondron_um": _chondrons(rng, recipe, middle, mean_um, thick_um),
+        "streaks": spectral_field(next(parts), middle.shape, middle.unit_um, (18, 500), 2.6, along, 4.0),
+        "fine": spectral_field(next(parts), middle.shape, middle.unit_um, (13, 80), 1.5),
+        "chondron_um": _chondrons(next(parts), recipe, middle, mean_um, thick_um),
         "open_um": wide,  # channels that the mask leaves out
         "pore_um": narrow,  # pores and channels that the mask fills
     }
-    fissures = _fissures(rng, recipe, shape, voxel_um)
-    return Anatomy(tidemark, surface.astype(np.float32), fissures, volumes, details)
+    fissures = _fissures(next(parts), recipe, shape, voxel_um)
+    soak = soak_map(recipe, seed, shape, voxel_um)
+    return Anatomy(tidemark, surface.astype(np.float32), soak, fissures, volumes, details)
 
 
 # --- kinds ------------------------------------------------------------------------------------------------
@@ -491,6 +573,7 @@ class Trouble:
     lost: np.ndarray  # 0 the crest is there .. 1 it is gone and bone is as bright as cartilage
     contrast: float  # grey levels by which bone is brighter than cartilage where the crest is gone
     voids: tuple[tuple[float, ...], ...]  # y, x, half-width along y and x, height, grey level
+    torn: bool  # the voids are gaps, with stained calcified cartilage under them
 
 
 def draw_trouble(
@@ -504,13 +587,15 @@ def draw_trouble(
         lost[:] = 1
     elif kind == "crest_lost":
         lost = _ramp((spectral_field(rng, shape[1:], voxel_um, (200, 1500), 3) + 0.3) * 6)
-    if kind == "voids":
+    torn = kind == "cleft"
+    if kind == "voids" or torn:
         size = np.array(shape[1:]) * voxel_um
-        for _ in range(rng.integers(2, 6)):
+        for _ in range(rng.integers(1, 3) if torn else rng.integers(2, 6)):
             y, x = size / 2 + rng.uniform(-0.4, 0.4, 2) * size * np.minimum(recipe.radii, 1)
-            half = rng.uniform(60, 260, 2)
-            voids.append((y, x, *half, rng.uniform(30, 190), rng.uniform(4, 50)))
-    return Trouble(lost, rng.normal(0, 7), tuple(voids))
+            half = rng.uniform(200, 700, 2) if torn else rng.uniform(60, 260, 2)
+            height, grey = ((15, 110), (1, 12)) if torn else ((30, 190), (4, 50))
+            voids.append((y, x, *half, rng.uniform(*height), rng.uniform(*grey)))
+    return Trouble(lost, rng.normal(0, 7), tuple(voids), torn)
 
 
 def _void_plane(
@@ -525,10 +610,20 @@ def _void_plane(
         here = np.clip((1 - np.sqrt(square) + 0.13 * wobble) * 4, 0, 1)
         level = np.where(here > share, grey, level)
         share = np.maximum(share, here)
-    return share, level
+    return np.where(phi < 0, 0, share) if trouble.torn else share, level
 
 
 # --- painting ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One painted plane, all (Y, X)."""
+
+    grey: np.ndarray  # before the scanner
+    hard: np.ndarray
+    phi: np.ndarray  # µm above the tidemark
+    fall: np.ndarray  # grey level of the unmineralised tissue less that of the bone
 
 
 class Painter:
@@ -539,9 +634,12 @@ class Painter:
     ) -> None:
         self.recipe, self.anatomy, self.trouble = recipe, anatomy, trouble
         self.shape, self.voxel_um = shape, voxel_um
+        power = recipe.soak_power
+        self.scale_um = anatomy.soak_um / np.log(2) ** (1 / power)
+        self.edge_um = self.scale_um * (1 - 1 / power) ** (1 / power)  # where the PTA grey falls steepest
 
-    def plane(self, z: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the grey levels before the scanner (Y, X) and the hard tissue (Y, X) bool at one height."""
+    def plane(self, z: int) -> Layer:
+        """Paint one plane."""
         a, r = self.anatomy, self.recipe
         f = {name: plane_of(field, COARSE, z, self.shape) for name, field in a.coarse.items()}
         f |= {name: plane_of(field, MIDDLE, z, self.shape) for name, field in a.middle.items()}
@@ -549,18 +647,42 @@ class Painter:
         phi = height - a.tidemark_um - r.overhang_um * f["wobble"]
         inside = f["wall_um"]
         hard = (phi < 0) & (inside > 0) & (f["marrow_um"] < 0) & (f["open_um"] < 0)
-        if r.sawn_um > 0:
-            sawn = height - r.sawn_um - 6 * f["wobble"]
-            hard &= sawn > 0
+        sawn = self._above_cut(height, f)
+        hard &= sawn > 0
         free = self._free(z, height, f)
         soft = (phi >= 0) & (free > 0)
         hollow = (phi < 0) & (inside > 0) & ~hard
         grey = self._outside(f)
-        grey = np.where(hollow, self._marrow(height, f), grey)
-        blend = _ramp((phi - r.crest_shift_um) / r.edge_um)
+        grey = np.where(hollow, self._marrow(sawn, f), grey)
         cartilage, bone = self._cartilage(phi, free, f), self._bone(phi, f)
-        tissue = bone + blend * (cartilage - bone)
-        return np.where(hard | soft, tissue, grey).astype(np.float32), hard
+        tissue = cartilage + self._kept_out(phi, f) * (bone - cartilage)
+        if r.crushed_um > 0:
+            crushed = np.exp(-np.maximum(sawn, 0) / r.crushed_um) * (phi < 0)
+            tissue = tissue + crushed * (45 + 25 * f["fine"] + 20 * f["wobble"])
+        pore = np.clip(f["pore_um"] / 5 + 0.6, 0, 1) * (phi < 0)
+        tissue = tissue + pore * (18 + 12 * f["wobble"] - tissue)
+        return Layer(np.where(hard | soft, tissue, grey).astype(np.float32), hard, phi, cartilage - bone)
+
+    def _kept_out(self, phi: np.ndarray, f: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the share of PTA that is kept out: 0 down to the tidemark, 1 in bone.
+
+        Each further µm of mineral keeps out a share of the rest, and mineral grows as a power of the depth:
+        the fall begins at the tidemark without a kink, and is steepest further down.
+        """
+        depth = np.maximum(-phi, 0) / np.maximum(self.scale_um, 0.5)
+        share = -np.expm1(-(depth**self.recipe.soak_power))
+        if self.trouble.voids:  # nothing soaks in through a void
+            void, _ = _void_plane(self.trouble, phi, f["wobble"], self.voxel_um)
+            share = np.where(phi < 0, share + void * (1 - share), share)
+        return share
+
+    def _above_cut(self, height: float, f: dict[str, np.ndarray]) -> np.ndarray:
+        """µm above the cut of the bone end, or above the scan's lower end where the bone goes on below it."""
+        r = self.recipe
+        if r.sawn_um <= 0:
+            return np.full(self.shape[1:], height, np.float32)
+        y, x = ((np.arange(n, dtype=np.float32) - (n - 1) / 2) * self.voxel_um for n in self.shape[1:])
+        return height - r.sawn_um - r.cut[0] * y[:, None] - r.cut[1] * x[None, :] - 6 * f["wobble"]
 
     def _free(self, z: int, height: float, f: dict[str, np.ndarray]) -> np.ndarray:
         """µm inside the cartilage's free surfaces: top, side wall, fissures."""
@@ -587,7 +709,7 @@ class Painter:
         matrix = matrix + cell * (inner - matrix)
         crest = r.crest * (1 + 0.2 * f["patches"] + 0.12 * f["wobble"]) * (1 - self.trouble.lost)
         width = r.crest_um * (1 + 0.2 * f["wobble"])
-        up = np.maximum(phi, 0) / width - 0.5
+        up = np.maximum(phi, 0) / width - 0.25
         matrix = matrix + crest * np.exp(-(up**2))
         if self.trouble.voids:
             share, level = _void_plane(self.trouble, phi, f["wobble"], self.voxel_um)
@@ -597,7 +719,7 @@ class Painter:
     def _bone(self, phi: np.ndarray, f: dict[str, np.ndarray]) -> np.ndarray:
         r, lost = self.recipe, self.trouble.lost
         depth = np.maximum(-phi, 0)
-        bone = r.bone + 2.5 * f["patches"] + 1.5 * f["fine"]
+        bone = r.bone + r.grain * (2.5 * f["patches"] + 1.5 * f["fine"])
         stained = r.deep + 6 * f["patches"] + self.trouble.contrast + 2 * f["fine"]
         bone = bone + lost * (0.55 + 0.45 * np.exp(-depth / 200)) * (stained - bone)
         lamina = np.exp(-(((depth - 150 - 25 * f["patches"]) / 8) ** 2)) * _ramp(
@@ -610,17 +732,21 @@ class Painter:
         if self.trouble.voids:
             share, _ = _void_plane(self.trouble, phi, f["wobble"], self.voxel_um)
             bone = bone * (1 - 0.2 * share)
-        pore = np.clip(f["pore_um"] / 5 + 0.6, 0, 1)
-        return bone + pore * (18 + 12 * f["wobble"] - bone)
+        return bone
 
-    def _marrow(self, height: float, f: dict[str, np.ndarray]) -> np.ndarray:
-        """Air, fat with round holes, vessels in the channels, crumbs of bone low down."""
+    def _marrow(self, sawn: np.ndarray, f: dict[str, np.ndarray]) -> np.ndarray:
+        """Air, fat with round holes, clots, vessels in the channels, crumbs of bone low down, air below."""
         r = self.recipe
         fat = 32 + 6 * f["fine"] - 40 * (f["wobble"] > 0.9)
         grey = np.where(f["patches"] + 0.2 * f["wobble"] < 2.4 * (r.fat_share - 0.6), fat, 2)
-        low = np.exp(-height / 130) if r.sawn_um <= 0 else np.exp(-max(height - r.sawn_um, 0) / 130)
-        crumb = f["wobble"] + 0.4 * f["fine"] > 2.3 - 1.5 * low
-        grey = np.where(crumb, 130 + 45 * f["patches"] + 35 * f["fine"], grey)
+        clot = 0.8 * f["patches"] + 0.4 * f["wobble"] > 1 - 1.5 * r.clots
+        grey = np.where(clot & (r.clots > 0), r.bone + 4 * f["patches"] + 4 * f["fine"], grey)
+        low = 1.5 * np.exp(-np.maximum(sawn, 0) / 130)
+        grey = np.where(sawn < 0, 1, grey)
+        if r.crushed_um > 0:
+            low = low + 2 * np.exp(-np.abs(sawn) / r.crushed_um)
+        crumb = (f["wobble"] + 0.4 * f["fine"] > 2.3 - low) & (sawn > -r.crushed_um / 2)
+        grey = np.where(crumb, 130 + 45 * f["patches"] + 35 * f["fine"] + 0.4 * r.crushed_um, grey)
         vessel = np.maximum(28 + 26 * f["patches"] + 6 * f["fine"], 1)
         return np.where((f["open_um"] > 0) & (f["marrow_um"] < 0), vessel, grey)
 
@@ -673,22 +799,74 @@ def _motion_kernel(length_vox: float, angle: float) -> np.ndarray:
     return kernel / kernel.sum()
 
 
-def render(recipe: Recipe, seed: int, shape: tuple[int, int, int], voxel_um: float, kind: str) -> Plug:
-    """Draw the plug of a recipe; `seed` draws everything that the recipe leaves open."""
-    anatomy = build(recipe, seed, shape, voxel_um)
-    painter = Painter(recipe, anatomy, draw_trouble(seed, kind, recipe, shape, voxel_um), shape, voxel_um)
-    ideal = np.empty(shape, np.float32)
-    mask = np.empty(shape, np.uint8)
+def coarser(field: np.ndarray, factor: float, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the means of a field over voxels `factor` times as wide, float32 of `shape`."""
+    for axis, size in enumerate(shape):
+        place, edges = np.arange(field.shape[axis]), np.arange(size + 1)[:, None] * factor
+        share = np.clip(np.minimum(edges[1:], place + 1) - np.maximum(edges[:-1], place), 0, 1)
+        share = (share / share.sum(axis=1, keepdims=True)).astype(np.float32)
+        field = np.moveaxis(np.tensordot(share, field.astype(np.float32, copy=False), (1, axis)), 0, axis)
+    return np.ascontiguousarray(field)
+
+
+def coarser_edge(edge_um: np.ndarray, factor: float, shape: tuple[int, ...]) -> np.ndarray:
+    """Return `Plug.edge_um` for columns `factor` times as wide: the mean of what is known in each, or NaN."""
+    known = coarser(np.isfinite(edge_um), factor, shape)
+    with np.errstate(invalid="ignore"):
+        return coarser(np.nan_to_num(edge_um), factor, shape) / known
+
+
+def paint(painter: Painter) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the grey before the scanner and the hard tissue, float32 (Z, Y, X), and `Plug.edge_um`."""
+    shape = painter.shape
+    ideal, hard = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    tidemark, edge = np.full((2, *shape[1:]), np.nan, np.float32)
+    before = None
     for z in range(shape[0]):
-        ideal[z], hard = painter.plane(z)
-        mask[z] = 255 * hard
-    return Plug(scan_of(ideal, recipe, seed), mask, voxel_um, kind)
+        layer = painter.plane(z)
+        ideal[z], hard[z] = layer.grey, layer.hard
+        if before is not None:
+            rise = np.maximum(layer.phi - before.phi, 1e-3)
+            for level, height in ((-painter.edge_um, edge), (0, tidemark)):
+                here = (before.phi < level) & (layer.phi >= level)  # the uppermost crossing counts
+                found = np.where(before.hard, z - (layer.phi - level) / rise, np.nan)
+                if height is edge:
+                    found[before.fall < FALL] = np.nan
+                height[here] = found[here]
+        before = layer
+    return ideal, hard, (tidemark - edge) * painter.voxel_um
+
+
+def render(
+    recipe: Recipe, seed: int, shape: tuple[int, int, int], voxel_um: float, kind: str, finer: float = 1.0
+) -> Plug:
+    """Draw the plug of a recipe; `seed` draws everything that the recipe leaves open.
+
+    With `finer` over 1 its voxels are the means of voxels so many times narrower, and the mask is what is at
+    least half hard: details thinner than a voxel average out.
+    """
+    fine, fine_um = shape, voxel_um
+    if finer > 1:
+        # a multiple of 16, half a voxel forgiven: one plug's shapes at several voxels have one fine grid
+        fine = tuple(16 * int(np.ceil((n - 0.5) * finer / 16)) for n in shape)  # type: ignore[assignment]
+        fine_um = voxel_um / finer
+    anatomy = build(recipe, seed, fine, fine_um)
+    painter = Painter(recipe, anatomy, draw_trouble(seed, kind, recipe, fine, fine_um), fine, fine_um)
+    ideal, hard, edge_um = paint(painter)
+    if finer > 1:
+        ideal, hard = coarser(ideal, finer, shape), coarser(hard, finer, shape)
+        edge_um = coarser_edge(edge_um, finer, shape[1:])
+    mask = (255 * (hard >= 0.5)).astype(np.uint8)
+    return Plug(scan_of(ideal, recipe, seed), mask, edge_um, voxel_um, kind)
 
 
 def draw_plug(
     seed: int, shape: tuple[int, int, int] = (512, 320, 320), voxel_um: float = 3.2, kind: str = "easy"
 ) -> Plug:
-    """Draw a plug (Z, Y, X): the same for the same arguments, the same mask for every kind.
+    """Draw a plug (Z, Y, X): the same for the same arguments.
+
+    Voxels wider than 4.8 µm are means of voxels of 3.2 µm, so that a seed is the same plug at 3.2 µm and at
+    all of these, if `shape` spans the same whole multiples of 51.2 µm, to half a voxel.
 
     Raises
     ------
@@ -697,7 +875,38 @@ def draw_plug(
     """
     if kind not in KINDS:
         raise ValueError(f"unknown kind of plug {kind!r}; choose one of {', '.join(KINDS)}")
-    return render(draw_recipe(np.random.default_rng([seed, 0])), seed, shape, voxel_um, kind)
+    finer = voxel_um / FINE_UM if voxel_um > 1.5 * FINE_UM else 1.0
+    return render(recipe_of(seed, kind), seed, shape, voxel_um, kind, finer)
+
+
+def processed(plug: Plug, how: str) -> Plug:
+    """Return the plug as a laboratory would process its whole scan; `binned` by 2 halves the mask as well.
+
+    Raises
+    ------
+    ValueError
+        If `how` is none of PROCESSING.
+    """
+    if how not in PROCESSING:
+        raise ValueError(f"unknown processing {how!r}; choose one of {', '.join(PROCESSING)}")
+    if how == "binned":
+        half = tuple(n // 2 for n in plug.scan.shape)
+        scan, hard = coarser(plug.scan, 2, half), coarser(plug.mask, 2, half)
+        mask = (255 * (hard >= 127.5)).astype(np.uint8)
+        edge_um = coarser_edge(plug.edge_um, 2, half[1:])
+        return replace(
+            plug, scan=np.round(scan).astype(np.uint8), mask=mask, edge_um=edge_um, voxel_um=2 * plug.voxel_um
+        )
+    if how.startswith("gaussian"):
+        sigma = float(how.removeprefix("gaussian"))
+        smooth = ndimage.gaussian_filter(plug.scan.astype(np.float32), sigma)
+        return replace(plug, scan=np.round(smooth).astype(np.uint8))
+    by_slice = {
+        "median": lambda image: cv2.medianBlur(image, 3),
+        "bilateral": lambda image: cv2.bilateralFilter(image, 5, 20, 2),
+        "nlmeans": lambda image: cv2.fastNlMeansDenoising(image, None, 8, 3, 9),
+    }
+    return replace(plug, scan=np.stack([by_slice[how](image) for image in plug.scan]))
 
 
 def sheet_row(plug: Plug) -> np.ndarray:
