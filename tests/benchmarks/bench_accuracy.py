@@ -2,9 +2,9 @@
 
     python tests/benchmarks/bench_accuracy.py [--count N] [--first-seed N] [--voxels UM ...] [--weights MODEL]
 
-The package's own generator, from seeds that training never uses, and `second_family.py`, written apart from it
-and never trained on; a third of the plugs are hard (see `plugs.py`). Everything is segmented as `tidemark
-predict` does it; all data are synthetic.
+The package's own generator, from seeds that training never uses, and `second_family.py`, written apart from
+it and never trained on; a third of the plugs are hard (see `plugs.py`). Everything is segmented as
+`tidemark predict` does it; all data are synthetic.
 
 Heights are compared where the truth has a tidemark; "missed" are those columns where none was found. How deep
 PTA soaked differs from plug to plug, and no picture tells it exactly: "floor" is the median error of a
@@ -27,7 +27,7 @@ from tidemark_cli.core.surface import find_surface
 from tidemark_cli.core.volume import Volume
 
 sys.path.insert(0, str(Path(__file__).parent))
-from plugs import FAMILIES, Case, cases, coarser
+from plugs import FAMILIES, Case, cases, at_voxels
 
 PADS_UM = (15, 75)
 
@@ -35,7 +35,7 @@ Row = dict[str, float]
 
 
 def accuracy(case: Case, models: list) -> tuple[Row, np.ndarray]:
-    """Errors of the height map in µm and overlap of the masks; and the PTA edge's depths under the tidemark."""
+    """Errors of the height map in µm, and overlap of the masks; and the depths of the PTA edge."""
     found = segment(Volume(case.scan, case.voxel_um, "option", Path(case.name)), models, Settings())
     truth = find_surface(case.mask, case.voxel_um, "first")
     errors = height_errors(found.surface.height_um, truth.height_um)
@@ -55,9 +55,11 @@ def accuracy(case: Case, models: list) -> tuple[Row, np.ndarray]:
 
 
 def with_floor(rows: dict[str, Row], depths: dict[str, np.ndarray]) -> dict[str, Row]:
-    """Add to each plug the median error of who is told the PTA edge and adds its mean depth over all plugs."""
+    """Add to each plug the median error of a predictor that is told the PTA edge and adds its mean depth."""
     mean = np.mean([some.mean() for some in depths.values() if some.size])
-    floors = {name: float(np.median(np.abs(some - mean))) if some.size else np.nan for name, some in depths.items()}
+    floors = {
+        name: float(np.median(np.abs(some - mean))) if some.size else np.nan for name, some in depths.items()
+    }
     return {name: {"floor µm": floors[name]} | row for name, row in rows.items()}
 
 
@@ -68,7 +70,9 @@ def _number(value: float | None) -> float:
 def with_median(rows: dict[str, Row]) -> dict[str, Row]:
     """Add a row of the medians over the plugs."""
     heads = next(iter(rows.values()))
-    return rows | {"median": {head: float(np.nanmedian([row[head] for row in rows.values()])) for head in heads}}
+    return rows | {
+        "median": {head: float(np.nanmedian([row[head] for row in rows.values()])) for head in heads}
+    }
 
 
 def show(title: str, rows: dict[str, Row]) -> None:
@@ -93,7 +97,7 @@ def main() -> None:
         depths: dict[float, dict[str, np.ndarray]] = {voxel_um: {} for voxel_um in options.voxels}
         for case in cases(family, options.first_seed, options.count, options.kept):
             for voxel_um in options.voxels:
-                row, depth = accuracy(coarser(case, voxel_um), models)
+                row, depth = accuracy(at_voxels(case, voxel_um), models)
                 rows[voxel_um][case.name], depths[voxel_um][case.name] = row, depth
                 print(f"{case.name}, {voxel_um:g} µm: {row}", file=sys.stderr, flush=True)
         for voxel_um, table in rows.items():

@@ -5,14 +5,14 @@
 FOLDER holds NAME.png, real slices with the cartilage up. Beside each may lie
 
 - NAME_edge.csv with columns column,row: the PTA edge, the steepest fall of the grey level. It is not the
-  tidemark, which lies some 17 µm (12 to 22) nearer to the cartilage. Where there is no such file, the edge is the
+  tidemark, which lies some 17 µm (12 to 22) nearer to the cartilage. Without such a file, the edge is the
   steepest fall within 80 µm below the surface found;
 - NAME_automask.png, a mask on the same pixels by a network that was trained on CA4+ truth.
 
-"above edge" is how far the surface lies above the edge, in the mean, and "scatter" its standard deviation. Zones
-are counted on pixels of 3.2 µm, 5 of them for "15 µm" as in the published table. Each slice is also blurred by 1,
-2 and 3 pixels and resampled to pixels of 4.5, 6.4, 9 and 12 µm; `--changes` also turns, scales, cuts and windows it.
-"kept" is how much of the hard tissue of the slice as it is was found.
+"above edge" is how far the surface lies above the edge, in the mean, and "scatter" its standard deviation.
+Zones are counted on pixels of 3.2 µm, 5 of them for "15 µm" as in the published table. Each slice is also
+blurred by 1, 2 and 3 pixels and resampled to pixels of 4.5, 6.4, 9 and 12 µm; `--changes` changes its grey
+levels, too, mirrors and cuts it. "kept" is the hard tissue found, over that of the slice as it is.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ BELOW_UM = 80.0
 
 @dataclass(frozen=True)
 class Slice:
-    """A slice of grey levels (rows, columns), with the cartilage up, and what is known of it on its pixels."""
+    """Grey levels (rows, columns) with the cartilage up, and what is known of them on their pixels."""
 
     grey: np.ndarray
     pixel_um: float
@@ -133,12 +133,14 @@ def real_row(slice_: Slice, models: list, plain: Segmentation | None = None) -> 
 
 
 def against_automask(found: Segmentation, automask: np.ndarray, pixel_um: float) -> dict[str, float]:
-    """Bias of the first hard row in voxels of 3.2 µm, positive too near the cartilage; Dice; IoU in the zones."""
+    """Bias of the first hard row, voxels of 3.2 µm, positive too near the cartilage; Dice; IoU in zones."""
     hard = found.mask[:, 0] > 0
     both = hard.any(0) & automask.any(0)
     bias = (automask.argmax(0) - hard.argmax(0))[both] * pixel_um / ZONE_UM
     size = tuple(round(n * pixel_um / ZONE_UM) for n in hard.shape[::-1])
-    fine = [cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5 for m in (hard, automask)]
+    fine = [
+        cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5 for m in (hard, automask)
+    ]
     mask, truth = ((m[:, None] * 255).astype(np.uint8) for m in fine)
     zones = zone_counts(mask, truth, "last", PADS)
     dice = 2 * (hard & automask).sum() / max(1, hard.sum() + automask.sum())

@@ -1,8 +1,8 @@
 """The phantoms that the benchmarks measure on: both generators, a third of the plugs hard, any voxel size.
 
 Plugs of a seed are drawn once and kept in a folder, so that several benchmarks, or two models, see the same.
-Every plug is one third hard: the package's generator draws rare shapes, stains and processing (`hard=True`);
-the second one takes its hard kinds in turn.
+Every third plug is hard: the package's generator draws rare shapes, stains and processing (`hard=True`), the
+second one takes its hard kinds in turn.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter
-from second_family import KINDS, draw_plug
+from second_family import KINDS, coarser, coarser_edge, draw_plug
 
 from tidemark_cli.core.phantom import VOXEL_UM, draw_phantom
 
@@ -37,7 +36,7 @@ class Case:
 
 
 def cases(family: str, first_seed: int, count: int, kept: Path | None = None) -> Iterator[Case]:
-    """Yield `count` phantoms of a family, every third one hard; `kept` is the folder of those drawn before."""
+    """Yield `count` phantoms of a family, every third one hard; `kept` holds those drawn before."""
     for number in range(count):
         seed, hard = first_seed + number, number % 3 == 2
         kind = HARD_KINDS[number // 3 % len(HARD_KINDS)] if hard else "easy"
@@ -55,23 +54,16 @@ def cases(family: str, first_seed: int, count: int, kept: Path | None = None) ->
         yield Case(name, family, hard, plug.scan, plug.mask, plug.edge_um)
 
 
-def coarser(case: Case, voxel_um: float) -> Case:
+def at_voxels(case: Case, voxel_um: float) -> Case:
     """Return the plug as a scanner with larger voxels sees it: blurred, averaged, with noise of its own."""
     if voxel_um == case.voxel_um:
         return case
     ratio = voxel_um / case.voxel_um
     blurred = gaussian_filter(case.scan.astype(np.float32), 0.7 * ratio)
-    scan = _averaged(blurred, ratio)
+    shape = tuple(int(n / ratio) for n in blurred.shape)
+    scan = coarser(blurred, ratio, shape)
     noise = gaussian_filter(np.random.default_rng(len(case.name)).standard_normal(scan.shape), 0.8)
     scan = np.clip(np.rint(scan + 4 * noise / noise.std()), 0, 255).astype(np.uint8)
-    mask = (255 * (_averaged(case.mask.astype(np.float32), ratio) >= 127.5)).astype(np.uint8)
-    edge_um = cv2.resize(case.edge_um, mask.shape[:0:-1], interpolation=cv2.INTER_NEAREST)
+    mask = (255 * (coarser(case.mask, ratio, shape) >= 127.5)).astype(np.uint8)
+    edge_um = coarser_edge(case.edge_um, ratio, shape[1:])
     return Case(f"{case.name} {voxel_um:g} µm", case.family, case.hard, scan, mask, edge_um, voxel_um)
-
-
-def _averaged(volume: np.ndarray, ratio: float) -> np.ndarray:
-    """Return (Z, Y, X) means over voxels `ratio` times as large."""
-    depth, height, width = (round(n / ratio) for n in volume.shape)
-    flat = np.stack([cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA) for plane in volume])
-    columns = cv2.resize(flat.reshape(len(flat), -1), (height * width, depth), interpolation=cv2.INTER_AREA)
-    return columns.reshape(depth, height, width)

@@ -53,7 +53,9 @@ def test_cells_of_fine_voxels_average_their_noise():
     scan, mask = (np.repeat(np.repeat(np.repeat(a, 4, 0), 4, 1), 4, 2) for a in a_plug())
     mask[40:60] = 0
     noisy = np.clip(scan + np.random.default_rng(0).normal(0, 40, scan.shape), 0, 255)
-    assert left_out_share(noisy, mask, find_surface(mask, 3.2, "first"), 40.0) == pytest.approx(5 / 18, abs=0.01)
+    assert left_out_share(noisy, mask, find_surface(mask, 3.2, "first"), 40.0) == pytest.approx(
+        5 / 18, abs=0.01
+    )
 
 
 def test_a_single_slice_and_nothing_found():

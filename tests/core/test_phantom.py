@@ -20,10 +20,9 @@ CLEAN = Scanner(blur=0, noise=0, noise_blur=0, ring=0, hardening=0, shading=0, l
 # a stain of two grey levels: cartilage of 200 down to the tidemark, bone of 100
 PLAIN = {
     "superficial": 200.0, "middle": 200.0, "deep": 200.0, "bone": 100.0, "calcified": 1.0, "soak_spread": 0.0,
-} | dict.fromkeys(
-    ("crest", "lost", "lamina", "rim", "cavity_rim", "crush", "chondron", "skin", "streak", "blotch", "grain", "void"),
-    0.0,
-)  # fmt: skip
+    "crest": 0.0, "lost": 0.0, "lamina": 0.0, "rim": 0.0, "cavity_rim": 0.0, "crush": 0.0, "chondron": 0.0,
+    "skin": 0.0, "streak": 0.0, "blotch": 0.0, "grain": 0.0, "void": 0.0,
+}  # fmt: skip
 
 
 def flat_tissue(stain: dict | None = None, **changes) -> Tissue:
@@ -71,7 +70,8 @@ def test_the_pta_edge_is_where_the_grey_level_falls_most_steeply():
 
 def test_a_cleft_parts_cartilage_from_bone_and_takes_no_bone():
     whole, torn = (
-        flat_tissue(PLAIN, cleft_um=gap, cleft_above_um=0.0, cleft_cover=-99.0, pores=9.0) for gap in (0.0, 30.0)
+        flat_tissue(PLAIN, cleft_um=gap, cleft_above_um=0.0, cleft_cover=-99.0, pores=9.0)
+        for gap in (0.0, 30.0)
     )
     grid = make_grid(SHAPE, 3.2)
     (pta, hard, _), (before, same, _) = torn.draw(grid), whole.draw(grid)

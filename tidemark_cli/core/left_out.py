@@ -54,7 +54,7 @@ def left_out_share(scan: np.ndarray, mask: np.ndarray, surface: Surface, tissue_
 
 
 def _cell_means(array: np.ndarray, step: int) -> np.ndarray:
-    """Return the mean of each whole cell of `step` voxels a side, layer by layer; an axis of length 1 is kept."""
+    """Return the mean of each whole cell of `step` voxels a side; an axis of length 1 is kept."""
     sides = [step if n > 1 else 1 for n in array.shape]
     depth, height, width = (max(1, n // side) for n, side in zip(array.shape, sides, strict=True))
     cells = np.empty((depth, height, width), np.float32)

@@ -48,8 +48,8 @@ class Phantom:
     scan : (Z, Y, X) uint8, the plug under PTA, bone at low Z.
     mask : (Z, Y, X) uint8, 255 in hard tissue.
     voxel_um : voxel size in µm.
-    edge_um : (Y, X) float32, how deep below the tidemark the PTA edge lies: the steepest fall of the stain, as
-        it is before the scanner, whether or not the contrast is lost there.
+    edge_um : (Y, X) float32, how deep below the tidemark the PTA edge lies, the steepest fall of the stain
+        before the scanner, whether or not the contrast is lost there.
     ca4 : (Z, Y, X) uint8, the same plug remounted and scanned under CA4+, or None.
     matrix : (4, 4) the true rigid transform, from points (x, y, z, 1) in mm of `scan` to points of `ca4`, as
         ITK resamples `ca4` onto `scan`; None without `ca4`.

@@ -292,7 +292,7 @@ class Tissue:
         )
 
     def edge_depth(self, grid: Grid) -> Array:
-        """How deep below the tidemark the grey level falls most steeply before the scanner, in µm: (1, Y, X)."""
+        """How deep below the tidemark the stain falls most steeply, the PTA edge, in µm: (1, Y, X)."""
         p = self.stain.soak_shape
         return self.soak_depth(grid) * ((p - 1) / (p * np.log(2))) ** (1 / p)
 
