@@ -27,7 +27,7 @@ from tidemark_cli.core.surface import find_surface
 from tidemark_cli.core.volume import Volume
 
 sys.path.insert(0, str(Path(__file__).parent))
-from plugs import FAMILIES, Case, cases, at_voxels
+from plugs import FAMILIES, Case, at_voxels, cases
 
 PADS_UM = (15, 75)
 

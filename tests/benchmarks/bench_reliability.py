@@ -24,7 +24,7 @@ from tidemark_cli.core.inference import load_models
 
 sys.path.insert(0, str(Path(__file__).parent))
 from bench_accuracy import accuracy
-from plugs import FAMILIES, Case, cases, at_voxels
+from plugs import FAMILIES, Case, at_voxels, cases
 
 GOOD_IOU, GOOD_UM = 0.85, 16.0
 BINS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
