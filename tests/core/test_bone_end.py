@@ -97,7 +97,7 @@ def test_a_plate_free_of_marrow_is_told_by_its_uniform_bone() -> None:
     first, last = judged_both_ways(np.where(tissue, grey, 0), tissue)
     assert (first.end, last.end) == ("first", "last")
     assert first.confidence == pytest.approx(last.confidence, abs=0.02)
-    assert first.confidence > SURE
+    assert 0.1 < first.confidence < 0.5  # weak evidence against weak evidence
 
 
 def test_a_plate_free_of_marrow_is_told_by_the_fall_below_the_crest() -> None:
