@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tidemark_cli.core.metrics import (
-    find_bone_end,
     height_errors,
     lowest_level,
     mean_interval,
@@ -149,36 +148,3 @@ def test_the_tidemark_is_the_first_hard_voxel_from_the_cartilage():
     mask = np.stack([column(0, 1, 0, 1, 0), column(0, 0, 0, 0, 0)], axis=2)[..., 0]  # (Z, 1, 2)
     assert tidemark_planes(mask, "first").tolist() == [[3, -1]]
     assert tidemark_planes(mask, "last").tolist() == [[1, -1]]
-
-
-def plug_mask(gap: int) -> np.ndarray:
-    """Return (Z, Y, X): a plate under a wavy tidemark, on bone with a cavity, `gap` empty voxels below it."""
-    y, x = np.mgrid[:16, :16]
-    top = 14 + np.round(np.sin(y / 3) + x / 8).astype(int)
-    z = np.arange(30)[:, None, None]
-    hard = (z <= top) & (z >= gap) & ~((z < 10) & (abs(x - 8) < 4))
-    return hard.astype(np.uint8)
-
-
-@pytest.mark.parametrize(("gap", "sure"), [(0, True), (4, False)])
-def test_the_mask_tells_where_the_bone_is(gap, sure):
-    mask = plug_mask(gap)
-    assert find_bone_end(mask) == ("first", sure)
-    assert find_bone_end(mask[::-1]) == ("last", sure)
-    mask[-1, 0, 0] = 1  # a speck at the other end tells nothing
-    assert find_bone_end(mask) == ("first", sure)
-
-
-@pytest.mark.parametrize(("columns", "sure"), [(12, False), (13, True)])
-def test_bone_must_reach_the_end_in_a_twentieth_of_the_columns(columns: int, sure: bool) -> None:
-    mask = plug_mask(4)  # 256 columns
-    mask[:4, 0, :columns] = 1
-    assert find_bone_end(mask) == ("first", sure)
-
-
-def test_a_block_has_its_bone_at_the_nearer_end_and_an_empty_mask_at_the_first():
-    block = np.zeros((10, 3, 3), np.uint8)
-    block[6:9] = 255
-    assert find_bone_end(block) == ("last", False)
-    assert find_bone_end(block[::-1]) == ("first", False)
-    assert find_bone_end(np.zeros((10, 3, 3), np.uint8)) == ("first", False)

@@ -7,7 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from tidemark_cli.core import overlay
-from tidemark_cli.core.sample import BoneEnd, Plug
+from tidemark_cli.core.bone_end import BoneEnd
+from tidemark_cli.core.sample import Plug
 
 BOX = (slice(10, 50), slice(4, 20), slice(6, 28))
 

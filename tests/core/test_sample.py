@@ -170,7 +170,7 @@ def test_the_outline_in_a_box_of_a_finer_scan() -> None:
 
 
 def test_single_slice() -> None:
-    image = noisy(draw())[:, CENTRE[0] : CENTRE[0] + 1]
+    image = noisy(draw(crest=70))[:, CENTRE[0] : CENTRE[0] + 1]
     plug = find_plug(image, UM)
     assert plug.box[1] == slice(0, 1)
     assert plug.bone_end == "first"

@@ -13,13 +13,13 @@ import pytest
 
 from tests.helpers import SURFACE_Z, VOXEL_UM, draw_plug
 from tidemark_cli.core import segmentation
+from tidemark_cli.core.bone_end import judge_mask
 from tidemark_cli.core.errors import ContentError, DeviceError
 from tidemark_cli.core.inference import _positions, load_models
 from tidemark_cli.core.metrics import tidemark_planes
 from tidemark_cli.core.planes import AXES, find_near
 from tidemark_cli.core.sample import MARGIN_UM, Plug, find_plug
 from tidemark_cli.core.segmentation import Segmentation, Settings, memory_needed, segment
-from tidemark_cli.core.surface import bone_end_seen
 from tidemark_cli.core.unet import UNet
 from tidemark_cli.core.volume import Volume
 
@@ -171,6 +171,7 @@ def test_the_mask_overrules_the_guess_of_the_bone_end(
     assert found.plug.bone_end == found.surface.bone_end == found.stats["bone_end"] == "first"
     assert np.array_equal(found.surface.height_um, truth.surface.height_um, equal_nan=True)
     assert "first" in found.notes[0]
+    assert found.plug.bone_end_confidence > 0.9  # the mask's, not the guess's
     assert run(plug, net, settings=replace(ALL, bone_end="last")).plug.bone_end == "last"
     net.info = replace(net.info, either_end=False)  # it was shown the slices the wrong way up
     assert run(plug, net).plug.bone_end == "last"
@@ -186,23 +187,9 @@ def test_hard_tissue_at_another_end_than_told_is_doubted(
     if either_end:  # other networks are shown the slices upside down, and may find anything
         assert found.stats["confidence_signs"]["agreement"] == found.stats["confidence"] == 0
         assert "see --bone-end" in found.notes[0]
-    seen = bone_end_seen(found.mask, plug, found.plug)
-    assert found.stats["confidence_signs"]["agreement"] == (found.stats["bone_end"] == seen)
-
-
-def test_porous_bone_may_be_three_quarters_of_a_plug() -> None:
-    hard = np.zeros((100, 40, 40), bool)
-    hard[2:70, ::5, ::5] = hard[70:80] = True  # thin trabeculae below a plate
-    grey = np.where(hard, 110, 55).astype(np.uint8)  # fat as marrow
-    grey[80:98] = 90  # cartilage
-    mask = np.where(hard, 255, 0).astype(np.uint8)
-    assert np.average(np.arange(100), weights=mask.sum((1, 2))) > 50
-    for turn, end in ((1, "first"), (-1, "last")):
-        plug = Plug((slice(0, 100), slice(0, 40), slice(0, 40)), "first", 50.0)
-        assert bone_end_seen(mask[::turn], grey[::turn], plug) == end
-    alone = np.where(hard, grey, 0)
-    assert bone_end_seen(mask, alone, replace(plug, bone_end="last")) == "last"  # nothing tells
-    assert bone_end_seen(0 * mask, alone, plug) is None
+    seen = judge_mask(found.mask, plug, found.plug.tissue_level)
+    assert seen is not None
+    assert found.stats["confidence_signs"]["agreement"] == (found.stats["bone_end"] == seen.end)
 
 
 @pytest.mark.parametrize("start", [30, SURFACE_Z + 10], ids=["some bone in it", "no bone in it"])

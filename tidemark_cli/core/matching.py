@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .bone_end import SURE, BoneEnd, Judgement, judge_mask
 from .dataset import Sample, dataset_root, find_samples, read_mask
 from .errors import ContentError, DatasetError, ScanError
-from .metrics import find_bone_end
 from .run_folder import DESCRIPTION, ON_DATASET
-from .sample import BoneEnd
 from .volume import Volume, find_scans, is_scan, read_volume, scan_name
 
 
@@ -189,16 +188,15 @@ def read_pair(pair: Pair, voxel_um: float | None = None, bone_end: str = "auto")
     predicted = read_volume(pair.prediction, voxel_um, mask=True)
     volumes = [predicted]
     if isinstance(pair.truth, Sample):
-        truth, sure = read_mask(pair.truth), True
-        end: BoneEnd = "first"
+        truth, judged = read_mask(pair.truth), Judgement("first", 1.0)
     else:
         volume = read_volume(pair.truth, voxel_um, mask=True)
         volumes.insert(0, volume)
         truth = volume.array
         _check_mask(truth, pair.truth)
-        end, sure = find_bone_end(truth)
+        judged = judge_mask(truth) or Judgement("first", 0.0)  # an empty one is refused below
     if bone_end != "auto":
-        end, sure = ("first" if bone_end == "first" else "last"), True
+        judged = Judgement("first" if bone_end == "first" else "last", 1.0)
     if predicted.array.shape != truth.shape:
         raise ContentError(
             f"the prediction has {_size(predicted.array.shape)} voxels (Z x Y x X), the true mask "
@@ -207,10 +205,10 @@ def read_pair(pair: Pair, voxel_um: float | None = None, bone_end: str = "auto")
     if not truth.any():
         raise ContentError("the true mask is empty: it has no tidemark to score against; check the mask.")
     size_um, notes = _voxel_size(volumes)
-    if not sure:
-        notes += (f"{pair.name}: bone end guessed from the true mask: {end}; --bone-end overrules it",)
+    if judged.confidence < SURE:
+        notes += (f"{pair.name}: bone end guessed from the true mask: {judged.end}; --bone-end overrules it",)
     prediction, is_mask = _as_probability(predicted.array, pair)
-    return Arrays(prediction, truth, size_um, end, is_mask, notes)
+    return Arrays(prediction, truth, size_um, judged.end, is_mask, notes)
 
 
 def _describe(run: Path) -> dict[str, Any]:

@@ -10,11 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .relief import fit
-from .sample import BoneEnd
 from .surface import last_hard
-
-_REACHED = 0.05  # of the columns with hard tissue
 
 
 @dataclass(frozen=True)
@@ -142,39 +138,6 @@ def tidemark_planes(mask: NDArray[Any], bone_end: str) -> NDArray[np.int32]:
         return last_hard(mask)
     planes = last_hard(mask[::-1])
     return np.where(planes >= 0, len(mask) - 1 - planes, planes)
-
-
-def find_bone_end(mask: NDArray[Any]) -> tuple[BoneEnd, bool]:
-    """Tell from a mask at which end of Z the bone lies, and whether that is sure.
-
-    Where the hard tissue of a twentieth of the columns reaches one end of Z alone, that is the bone's.
-    Elsewhere it is a guess: the tidemark is the side on which the columns begin nearer to one plane, for on
-    the other they begin in cavities, too. (Right for 24 phantoms of 24 whose bone did not reach the end.)
-
-    Parameters
-    ----------
-    mask : (Z, Y, X), hard tissue where not 0; an empty one gives "first".
-    """
-    upper = tidemark_planes(mask, "first")
-    columns = np.count_nonzero(upper >= 0)
-    if not columns:
-        return "first", False
-    # not by a speck of noise in the last slice
-    reaches_first, reaches_last = (np.count_nonzero(mask[end]) > _REACHED * columns for end in (0, -1))
-    if reaches_first != reaches_last:
-        return ("first" if reaches_first else "last"), True
-    lower = tidemark_planes(mask, "last")
-    above, below = _unevenness(upper), _unevenness(lower)
-    if not math.isclose(above, below, rel_tol=1e-3, abs_tol=1e-3):
-        return ("first" if below > above else "last"), False
-    nearer_first = lower[lower >= 0].min() <= len(mask) - 1 - upper.max()
-    return ("first" if nearer_first else "last"), False
-
-
-def _unevenness(planes: NDArray[np.int32]) -> float:
-    """Return the root mean square deviation of the columns' heights from their best-fit plane, in voxels."""
-    height = np.where(planes >= 0, planes, np.nan).astype(np.float32)
-    return float(np.sqrt(np.nanmean((height - fit(height, 1)[0]) ** 2)))
 
 
 def pad_voxels(pad_um: float, voxel_um: float, paper: bool = False) -> int:

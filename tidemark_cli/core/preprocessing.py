@@ -21,16 +21,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .bone_end import SURE, judge_mask
 from .dataset import VOXEL_UM
 from .errors import ContentError, ScanError, about
 from .sample import Box, Plug, crop_box, find_plug
-from .surface import bone_end_seen
 from .volume import Volume, read_volume
 
 SIZE = (768, 448, 448)  # the paper's crop, (Z, Y, X)
 PERCENTILES = (0.1, 99.9)  # of a crop that is not 8-bit; become 0 and 255, as they do when predicting
 SAME_VOXEL = 0.01  # voxel sizes nearer than this share are the same
-SURE = 0.3  # a bone end that the scan tells with more confidence is worth a word
 MASK_IN_AIR = 0.2  # share of the hard tissue outside the plug from which the mask is doubted
 
 Voxels = NDArray[np.uint8]
@@ -140,18 +139,18 @@ def _locate(pta: Volume, mask: NDArray, bone_end: str) -> tuple[Plug, tuple[str,
     with about(pta.path):
         plug = find_plug(pta.array, pta.voxel_um, bone_end)
     inside = mask[plug.box]
-    told = bone_end_seen(inside, pta.array[plug.box], plug)
-    if told is None:
+    judged = judge_mask(inside, pta.array[plug.box], plug.tissue_level)
+    if judged is None:
         raise ContentError(
             f"the mask of {pta.path} has no hard tissue inside the plug (voxels {_told(plug.box)} along "
             "Z, Y, X); expected 255 there; is it the mask of this scan?"
         )
-    if told == plug.bone_end:
+    if judged.end == plug.bone_end:
         return plug, ()
     if bone_end != "auto":
         return plug, (f"warning: bone is said to be at the {bone_end} slices, the mask is at the other end",)
     notes: tuple[str, ...] = ()
-    if plug.bone_end_confidence > SURE:
+    if plug.bone_end_confidence >= SURE:
         notes = (
             f"warning: the scan looks as if bone were at the {plug.bone_end} slices, the mask is at the "
             "other end and is believed: see that it marks hard tissue, else give --bone-end",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .bone_end import SURE
 from .doubt import ENOUGH, Confidence
 from .files import check_writable
 from .picture import DPI, FAINT, INK, PAPER, label, scale_bar, write_picture
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 INCHES = 16.0  # 1600 px wide
 GAP = "#e4e7eb"
 TIDEMARK, HARD, OPENING = "#ffb000", "#3d9be9", "#e6007e"  # told apart by the colour-blind, too
-UNSURE = 0.3  # a bone end found with less confidence is pointed out
 
 # key, value with unit, caption; in rows of four
 TILES = (
@@ -138,7 +138,7 @@ def _heading(
     size = " × ".join(str(n) for n in shape if n > 1)
     told = f"{size} voxels of {surface.voxel_um:g} µm, bone at the {plug.bone_end} slices"
     warnings = []
-    if plug.bone_end_confidence < UNSURE:
+    if plug.bone_end_confidence < SURE:
         warnings = ["The bone end is a guess: check that bone is down, else give --bone-end."]
     if "confidence" in numbers and np.isfinite(surface.height_um).any():
         confidence = Confidence(numbers["confidence"], numbers["confidence_signs"])

@@ -7,13 +7,12 @@ costs the same for any scan and never holds a second copy of a large one.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 
+from .bone_end import BoneEnd, Judgement, judge_scan
 from .errors import ContentError
 
-BoneEnd = Literal["first", "last"]
 Box = tuple[slice, slice, slice]
 
 MAX_SAMPLES = 128**3
@@ -34,7 +33,7 @@ class Plug:
     bone_end : the end of Z where the bone lies.
     tissue_level : grey level between background (air, marrow, wax) and tissue.
     centre_yx : centre of mass, in voxels, of the largest outline summed over the bone third.
-    bone_end_confidence : 0 (a guess) to 1 (certain, or told by the caller).
+    bone_end_confidence : 0 (a guess) to 1 (certain, or told by the caller), as in `Judgement`.
     outline : ``(z, y, x)`` bool, the plug with its cavities, over the whole scan on a coarse grid.
     cell : size of the cells of this grid along (Z, Y, X), in voxels.
     far_centre_yx : as `centre_yx`, of the third at the other end.
@@ -74,8 +73,8 @@ def find_plug(array: np.ndarray, voxel_um: float, bone_end: str = "auto") -> Plu
     array : scan ``(Z, Y, X)`` of any integer or float dtype, maybe a memory map; ``(Z, 1, X)`` for an
         image.
     voxel_um : voxel size in µm.
-    bone_end : ``"first"`` or ``"last"`` end of Z, or ``"auto"`` to find it from the marrow cavities
-        (cartilage is solid) and from the steep fall of grey below the crest of the tidemark.
+    bone_end : ``"first"`` or ``"last"`` end of Z, or ``"auto"`` to find it by the grey levels
+        (`bone_end.judge_scan`).
 
     Raises
     ------
@@ -96,13 +95,14 @@ def find_plug(array: np.ndarray, voxel_um: float, bone_end: str = "auto") -> Plu
     outline = _plug_outline(smooth > level, sample_um)
     box = _full_box(outline, scale, array.shape, MARGIN_UM / voxel_um)
     tissue = (smooth > level) & outline
-    found, confidence = _bone_end(smooth, tissue, level, sample_um)
-    if bone_end != "auto":
-        found, confidence = ("first" if bone_end == "first" else "last"), 1.0
-    ends: tuple[BoneEnd, BoneEnd] = ("first", "last") if found == "first" else ("last", "first")
+    if bone_end == "auto":
+        judged = judge_scan(smooth, tissue, level, sample_um)
+    else:
+        judged = Judgement("first" if bone_end == "first" else "last", 1.0)
+    ends: tuple[BoneEnd, BoneEnd] = ("first", "last") if judged.end == "first" else ("last", "first")
     centre_yx, far_centre_yx = (_third_centre(tissue, end, scale) for end in ends)
     cell = tuple(map(float, scale))
-    return Plug(box, found, level, centre_yx, confidence, outline, cell, far_centre_yx)
+    return Plug(box, judged.end, level, centre_yx, judged.confidence, outline, cell, far_centre_yx)
 
 
 def crop_box(shape: tuple[int, ...], plug: Plug, size: tuple[int, int, int] = (768, 448, 448)) -> Box:
@@ -291,82 +291,6 @@ def _full_box(outline: np.ndarray, scale: np.ndarray, shape: tuple[int, ...], ma
         stop = int(np.ceil((filled[-1] + 1) * scale[axis] + margin))
         sides.append(slice(max(0, start), min(shape[axis], stop)))
     return sides[0], sides[1], sides[2]
-
-
-def _bone_end(
-    smooth: np.ndarray, tissue: np.ndarray, level: float, sample_um: float
-) -> tuple[BoneEnd, float]:
-    """Return the bone end and how sure it is, 0 to 1.
-
-    Marrow cavities hollow out the bone third of the plug's outline; cartilage is solid. Where both
-    ends are equally solid, the steep fall of grey from the crest into the bone decides. An end
-    over twice as bright as the other is the bone of a CA4+ scan.
-    """
-    filled = np.flatnonzero(tissue.any((1, 2)))
-    inside = slice(filled[0], filled[-1] + 1)
-    voids = _voids(tissue[inside])
-    # the outermost tenth is left out: rough cartilage surface, saw cut, debris
-    skip, third = len(voids) // 10, max(1, len(voids) // 3)
-    first, last = voids[skip : max(third, skip + 1)], voids[::-1][skip : max(third, skip + 1)]
-    hollow = float(np.median(last) - np.median(first)) / 0.15
-    evidence = hollow + _fall(smooth[inside], tissue[inside], level, sample_um)
-    if level > smooth.min():
-        evidence += _brightness(smooth[inside], tissue[inside])
-    return ("last" if evidence >= 0 else "first"), float(np.tanh(abs(evidence)))
-
-
-def _voids(tissue: np.ndarray) -> np.ndarray:
-    """Return, for each slice through the plug, the share of its convex outline that is not tissue.
-
-    What lies beside the plug or beyond its ends (wax, debris) is left out: only columns that are
-    tissue for a good part of Z count, and slices whose outline fills half of these.
-    """
-    import cv2
-
-    share = tissue.mean(0)
-    footprint = share > min(0.3, 0.5 * float(share.max()))
-    voids: list[float] = []
-    for plane in tissue & footprint:
-        points = cv2.findNonZero(plane.astype(np.uint8))
-        if points is None:
-            continue
-        hull = np.zeros(plane.shape, np.uint8)
-        cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
-        area = np.count_nonzero(hull.astype(bool) & footprint)
-        if area > 0.5 * np.count_nonzero(footprint):
-            voids.append(float(1 - np.count_nonzero(plane) / area))
-    return np.array(voids or [0.0])
-
-
-def _fall(smooth: np.ndarray, tissue: np.ndarray, level: float, sample_um: float) -> float:
-    """Return how much steeper grey falls toward the last slices than toward the first, -0.7 to 0.7.
-
-    Below the crest of the tidemark grey falls to bone within some 30 µm; above, it fades slowly.
-    """
-    from scipy import ndimage
-
-    reach = max(1, round(70 / sample_um))
-    if len(smooth) <= 2 * reach:
-        return 0.0
-    solid = ndimage.binary_erosion(tissue, np.ones((3, 1, 1)), iterations=max(1, round(32 / sample_um)))
-    both = solid[reach:] & solid[:-reach]
-    change = np.where(both, smooth[reach:] - smooth[:-reach], 0.0)
-    columns = both.any(0)
-    if not columns.any():
-        return 0.0
-    contrast = max(float(np.median(smooth[tissue])) - max(level, float(smooth.min())), 1e-6)
-    falls = -change.min(0)[columns] - change.max(0)[columns]
-    return float(np.clip(np.median(falls) / contrast, -0.7, 0.7))
-
-
-def _brightness(smooth: np.ndarray, tissue: np.ndarray) -> float:
-    """Return 2 where the last third is over twice as bright as the first, -2 the other way round."""
-    third = max(1, len(smooth) // 3)
-    first, last = smooth[:third][tissue[:third]], smooth[-third:][tissue[-third:]]
-    if not first.size or not last.size:
-        return 0.0
-    ratio = float(np.median(last) - smooth.min()) / max(float(np.median(first) - smooth.min()), 1e-6)
-    return 2.0 if ratio > 2 else -2.0 if ratio < 0.5 else 0.0
 
 
 def _third_centre(tissue: np.ndarray, end: BoneEnd, scale: np.ndarray) -> tuple[float, float]:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .bone_end import BoneEnd
 from .distances import TOLERANCES_UM, surface_distances
 from .errors import TidemarkError
 from .matching import Matched, is_run, match_paths, match_run, read_pair, read_run
 from .metrics import height_errors, lowest_level, mean_interval, pad_voxels, zone_counts
-from .sample import BoneEnd
 from .surface import find_surface
 
 PAPER_PADS_UM = tuple(float(pad) for pad in range(15, 151, 15))

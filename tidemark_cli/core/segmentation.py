@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .bone_end import Judgement, judge_mask
 from .doubt import ENOUGH, Confidence, judge
 from .errors import about
 from .left_out import left_out_share
@@ -17,7 +18,7 @@ from .mask import clean_mask, drop_caps
 from .offset import offset_tidemark
 from .sample import Box, Plug, crop_box, find_plug
 from .surface import DEFINITIONS as SURFACE_DEFINITIONS
-from .surface import Surface, bone_end_seen, cartilage_thickness, find_surface, morphometry
+from .surface import Surface, cartilage_thickness, find_surface, morphometry
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -161,15 +162,18 @@ def segment(
     guess = plug
     box, prediction, mask = _mask(volume, plug, models, settings, threshold, progress)
     notes: tuple[str, ...] = ()
-    seen = bone_end_seen(mask[box], volume.array[box], plug)
+    seen = _judged(volume, box, mask, plug)
     either_end = all(net.info.either_end for net in models)
-    elsewhere = settings.crop if seen is None else either_end and seen != plug.bone_end
+    elsewhere = settings.crop if seen is None else either_end and seen.end != plug.bone_end
     if settings.bone_end == "auto" and elsewhere:
         plug = plug.turned()
         if settings.crop:  # it was cut from the wrong end
             box, prediction, mask = _mask(volume, plug, models, settings, threshold, progress)
-            seen = bone_end_seen(mask[box], volume.array[box], plug)
-        notes = (f"the bone lies at the {seen} slices, as the mask shows; the grey levels suggest otherwise",)
+            seen = _judged(volume, box, mask, plug)
+        end = plug.bone_end
+        notes = (f"the bone lies at the {end} slices, as the mask shows; the grey levels suggest otherwise",)
+    if settings.bone_end == "auto" and either_end and seen is not None and seen.end == plug.bone_end:
+        plug = replace(plug, bone_end_confidence=seen.confidence)  # no guess any more
     if seen is None:
         notes = (
             "no hard tissue was found, the mask is empty: check the scan, its voxel size "
@@ -177,7 +181,7 @@ def segment(
         )
     drop_caps(mask[box], volume.array[box], plug.tissue_level, plug.bone_end, volume.voxel_um)
     # where the mask contradicts the grey levels, the surer they were the less it is believed
-    agreement = 1.0 if seen in (None, guess.bone_end) else 1 - guess.bone_end_confidence
+    agreement = 1.0 if seen is None or seen.end == guess.bone_end else 1 - guess.bone_end_confidence
     coarsest_um = min(net.info.coarsest_um or net.info.voxel_um for net in models)
     doubts = {"agreement": agreement, "coarseness": volume.voxel_um / coarsest_um, "rival": 0.0}
     surface, confidence, stats = _measured(
@@ -231,6 +235,11 @@ def _mask(
     mask = np.zeros(shape, np.uint8)
     clean_mask(prediction.probability, threshold, volume.voxel_um, out=mask[box])
     return box, prediction, mask
+
+
+def _judged(volume: Volume, box: Box, mask: np.ndarray, plug: Plug) -> Judgement | None:
+    """Judge by the mask where the bone is; None where it is empty."""
+    return judge_mask(mask[box], volume.array[box], plug.tissue_level)
 
 
 def _placed(part: np.ndarray, shape: tuple[int, ...], box: tuple[slice, ...], fill: float = 0) -> np.ndarray:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .bone_end import BoneEnd
 from .relief import OUTLIER_UM, fit, outline, side_wall, surroundings
-from .sample import BoneEnd, Plug
 
 OPENING_UM = 15.0  # smaller openings are in the map but not counted
 SMOOTHING_UM = 25.0  # short-wavelength cut-off of the developed area (a nesting index of ISO 25178)
@@ -155,36 +155,6 @@ def last_hard(mask: np.ndarray, ceiling: np.ndarray | None = None) -> np.ndarray
             hard &= z <= ceiling
         np.copyto(top, z, where=hard)
     return top
-
-
-def bone_end_seen(mask: np.ndarray, array: np.ndarray, plug: Plug) -> BoneEnd | None:
-    """Tell at which end of a plug the bone lies: the one with less brightness beyond the hard tissue.
-
-    Beyond the last hard voxel of a column lies cartilage, or at the bone end nothing but marrow, which is
-    dark. Where the middle of the hard tissue lies would not tell: bone may be three quarters of a plug, and
-    mostly marrow.
-
-    Parameters
-    ----------
-    mask, array : ``(Z, Y, X)``, of the plug's box or the crop.
-    plug : its tissue level is where brightness begins; its bone end is returned where nothing tells.
-
-    Returns
-    -------
-    None for an empty mask.
-    """
-    if not mask.any():
-        return None
-    mask, array = mask[:, ::4, ::4], array[:, ::4, ::4]  # columns enough to tell
-    last = last_hard(mask)
-    found = last >= 0
-    first = len(mask) - 1 - last_hard(mask[::-1])
-    below = above = 0.0
-    for z, plane in enumerate(array):
-        bright = np.where(found, plane.astype(np.float32) - plug.tissue_level, 0).clip(0)
-        below += float(bright[z < first].sum())
-        above += float(bright[z > last].sum())
-    return plug.bone_end if below == above else "first" if below < above else "last"
 
 
 def _without_floating(
