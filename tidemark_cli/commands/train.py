@@ -53,11 +53,13 @@ def train(
     ] = False,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")] = "auto",
     init: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="MODEL",
-            help="Start from this model instead of random weights, with its width, depth and stem; on a "
-            "DATASET with its normalisation of grey levels, too. It must not know the held-out samples.",
+            metavar="MODEL|default",
+            help="Start from this model instead of random weights, with its width, depth and stem; default is "
+            "the one inside tidemark. On a DATASET its normalisation, voxel size, planes and threshold stay, "
+            "the statistics of its batch norm are frozen, and as epoch 0 it is kept where no epoch is better. "
+            "It must not know the held-out samples.",
         ),
     ] = None,
     seed: Annotated[
@@ -106,11 +108,17 @@ def train(
     ] = None,
     pad_to: Annotated[
         tuple[int, int] | None,
-        typer.Option(metavar="ROWS COLUMNS", help="Zero-pad smaller slices to this. [800 800]"),
+        typer.Option(
+            metavar="ROWS COLUMNS",
+            help="Zero-pad smaller slices to this. [fits the slices; 800 800 for the paper's 768 x 448]",
+        ),
     ] = None,
     crop: Annotated[
         tuple[int, int] | None,
-        typer.Option(metavar="ROWS COLUMNS", help="Cut this out at random. [640 384]"),
+        typer.Option(
+            metavar="ROWS COLUMNS",
+            help="Cut this out at random. [fits the slices; 640 384 for the paper's 768 x 448]",
+        ),
     ] = None,
     flip: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of slices flipped left to right. [0.5]")
@@ -122,7 +130,13 @@ def train(
     gamma_share: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of slices with a gamma correction. [0.5]")
     ] = None,
-    voxel_size: Annotated[float | None, voxel_size_option("Of the dataset, in µm. [3.2]")] = None,
+    voxel_size: Annotated[
+        float | None,
+        voxel_size_option(
+            "Of the dataset, in µm, which its files do not tell; the networks carry it. With --init, slices "
+            "are resampled to the model's, as predict does it. [3.2]"
+        ),
+    ] = None,
     paper: Annotated[
         bool,
         typer.Option(
@@ -139,7 +153,7 @@ def train(
     RUN goes to `tidemark predict --weights` and `tidemark metrics`.
     """
     given = {
-        "init": None if init is None else str(init),
+        "init": init,
         "seed": seed,
         "width": width,
         "depth": depth,
@@ -196,8 +210,10 @@ def _refuse_foreign(kind: type[Settings], given: dict[str, Any]) -> None:
 def _refuse_changes(settings: Settings, given: dict[str, Any]) -> None:
     """Refuse options that say otherwise than the run that is resumed: it keeps its settings."""
     _refuse_foreign(type(settings), given)
+    from ..core.training import located
+
     if "init" in given:
-        given = given | {"init": str(Path(given["init"]).resolve())}
+        given = given | {"init": located(given["init"])}
     for name, value in given.items():
         if value != (kept := getattr(settings, name)):
             raise typer.BadParameter(
@@ -213,12 +229,12 @@ def _option(name: str) -> str:
 
 def _with_sizes(given: dict[str, Any]) -> dict[str, Any]:
     """Take the sizes of the network that are not given from the model to start from."""
-    from ..core.unet import load_model
+    from ..core.inference import load_one
 
     sizes = ("width", "depth", "stem")
     if "init" not in given or set(sizes) <= given.keys():
         return given
-    info = load_model(Path(given["init"])).info
+    info = load_one(given["init"]).info
     return {name: getattr(info, name) for name in sizes} | given
 
 
@@ -293,8 +309,9 @@ def _table(epochs: int, advance: console.Advance | None) -> Callable[[int, int, 
     def show(done: int, total: int, row: dict[str, Any] | None) -> None:
         if row is not None and done:
             left = round((time.monotonic() - started) * (total - done) / done)
+            loss = "" if row["loss"] is None else f"{row['loss']:.4f}"  # before the first step there is none
             console.notice(
-                f"{row['fold']:>4}  {row['epoch']:>2}/{epochs:<2}  {row['loss']:>7.4f}  "
+                f"{row['fold']:>4}  {row['epoch']:>2}/{epochs:<2}  {loss:>7}  "
                 f"{row['validation_loss']:>15.4f}  {row['validation_iou']:>14.4f}  "
                 f"{left // 3600:>3}:{left // 60 % 60:02d}:{left % 60:02d}"
             )
