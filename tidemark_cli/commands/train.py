@@ -56,10 +56,10 @@ def train(
         str | None,
         typer.Option(
             metavar="MODEL|default",
-            help="Start from this model instead of random weights, with its width, depth and stem; default is "
-            "the one inside tidemark. On a DATASET its normalisation, voxel size, planes and threshold stay, "
-            "the statistics of its batch norm are frozen, and as epoch 0 it is kept where no epoch is better. "
-            "It must not know the held-out samples.",
+            help="Start from this model instead of random weights, with its width, depth and stem; default "
+            "is the one inside tidemark. On a DATASET its normalisation, voxel size, planes and threshold "
+            "stay, the statistics of its batch norm are frozen, and as epoch 0 it is kept where no epoch is "
+            "better. It must not know the held-out samples.",
         ),
     ] = None,
     seed: Annotated[
