@@ -166,6 +166,9 @@ def test_every_setting_is_an_option(planned: Callable[..., fold_run.FoldTraining
         voxel_um=16.0,
         paper=True,
     )
+    assert type(settings.loss) is str
+    none = planned("--flip", 0, "--gamma-share", 0, "--seed", 0, "--learning-rate", 0)
+    assert none == fold_run.FoldTraining(flip=0, gamma_share=0, learning_rate=0)
 
 
 def test_a_model_to_start_from_tells_the_sizes(

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 Settings = TypeVar("Settings", "PhantomTraining", "FoldTraining")
 
-NAMES = {"pad": "pad_to", "voxel_um": "voxel_size"}  # settings that the command line calls otherwise
+NAMES = {"pad_to": "pad", "voxel_size": "voxel_um"}  # options that are called otherwise as settings
+# every other option is a setting
+OF_THE_RUN = ("run", "dataset", "phantom", "resume", "device", "fold", "grades")
 COLUMNS = "fold  epoch     loss  validation loss  validation IoU  time left"
 
 
@@ -35,6 +37,7 @@ class Loss(str, Enum):
 
 
 def train(
+    context: typer.Context,
     run: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="The folder of the run.")],
     dataset: Annotated[
         Path | None,
@@ -152,29 +155,11 @@ def train(
 
     RUN goes to `tidemark predict --weights` and `tidemark metrics`.
     """
-    given = {
-        "init": init,
-        "seed": seed,
-        "width": width,
-        "depth": depth,
-        "stem": stem,
-        "batch": batch,
-        "learning_rate": learning_rate,
-        "weight_decay": weight_decay,
-        "slices": slices,
-        "loss": None if loss is None else loss.value,
-        "epochs": epochs,
-        "folds": folds,
-        "step": step,
-        "pad": pad_to,
-        "crop": crop,
-        "flip": flip,
-        "gamma": gamma,
-        "gamma_share": gamma_share,
-        "voxel_um": voxel_size,
-        "paper": paper or None,
+    settings = {
+        NAMES.get(name, name): value.value if isinstance(value, Enum) else value
+        for name, value in context.params.items()
+        if name not in OF_THE_RUN and value is not None and value is not False
     }
-    settings = {name: value for name, value in given.items() if value is not None}
     if phantom:
         if dataset is not None or fold is not None or grades is not None:
             raise typer.BadParameter("--phantom: DATASET, --fold and --grades do not go with it.")
@@ -224,7 +209,8 @@ def _refuse_changes(settings: Settings, given: dict[str, Any]) -> None:
 
 def _option(name: str) -> str:
     """Return what the command line calls a setting."""
-    return f"--{NAMES.get(name, name).replace('_', '-')}"
+    names = {setting: option for option, setting in NAMES.items()}
+    return f"--{names.get(name, name).replace('_', '-')}"
 
 
 def _with_sizes(given: dict[str, Any]) -> dict[str, Any]:
