@@ -90,7 +90,7 @@ def measured(plugs: Sequence[Plug], models: list[UNet]) -> dict[str, np.ndarray]
 def show_row(name: str, figures: dict[str, np.ndarray], start: dict[str, np.ndarray], minutes: float) -> None:
     """Print a line of the table."""
     change = figures["error µm"] - start["error µm"]
-    error = change.std(ddof=1) / np.sqrt(len(change))
+    error = np.nanstd(change, ddof=1) / np.sqrt(np.isfinite(change).sum())
     means = " | ".join(f"{np.nanmean(values):.3g}" for values in figures.values())
     told = f"{np.nanmean(change):+.2f} ± {error:.2f}" if figures is not start else ""
     print(f"| {name} | {means} | {told} | {minutes:.1f} |", flush=True)

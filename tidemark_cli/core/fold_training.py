@@ -274,10 +274,8 @@ class _Trainer:
 
     def _work_done(self) -> int:
         """Pixels that the steps and validations before the checkpoint took."""
-        validations = len(self.state.log)
-        steps = max(0, self._epoch - 1) * steps_of(self.training, self.settings.batch) + len(
-            self.state.losses
-        )
+        validations, epochs = len(self.state.log), max(0, self._epoch - 1)
+        steps = epochs * steps_of(self.training, self.settings.batch) + len(self.state.losses)
         return steps * _step_work(self.training, self.settings) + validations * _pixels(self.validation)
 
 
