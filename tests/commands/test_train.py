@@ -21,6 +21,7 @@ from tests.helpers import Ended
 from tidemark_cli.commands.train import train
 from tidemark_cli.core import fold_run, phantom_training
 from tidemark_cli.core.dataset import write_sample
+from tidemark_cli.core.inference import load_models
 from tidemark_cli.core.unet import ModelInfo, UNet, read_info, save_model
 from tidemark_cli.core.volume import read_volume
 
@@ -113,7 +114,11 @@ def test_the_defaults_are_the_paper_s(planned: Callable[..., fold_run.FoldTraini
     assert (settings.loss, settings.epochs, settings.batch, settings.folds) == ("bce-logjaccard", 15, 32, 5)
     assert (settings.learning_rate, settings.weight_decay) == (1e-4, 1e-4)
     assert (settings.width, settings.depth, settings.stem) == (24, 6, 1)
-    assert (settings.pad, settings.crop, settings.gamma) == ((800, 800), (640, 384), (0.5, 2.0))
+    assert (settings.pad, settings.crop, settings.gamma) == (
+        None,
+        None,
+        (0.5, 2.0),
+    )  # pad and crop: see fitting
 
 
 def test_the_help_tells_the_defaults() -> None:
@@ -122,8 +127,8 @@ def test_the_help_tells_the_defaults() -> None:
     told = {name: f"[{getattr(paper, name)}; phantoms {getattr(phantoms, name)}]" for name in both}
     told |= {name: f"[{getattr(paper, name)}]" for name in ("epochs", "folds", "step", "flip", "gamma_share")}
     told |= {
-        "pad_to": "[800 800]",
-        "crop": "[640 384]",
+        "pad_to": "[fits the slices; 800 800 for",
+        "crop": "[fits the slices; 640 384 for",
         "gamma": "[0.5 2]",
         "voxel_size": "[3.2]",
         "seed": "[0]",
@@ -161,6 +166,9 @@ def test_every_setting_is_an_option(planned: Callable[..., fold_run.FoldTraining
         voxel_um=16.0,
         paper=True,
     )
+    assert type(settings.loss) is str
+    none = planned("--flip", 0, "--gamma-share", 0, "--seed", 0, "--learning-rate", 0)
+    assert none == fold_run.FoldTraining(flip=0, gamma_share=0, learning_rate=0)
 
 
 def test_a_model_to_start_from_tells_the_sizes(
@@ -173,6 +181,16 @@ def test_a_model_to_start_from_tells_the_sizes(
     assert planned("--init", start, "--depth", 4).depth == 4  # which the engine refuses
 
 
+def test_the_embedded_model_is_a_start_by_its_name(
+    planned: Callable[..., fold_run.FoldTraining], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "default").mkdir()  # a folder of that name changes nothing
+    settings, embedded = planned("--init", "default"), load_models(None)[0].info
+    assert settings.init == "default"
+    assert (settings.width, settings.depth, settings.stem) == (embedded.width, embedded.depth, embedded.stem)
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -181,7 +199,8 @@ def test_a_model_to_start_from_tells_the_sizes(
         (("--phantom", "--fold", 1), "--fold"),
         (("--phantom", "--loss", "bce", "--pad-to", 8, 8), "--loss, --pad-to: only for a"),
         (("DATASET", "--slices", 8), "--slices: only for a training on phantoms"),
-        (("DATASET", "--crop", 640, 380), "multiples of 64"),
+        (("DATASET", "--crop", 640, 380), "crop 640 x 380 is not of multiples of 64"),
+        (("DATASET", "--crop", 32, 64), "crop 32 x 64 is not of multiples of 64"),
         (("DATASET", "--gamma", 2, 0.5), "gamma"),
         (("DATASET", "--loss", "dice"), "dice"),
         (("DATASET", *TINY, "--fold", 2), "--fold 2: expected 0 to 1"),
@@ -204,6 +223,8 @@ def test_a_run_that_cannot_be(tidemark: Tidemark, dataset: Path, tmp_path: Path)
         ((dataset, "--resume"), "start it without --resume"),
         ((dataset, "--grades", tmp_path / "none.csv"), "none.csv"),
         ((dataset, "--device", "cuda:99"), "cuda:99"),
+        ((dataset, "--crop", 640, 384), "has 16 x 12 pixels, padded 64 x 64; expected no larger crop"),
+        ((dataset, "--pad-to", 64, 100, "--crop", 64, 128), "padded 64 x 100; expected no larger crop"),
     ):
         ended = tidemark("train", *arguments, "-o", tmp_path / "run")
         assert ended.code == 1 and told in ended.err and len(ended.err.splitlines()) == 1

@@ -4,14 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from tidemark_cli.core.augment import Augmentation, Draws, augment, draw, grey_tables, look_up
+from tidemark_cli.core.augment import Augmentation, Draws, augment, draw, fitting, grey_tables, look_up
 
 PLAIN = Augmentation(pad=(4, 6), crop=(4, 6), flip=0, gamma_share=0)
+PLAIN_CROP = Augmentation(pad=(4, 6), crop=(2, 2))
 
 
-def draws(corners, flips=None, gammas=None):
-    count = len(corners)
-    return Draws(np.array(corners), np.array(flips or [False] * count), np.array(gammas or [1.0] * count))
+def draws(corners, flips=None, gammas=None, turns=None):
+    none = [False] * len(corners)
+    return Draws(
+        np.array(corners),
+        np.array(flips or none),
+        np.array(gammas or [1.0] * len(corners)),
+        np.array(turns or none),
+    )
 
 
 def same(grey):
@@ -38,6 +44,11 @@ def test_crop_and_flip_take_scan_and_mask_together():
     x, y = run(grey, hard, draws([(1, 0), (0, 1)], flips=[True, False]), how)
     assert x == [[[5, 4], [8, 7]], [[2, 3], [5, 6]]]
     assert y == [[[1, 0], [0, 1]], [[0, 0], [1, 0]]]
+
+
+def test_a_turn_puts_the_bone_at_the_other_end_of_scan_and_mask():
+    x, y = run([[[1, 2], [3, 4]]], [[[1, 0], [0, 0]]], draws([(1, 2)], turns=[True]), PLAIN_CROP)
+    assert x == [[[3, 4], [1, 2]]] and y == [[[0, 0], [1, 0]]]
 
 
 def test_gamma_and_normalisation_by_hand():
@@ -83,6 +94,27 @@ def test_shares_of_nothing_and_all():
 def test_the_paper_s_room_for_the_crop():
     found = draw(Augmentation(), 5000, (768, 448), np.random.default_rng(0)).corners
     assert found.min() == 0 and found.max(axis=0).tolist() == [800 - 640, 800 - 384]
+
+
+def test_turns_are_drawn_apart_and_change_no_other_chance():
+    shape, count = (768, 448), 400
+    never, half = (draw(Augmentation(turn=t), count, shape, np.random.default_rng(0)) for t in (0, 0.5))
+    assert not never.turns.any() and 150 < half.turns.sum() < 250
+    assert all(np.array_equal(getattr(never, n), getattr(half, n)) for n in ("corners", "flips", "gammas"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "multiple", "side", "crop"),
+    [
+        ((768, 448), 64, 800, (640, 384)),  # the paper's
+        ((768, 448), 32, 800, (640, 384)),
+        ((320, 192), 64, 333, (256, 192)),  # 5/6 are 267 and 160: 4.2 and 2.5 times 64
+        ((20, 100), 64, 104, (64, 64)),  # no less than the network's multiple
+        ((20, 16), 64, 64, (64, 64)),
+    ],
+)
+def test_padding_and_crop_that_fit_the_slices(shape, multiple, side, crop):
+    assert fitting(shape, multiple) == ((side, side), crop)
 
 
 def test_slices_larger_than_the_padding_are_not_cut_by_it():

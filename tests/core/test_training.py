@@ -158,10 +158,16 @@ def test_a_fold_is_trained_with_the_loss_and_the_optimiser_asked_for(
     threshold: float,
 ) -> None:
     def step(
-        net: UNet, optimiser: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor, loss: Loss, *_: Any
+        net: UNet,
+        optimiser: torch.optim.Optimizer,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        loss: Loss,
+        *_: Any,
+        frozen: bool,
     ) -> torch.Tensor:
         (group,) = optimiser.param_groups
-        assert (group["lr"], group["weight_decay"]) == (0.25, 0.125)
+        assert (group["lr"], group["weight_decay"], frozen) == (0.25, 0.125, False)
         return loss(torch.zeros(1, 1, 1, 2), torch.tensor([[[[1.0, 0.0]]]]))
 
     monkeypatch.setattr(fold_training, "step", step)

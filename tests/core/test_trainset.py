@@ -1,12 +1,14 @@
 """Samples in memory and batches of their slices: every voxel where it belongs, in the order asked for."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from tidemark_cli.core.augment import Augmentation
 from tidemark_cli.core.batches import augmented, steps_of, whole
-from tidemark_cli.core.dataset import find_samples, write_sample
+from tidemark_cli.core.dataset import Sample, find_samples, write_sample
 from tidemark_cli.core.trainset import Loaded, Slices, load_all, mean_and_sd
 
 CPU = torch.device("cpu")
@@ -43,6 +45,19 @@ def test_gathered_slices_are_filled_up_at_the_far_end(loaded):
 
 def test_every_other_slice(loaded):
     assert Slices([loaded["A_1"]], step=2).places == [(0, 1, 0), (0, 1, 2), (0, 2, 0), (0, 2, 2)]
+
+
+def test_slices_at_another_voxel_size():
+    scan = np.zeros((4, 2, 2), np.uint8)
+    scan[:2] = 100
+    sample = Loaded(Sample("A_1", Path(), None), scan, np.packbits(scan > 0, axis=0), np.zeros(256))
+    slices = Slices([sample], scale=2.0)
+    grey, hard, _ = slices.gather(range(4))
+    assert slices.shape == (8, 4) and grey.shape == hard.shape == (4, 8, 4)
+    assert grey[0, :, 0].tolist() == [100, 100, 100, 75, 25, 0, 0, 0]  # the edge stays half way up
+    assert (hard[:, :, 0] == [1, 1, 1, 1, 0, 0, 0, 0]).all()
+    grey, hard, _ = Slices([sample], scale=0.5).gather([0])
+    assert grey.tolist() == [[[100], [0]]] and hard.tolist() == [[[1], [0]]]
 
 
 def test_mean_and_sd_are_those_of_all_voxels(loaded):

@@ -12,7 +12,7 @@ import pytest
 from tests.server import Site, serving, tree
 from tidemark_cli.core.assets import list_assets
 from tidemark_cli.core.errors import AssetError, ModelError, OutputError
-from tidemark_cli.core.inference import load_models
+from tidemark_cli.core.inference import load_models, load_one
 from tidemark_cli.core.weights import (
     download_weights,
     installed_weights,
@@ -220,6 +220,17 @@ def test_a_path_goes_before_a_name(run: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len(load_models(Path("run-7"))) == 2
     monkeypatch.chdir(run.parent)
     assert len(load_models(Path("run-7"))) == 1
+
+
+def test_default_is_the_model_inside_the_package_whatever_has_that_name(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download_weights(str(run), "default")
+    shutil.copytree(run, run.parent / "default")
+    monkeypatch.chdir(run.parent)
+    (inside,), (named,) = load_models(None), load_models(Path("default"))
+    assert named.sha256 == inside.sha256 == load_one("default").sha256
+    assert len(load_models(run.parent / "default")) == 2
 
 
 @pytest.mark.parametrize("name", ["yours", "../weights/mine", ".", "none.safetensors"])

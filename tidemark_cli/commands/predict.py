@@ -89,7 +89,8 @@ def predict(
         typer.Option(
             metavar="FILE|FOLDER|NAME",
             help="A model (.safetensors, or .pth of the paper's authors), a folder of them, averaged, or the "
-            "name of weights from `tidemark download`. Without it, the model inside tidemark.",
+            "name of weights from `tidemark download`. Without it, or as default, the model inside tidemark: "
+            "weights installed under that name do not count.",
         ),
     ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")] = "auto",
@@ -229,13 +230,14 @@ def _suffixes() -> dict[str, tuple[str, ...]]:
 def _load(weights: Path | None, device: str, quiet: bool) -> list[UNet]:
     """Load the models, and say which they are and where they run."""
     from ..core.devices import choose_device
-    from ..core.inference import load_models
+    from ..core.inference import EMBEDDED, load_models
 
     chosen = choose_device(device)
     models = load_models(weights)
     if not quiet:
         count = f", {len(models)} averaged" if len(models) > 1 else ""
-        console.notice(f"model: {weights or 'the one inside tidemark, trained on phantoms only'}{count}")
+        told = "the one inside tidemark, trained on phantoms only"
+        console.notice(f"model: {told if str(weights or EMBEDDED) == EMBEDDED else weights}{count}")
         console.notice(f"device: {chosen}{' (auto)' if device == 'auto' else ''}")
     return models
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 Settings = TypeVar("Settings", "PhantomTraining", "FoldTraining")
 
-NAMES = {"pad": "pad_to", "voxel_um": "voxel_size"}  # settings that the command line calls otherwise
+NAMES = {"pad_to": "pad", "voxel_size": "voxel_um"}  # options that are called otherwise as settings
+# every other option is a setting
+OF_THE_RUN = ("run", "dataset", "phantom", "resume", "device", "fold", "grades")
 COLUMNS = "fold  epoch     loss  validation loss  validation IoU  time left"
 
 
@@ -35,6 +37,7 @@ class Loss(str, Enum):
 
 
 def train(
+    context: typer.Context,
     run: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="The folder of the run.")],
     dataset: Annotated[
         Path | None,
@@ -53,11 +56,13 @@ def train(
     ] = False,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")] = "auto",
     init: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="MODEL",
-            help="Start from this model instead of random weights, with its width, depth and stem; on a "
-            "DATASET with its normalisation of grey levels, too. It must not know the held-out samples.",
+            metavar="MODEL|default",
+            help="Start from this model instead of random weights, with its width, depth and stem; default "
+            "is the one inside tidemark. On a DATASET its normalisation, voxel size, planes and threshold "
+            "stay, the statistics of its batch norm are frozen, and as epoch 0 it is kept where no epoch is "
+            "better. It must not know the held-out samples.",
         ),
     ] = None,
     seed: Annotated[
@@ -106,11 +111,17 @@ def train(
     ] = None,
     pad_to: Annotated[
         tuple[int, int] | None,
-        typer.Option(metavar="ROWS COLUMNS", help="Zero-pad smaller slices to this. [800 800]"),
+        typer.Option(
+            metavar="ROWS COLUMNS",
+            help="Zero-pad smaller slices to this. [fits the slices; 800 800 for the paper's 768 x 448]",
+        ),
     ] = None,
     crop: Annotated[
         tuple[int, int] | None,
-        typer.Option(metavar="ROWS COLUMNS", help="Cut this out at random. [640 384]"),
+        typer.Option(
+            metavar="ROWS COLUMNS",
+            help="Cut this out at random. [fits the slices; 640 384 for the paper's 768 x 448]",
+        ),
     ] = None,
     flip: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of slices flipped left to right. [0.5]")
@@ -122,7 +133,13 @@ def train(
     gamma_share: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of slices with a gamma correction. [0.5]")
     ] = None,
-    voxel_size: Annotated[float | None, voxel_size_option("Of the dataset, in µm. [3.2]")] = None,
+    voxel_size: Annotated[
+        float | None,
+        voxel_size_option(
+            "Of the dataset, in µm, which its files do not tell; the networks carry it. With --init, slices "
+            "are resampled to the model's, as predict does it. [3.2]"
+        ),
+    ] = None,
     paper: Annotated[
         bool,
         typer.Option(
@@ -138,29 +155,11 @@ def train(
 
     RUN goes to `tidemark predict --weights` and `tidemark metrics`.
     """
-    given = {
-        "init": None if init is None else str(init),
-        "seed": seed,
-        "width": width,
-        "depth": depth,
-        "stem": stem,
-        "batch": batch,
-        "learning_rate": learning_rate,
-        "weight_decay": weight_decay,
-        "slices": slices,
-        "loss": None if loss is None else loss.value,
-        "epochs": epochs,
-        "folds": folds,
-        "step": step,
-        "pad": pad_to,
-        "crop": crop,
-        "flip": flip,
-        "gamma": gamma,
-        "gamma_share": gamma_share,
-        "voxel_um": voxel_size,
-        "paper": paper or None,
+    settings = {
+        NAMES.get(name, name): value.value if isinstance(value, Enum) else value
+        for name, value in context.params.items()
+        if name not in OF_THE_RUN and value is not None and value is not False
     }
-    settings = {name: value for name, value in given.items() if value is not None}
     if phantom:
         if dataset is not None or fold is not None or grades is not None:
             raise typer.BadParameter("--phantom: DATASET, --fold and --grades do not go with it.")
@@ -196,8 +195,10 @@ def _refuse_foreign(kind: type[Settings], given: dict[str, Any]) -> None:
 def _refuse_changes(settings: Settings, given: dict[str, Any]) -> None:
     """Refuse options that say otherwise than the run that is resumed: it keeps its settings."""
     _refuse_foreign(type(settings), given)
+    from ..core.training import located
+
     if "init" in given:
-        given = given | {"init": str(Path(given["init"]).resolve())}
+        given = given | {"init": located(given["init"])}
     for name, value in given.items():
         if value != (kept := getattr(settings, name)):
             raise typer.BadParameter(
@@ -208,17 +209,18 @@ def _refuse_changes(settings: Settings, given: dict[str, Any]) -> None:
 
 def _option(name: str) -> str:
     """Return what the command line calls a setting."""
-    return f"--{NAMES.get(name, name).replace('_', '-')}"
+    names = {setting: option for option, setting in NAMES.items()}
+    return f"--{names.get(name, name).replace('_', '-')}"
 
 
 def _with_sizes(given: dict[str, Any]) -> dict[str, Any]:
     """Take the sizes of the network that are not given from the model to start from."""
-    from ..core.unet import load_model
+    from ..core.inference import load_one
 
     sizes = ("width", "depth", "stem")
     if "init" not in given or set(sizes) <= given.keys():
         return given
-    info = load_model(Path(given["init"])).info
+    info = load_one(given["init"]).info
     return {name: getattr(info, name) for name in sizes} | given
 
 
@@ -293,8 +295,9 @@ def _table(epochs: int, advance: console.Advance | None) -> Callable[[int, int, 
     def show(done: int, total: int, row: dict[str, Any] | None) -> None:
         if row is not None and done:
             left = round((time.monotonic() - started) * (total - done) / done)
+            loss = "" if row["loss"] is None else f"{row['loss']:.4f}"  # before the first step there is none
             console.notice(
-                f"{row['fold']:>4}  {row['epoch']:>2}/{epochs:<2}  {row['loss']:>7.4f}  "
+                f"{row['fold']:>4}  {row['epoch']:>2}/{epochs:<2}  {loss:>7}  "
                 f"{row['validation_loss']:>15.4f}  {row['validation_iou']:>14.4f}  "
                 f"{left // 3600:>3}:{left // 60 % 60:02d}:{left % 60:02d}"
             )

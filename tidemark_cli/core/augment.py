@@ -19,7 +19,7 @@ Normalise = Callable[[NDArray], NDArray]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a slice; the defaults are the paper's.
+    """What is done to a slice; the defaults are the paper's, as `fitting` makes pad and crop of its slices.
 
     Attributes
     ----------
@@ -28,6 +28,7 @@ class Augmentation:
     flip : probability of a flip of the columns.
     gamma : lowest and highest exponent of the grey levels, as shares of 255; drawn uniformly.
     gamma_share : probability of a gamma correction.
+    turn : probability of a flip of the rows, for networks that take the bone at either end.
     """
 
     pad: tuple[int, int] = (800, 800)
@@ -35,6 +36,7 @@ class Augmentation:
     flip: float = 0.5
     gamma: tuple[float, float] = (0.5, 2.0)
     gamma_share: float = 0.5
+    turn: float = 0.0
 
     def padded(self, shape: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns that slices of `shape` are padded to: never less than they or the crop have."""
@@ -42,13 +44,32 @@ class Augmentation:
         return rows, columns
 
 
+def fitting(shape: tuple[int, int], multiple: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return padding and crop for slices of `shape`; for the paper's 768 x 448 its 800 x 800 and 640 x 384.
+
+    The crop is of 5/6 of the rows and columns, in multiples of `multiple`, which the network needs; the
+    padding is a square of 25/24 of the longer side, or of the crop where that is more.
+    """
+    rows, columns = (multiple * max(1, (5 * side + 3 * multiple) // (6 * multiple)) for side in shape)
+    side = max(round(25 * max(shape) / 24), rows, columns)
+    return (side, side), (rows, columns)
+
+
 @dataclass(frozen=True)
 class Draws:
-    """The chances of a batch of N slices: (N, 2) row and column of each crop, (N,) flips, (N,) gammas."""
+    """The chances of a batch of N slices.
+
+    Attributes
+    ----------
+    corners : (N, 2) row and column of each crop.
+    flips, turns : (N,) whether its columns and its rows are flipped.
+    gammas : (N,) exponents.
+    """
 
     corners: NDArray[np.int64]
     flips: NDArray[np.bool_]
     gammas: NDArray[np.float64]
+    turns: NDArray[np.bool_]
 
 
 def draw(how: Augmentation, count: int, shape: tuple[int, int], rng: np.random.Generator) -> Draws:
@@ -58,6 +79,7 @@ def draw(how: Augmentation, count: int, shape: tuple[int, int], rng: np.random.G
         corners=rng.integers(room, size=(count, 2)),
         flips=rng.random(count) < how.flip,
         gammas=np.where(rng.random(count) < how.gamma_share, rng.uniform(*how.gamma, count), 1.0),
+        turns=rng.random(count) < how.turn,
     )
 
 
@@ -91,9 +113,10 @@ def augment(
     shape = (grey.shape[1], grey.shape[2])
     below, right = np.subtract(how.padded(shape), shape)
     sides = [int(side) for side in (right // 2, right - right // 2, below // 2, below - below // 2)]
-    flips = torch.from_numpy(draws.flips).to(grey.device)[:, None, None]
+    flips, turns = (torch.from_numpy(d).to(grey.device)[:, None, None] for d in (draws.flips, draws.turns))
     cut = [_cropped(F.pad(batch, sides), draws.corners, how.crop) for batch in (grey, hard)]
-    grey, hard = (torch.where(flips, batch.flip(2), batch) for batch in cut)
+    cut = [torch.where(flips, batch.flip(2), batch) for batch in cut]
+    grey, hard = (torch.where(turns, batch.flip(1), batch) for batch in cut)
     return look_up(grey, tables), hard[:, None].float()
 
 

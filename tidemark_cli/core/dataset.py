@@ -102,6 +102,17 @@ def dataset_root(dataset: Path) -> Path:
     return unpacked if not here and (unpacked / "pre_processed").is_dir() else dataset
 
 
+def sample_shape(sample: Sample) -> tuple[int, int, int]:
+    """Return the voxels (Z, Y, X) of a sample, without reading more than a slice of each plane.
+
+    Raises
+    ------
+    DatasetError
+        If slices are missing, or those of the two planes do not fit each other.
+    """
+    return _shape(sample.folder / "imgs")
+
+
 def read_scan(sample: Sample) -> Voxels:
     """Return the scan ``(Z, Y, X)`` uint8 from the ZX slices, row 0 the bone end.
 

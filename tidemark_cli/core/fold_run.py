@@ -25,11 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from .augment import Augmentation
+from .augment import Augmentation, fitting
 from .cache import REGISTRY, write_registry
-from .dataset import VOXEL_UM, Sample, find_samples
+from .dataset import VOXEL_UM, Sample, find_samples, sample_shape
 from .errors import DatasetError, ModelError, OutputError
 from .folds import Fold, check_folds, is_stratified, split_folds
+from .inference import scale_between
 from .losses import THRESHOLDS, loss_by_name
 from .run_folder import (
     DESCRIPTION,
@@ -39,7 +40,8 @@ from .run_folder import (
     write_description,
     write_log,
 )
-from .training import start_from
+from .training import located, start_from
+from .trainset import scaled
 from .unet import ModelInfo, UNet, load_model, read_info
 
 
@@ -51,15 +53,18 @@ class FoldTraining:
     ----------
     loss : a name of `losses.LOSSES`.
     epochs : passes over the training slices; the network kept is that of the epoch with the lowest
-        validation loss.
+        validation loss, of which the start is one where there is an `init`: epoch 0.
     batch : slices a step.
     learning_rate, weight_decay : of Adam.
     width, depth, stem : of the network, see `unet.ModelInfo`.
-    pad, crop, flip, gamma, gamma_share : see `augment.Augmentation`.
+    pad, crop, flip, gamma, gamma_share : see `augment.Augmentation`; None is what fits the slices
+        (`augment.fitting`), and is settled when the run starts.
     step : take every so many slices of both planes, in training and validation.
     folds, seed : see `folds.split_folds`; the seed draws the weights, the order and the augmentation, too.
-    voxel_um : voxel size of the dataset in µm, which the layout does not hold.
-    init : a model file to start from; its normalisation is kept.
+    voxel_um : voxel size of the dataset in µm, which the layout does not hold. It becomes the networks';
+        with an `init`, slices are resampled to that one's.
+    init : a model file to start from, or "default", the one inside the package. How it wants to be used is
+        kept, and so are the statistics of its batch norm: few, similar slices would spoil them.
     paper : the choices of the paper's code: the epoch with the lowest loss on the held-out fold itself, mean
         and SD over all folds, plain groups, and both terms of a combined loss halved.
     """
@@ -72,8 +77,8 @@ class FoldTraining:
     width: int = 24
     depth: int = 6
     stem: int = 1
-    pad: tuple[int, int] = Augmentation.pad
-    crop: tuple[int, int] = Augmentation.crop
+    pad: tuple[int, int] | None = None
+    crop: tuple[int, int] | None = None
     flip: float = Augmentation.flip
     gamma: tuple[float, float] = Augmentation.gamma
     gamma_share: float = Augmentation.gamma_share
@@ -87,8 +92,10 @@ class FoldTraining:
     def __post_init__(self) -> None:
         loss_by_name(self.loss)
         multiple = self.model_info().multiple
-        if any(side < multiple or side % multiple for side in self.crop):
-            raise ValueError(f"crop {self.crop} is not of multiples of {multiple}, as the network needs")
+        if self.crop and any(side < multiple or side % multiple for side in self.crop):
+            raise ValueError(
+                f"crop {_sides(self.crop)} is not of multiples of {multiple}, as the network needs"
+            )
         numbers = (self.learning_rate, self.weight_decay, self.voxel_um, *self.gamma)
         if not all(map(math.isfinite, numbers)):
             raise ValueError("learning rate, weight decay, gamma and voxel size must be finite numbers")
@@ -96,7 +103,7 @@ class FoldTraining:
             raise ValueError(f"gamma {self.gamma} is not a range above 0, the lower end first")
         if min(self.epochs, self.batch, self.step) < 1 or self.folds < 2:
             raise ValueError("epochs, batch and step must be at least 1, folds at least 2")
-        if self.batch == 1 and self.crop == (multiple, multiple):
+        if self.batch == 1 and self.crop == (multiple, multiple) and not self.init:
             raise ValueError(
                 f"one slice of {multiple} x {multiple} becomes a single pixel, which cannot be normalised; "
                 "give a larger batch or crop"
@@ -104,22 +111,18 @@ class FoldTraining:
 
     @property
     def augmentation(self) -> Augmentation:
-        """The part of the settings that is about augmentation."""
+        """The part of the settings that is about augmentation; a run has settled it."""
+        assert self.pad and self.crop
         return Augmentation(self.pad, self.crop, self.flip, self.gamma, self.gamma_share)
 
-    @property
-    def threshold(self) -> float:
-        """Probability above which a voxel is hard tissue, for this loss."""
-        return THRESHOLDS[self.loss]
-
     def model_info(self) -> ModelInfo:
-        """The network this trains; how it normalises grey levels is not settled yet."""
+        """The network this trains from random weights; how it normalises grey levels is not settled yet."""
         return ModelInfo(
             width=self.width,
             depth=self.depth,
             stem=self.stem,
             voxel_um=self.voxel_um,
-            threshold=self.threshold,
+            threshold=THRESHOLDS[self.loss],
             loss=self.loss,
         )
 
@@ -134,6 +137,7 @@ class FoldRun:
     dataset : the folder of the dataset.
     samples : of the dataset, sorted by id.
     folds : fold k is number k.
+    threshold : of its networks: probability above which a voxel is hard tissue.
     known : mean and SD of each fold, where ``run.json`` has them already, else empty.
     """
 
@@ -142,6 +146,7 @@ class FoldRun:
     samples: tuple[Sample, ...]
     settings: FoldTraining
     folds: tuple[Fold, ...]
+    threshold: float
     known: tuple[tuple[float, float], ...] = ()
 
     @property
@@ -162,6 +167,11 @@ class FoldRun:
             told.append("folds grouped by subject, stratified by grade")
             if ungraded:
                 told.append(f"without a grade, a class of their own: {', '.join(ungraded)}")
+        how = self.settings.augmentation
+        told.append(
+            f"voxels of {self.settings.voxel_um:g} µm; slices padded to {_sides(how.pad)}, crops of "
+            f"{_sides(how.crop)}"
+        )
         if seen := self._seen_before():
             told.append(
                 f"warning: {Path(str(self.settings.init)).name} was trained on the subject(s) "
@@ -221,7 +231,7 @@ class FoldRun:
             "kind": ON_DATASET,
             "dataset": str(self.dataset.resolve()),
             "settings": asdict(self.settings),
-            "threshold": self.settings.threshold,
+            "threshold": self.threshold,
             "folds": folds,
             "versions": _versions(),
         }
@@ -250,7 +260,9 @@ def start_run(folder: Path, dataset: Path, settings: FoldTraining, grades: Path 
     OutputError
         If the folder holds a run already, or what is left of one.
     DatasetError
-        If the dataset cannot be used, or has too few subjects for the folds.
+        If the dataset cannot be used, or has too few subjects for the folds or too small slices for the crop.
+    ContentError
+        If its voxels are over 16 times as wide as those of the model to start from.
     ModelError
         If the model to start from does not fit.
     """
@@ -258,11 +270,30 @@ def start_run(folder: Path, dataset: Path, settings: FoldTraining, grades: Path 
     if left := [*folder.glob("fold_*"), *folder.glob("oof/*")]:
         raise OutputError(f"{folder} has {left[0].name} of a run without its run.json; name another folder.")
     if settings.init:
-        settings = replace(settings, init=str(Path(settings.init).resolve()))
-    load_start(settings)
+        settings = replace(settings, init=located(settings.init))
+    start = load_start(settings)
+    info = start.info if start else settings.model_info()
     samples = find_samples(dataset, grades)
+    settings = _fitted(settings, samples, scale_between(settings.voxel_um, info))
     folds = split_folds(samples, settings.folds, settings.seed, settings.paper)
-    return FoldRun(folder, dataset, tuple(samples), settings, tuple(folds))
+    return FoldRun(folder, dataset, tuple(samples), settings, tuple(folds), info.threshold)
+
+
+def _fitted(settings: FoldTraining, samples: Sequence[Sample], scale: float) -> FoldTraining:
+    """Settle padding and crop by the largest slice of the samples, at the network's voxel size."""
+    shapes = [sample_shape(sample) for sample in samples]
+    shape = scaled((max(z for z, _, _ in shapes), max(max(y, x) for _, y, x in shapes)), scale)
+    pad, crop = fitting(shape, settings.model_info().multiple)
+    room = tuple(max(sides) for sides in zip(settings.pad or pad, shape, strict=True))
+    if settings.crop and any(side > most for side, most in zip(settings.crop, room, strict=True)):
+        raise DatasetError(
+            f"the largest slice has {_sides(shape)} pixels, padded {_sides(room)}; expected no larger crop, "
+            f"found {_sides(settings.crop)}; give a smaller --crop, a larger --pad-to, or neither."
+        )
+    try:
+        return replace(settings, pad=settings.pad or pad, crop=settings.crop or crop)
+    except ValueError as error:  # a single slice of a single pixel at the last level
+        raise DatasetError(f"{error}.") from error
 
 
 def reopen_run(folder: Path, dataset: Path) -> FoldRun:
@@ -283,6 +314,7 @@ def reopen_run(folder: Path, dataset: Path) -> FoldRun:
     try:
         lists = {name: tuple(value) for name, value in content["settings"].items() if isinstance(value, list)}
         settings = FoldTraining(**content["settings"] | lists)
+        threshold = float(content["threshold"])
         parts = [{name: tuple(fold[name]) for name in Fold.__annotations__} for fold in content["folds"]]
         folds = tuple(Fold(**part) for part in parts)
         known = tuple((float(fold["mean"]), float(fold["sd"])) for fold in content["folds"])
@@ -290,7 +322,7 @@ def reopen_run(folder: Path, dataset: Path) -> FoldRun:
         raise OutputError(f"{folder / DESCRIPTION} is damaged ({error}); start another run.") from error
     samples = find_samples(dataset)
     check_folds(folds, samples, settings.paper)
-    run = FoldRun(folder, dataset, tuple(samples), settings, folds, known)
+    run = FoldRun(folder, dataset, tuple(samples), settings, folds, threshold, known)
     for number in range(len(folds)):
         if run.model(number).exists():
             _check_model(run, number)
@@ -308,7 +340,7 @@ def load_start(settings: FoldTraining) -> UNet | None:
     if settings.init is None:
         return None
     net = UNet(settings.model_info())
-    net.info = start_from(net, Path(settings.init))
+    net.info = start_from(net, settings.init)
     return net
 
 
@@ -338,6 +370,10 @@ def _check_model(run: FoldRun, number: int) -> None:
                 f"{run.model(number)} is of another run: {name} is {found.get(name)}, in run.json {value}; "
                 "put together only folds of runs with the same dataset, settings and seed."
             )
+
+
+def _sides(sides: Sequence[int]) -> str:
+    return " x ".join(map(str, sides))
 
 
 def _list(numbers: Sequence[int]) -> str:

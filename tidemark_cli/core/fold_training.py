@@ -19,7 +19,7 @@ from .devices import choose_device
 from .fold_run import FoldRun, FoldTraining, check_statistics, load_start
 from .folds import Fold
 from .greylevels import normaliser
-from .inference import predict
+from .inference import predict, scale_between
 from .losses import Loss, loss_by_name
 from .training import forward, refuse_divergence, restore, save_checkpoint, step
 from .trainset import Loaded, Slices, mean_and_sd
@@ -69,12 +69,12 @@ def train_folds(
     statistics = [_statistics(fold, samples, run.settings.paper) for fold in run.folds]
     check_statistics(run, statistics)
     run.describe(statistics)
-    meter = _Meter(progress, sum(_work(run, number, samples) for number in wanted))
+    infos = [_info(run.settings, found, start) for found in statistics]
+    meter = _Meter(progress, sum(_work(run, number, samples, infos[number]) for number in wanted))
     for number in wanted:
         _remove_leftovers(run, number)
         if not run.model(number).exists():
-            info = _info(run.settings, statistics[number], start)
-            _Trainer(run, number, samples, info, start, where, meter).train()
+            _Trainer(run, number, samples, infos[number], start, where, meter).train()
         _predict_held_out(run, number, samples, where, meter)
         run.checkpoint(number).unlink(missing_ok=True)
         run.write_registry()
@@ -83,11 +83,11 @@ def train_folds(
 
 
 def _info(settings: FoldTraining, statistics: tuple[float, float], start: UNet | None) -> ModelInfo:
-    """How a fold's network is built and used."""
-    normalisation: dict[str, Any] = {"kind": "standard", "mean": statistics[0], "std": statistics[1]}
+    """How a fold's network is built and used: as the start, whose weights are used to that."""
     if start:
-        normalisation = start.info.normalisation  # what the weights are used to
-    return replace(settings.model_info(), normalisation=normalisation)
+        return replace(start.info, loss=settings.loss, training={})
+    mean, sd = statistics
+    return replace(settings.model_info(), normalisation={"kind": "standard", "mean": mean, "std": sd})
 
 
 def _statistics(fold: Fold, samples: Mapping[str, Loaded], paper: bool) -> tuple[float, float]:
@@ -121,23 +121,28 @@ class _Meter:
         self.total -= work
 
 
-def _work(run: FoldRun, number: int, samples: Mapping[str, Loaded]) -> int:
+def _work(run: FoldRun, number: int, samples: Mapping[str, Loaded], info: ModelInfo) -> int:
     """Pixels that go through the network for a fold, a step counted as three passes."""
     fold, settings = run.folds[number], run.settings
     predicted = sum(2 * samples[one].scan.size for one in fold.held_out)
     if run.model(number).exists():
         return predicted
-    training, validation = (_slices(samples, part, settings) for part in (fold.training, fold.validation))
+    parts = (fold.training, fold.validation)
+    training, validation = (_slices(samples, part, settings, info) for part in parts)
     steps = steps_of(training, settings.batch) * _step_work(training, settings)
-    return settings.epochs * (steps + _pixels(validation)) + predicted
+    validations = settings.epochs + (settings.init is not None)
+    return settings.epochs * steps + validations * _pixels(validation) + predicted
 
 
 def _step_work(slices: Slices, settings: FoldTraining) -> int:
-    return _BACKWARD * min(settings.batch, len(slices)) * math.prod(settings.crop)
+    return _BACKWARD * min(settings.batch, len(slices)) * math.prod(settings.augmentation.crop)
 
 
-def _slices(samples: Mapping[str, Loaded], part: Sequence[str], settings: FoldTraining) -> Slices:
-    return Slices([samples[one] for one in part], settings.step)
+def _slices(
+    samples: Mapping[str, Loaded], part: Sequence[str], settings: FoldTraining, info: ModelInfo
+) -> Slices:
+    scale = scale_between(settings.voxel_um, info)
+    return Slices([samples[one] for one in part], settings.step, scale)
 
 
 def _pixels(slices: Slices) -> int:
@@ -182,8 +187,10 @@ class _Trainer:
         self.run, self.number, self.settings, self.fold = run, number, run.settings, run.folds[number]
         self.device, self.meter, self.state = device, meter, _State()
         self.loss = loss_by_name(self.settings.loss, halved=self.settings.paper)
-        self.training = _slices(samples, self.fold.training, self.settings)
-        self.validation = _slices(samples, self.fold.validation, self.settings)
+        self.training = _slices(samples, self.fold.training, self.settings, info)
+        self.validation = _slices(samples, self.fold.validation, self.settings, info)
+        # trained on one way up alone, a network that takes either would forget the other
+        self.augmentation = replace(self.settings.augmentation, turn=0.5 if info.either_end else 0.0)
         torch.manual_seed(self.settings.seed + number)
         self.net = UNet(info)
         if start:
@@ -194,14 +201,15 @@ class _Trainer:
         )
 
     def train(self) -> None:
-        """Train all epochs and write the network of the best one."""
+        """Train all epochs and write the network of the best one; the start of a fine-tuning is epoch 0."""
         checkpoint = self.run.checkpoint(self.number)
         if checkpoint.is_file():
             names = list(self.state.content())
             self.state = _State(**restore(checkpoint, self.net, self.optimiser, self.device, names))
             self.meter.skip(self._work_done())
-        while len(self.state.log) < self.settings.epochs:
-            self._train_epoch()
+        while self._epoch <= self.settings.epochs:
+            if self._epoch > 0:
+                self._train_epoch()
             self._end_epoch()
             self._save()
             self.meter.add(0, self.state.log[-1])
@@ -212,19 +220,26 @@ class _Trainer:
         self.net.info = replace(self.net.info, training=told | {"log": self.state.log})
         save_model(self.run.model(self.number), self.net.cpu())
 
+    @property
+    def _epoch(self) -> int:
+        """Number of the epoch under way."""
+        return len(self.state.log) + (0 if self.settings.init else 1)
+
     def _train_epoch(self) -> None:
         """Take the steps of the epoch under way that are not done yet."""
         saved = time.monotonic()
         for x, target in augmented(
             self.training,
             self.settings.batch,
-            self.settings.augmentation,
+            self.augmentation,
             self._normalise(self.training),
-            chances=(self.settings.seed, self.number, len(self.state.log) + 1),
+            chances=(self.settings.seed, self.number, self._epoch),
             device=self.device,
             start=len(self.state.losses),
         ):
-            self.state.losses.append(step(self.net, self.optimiser, x, target, self.loss, self.device))
+            frozen = self.settings.init is not None
+            loss = step(self.net, self.optimiser, x, target, self.loss, self.device, frozen=frozen)
+            self.state.losses.append(loss)
             if time.monotonic() - saved >= CHECKPOINT_S:
                 self._save()
                 saved = time.monotonic()
@@ -233,12 +248,14 @@ class _Trainer:
     def _end_epoch(self) -> None:
         """Validate, log, and keep the weights if they are the best so far."""
         state = self.state
-        loss = float(np.mean(state.content()["losses"]))
+        loss = float(np.mean(state.content()["losses"])) if self._epoch > 0 else None
         normalise = self._normalise(self.validation)
         batches = whole(self.validation, self.settings.batch, self.net.info.multiple, normalise, self.device)
-        row = {"fold": self.number, "epoch": len(state.log) + 1, "loss": loss}
+        row: dict[str, Any] = {"fold": self.number, "epoch": self._epoch, "loss": loss}
         row |= validate(self.net, self._metered(batches), self.loss, self.device)
-        refuse_divergence(loss + row["validation_loss"], f"fold {self.number}", f"epoch {row['epoch']}")
+        refuse_divergence(
+            (loss or 0) + row["validation_loss"], f"fold {self.number}", f"epoch {row['epoch']}"
+        )
         if all(row["validation_loss"] < earlier["validation_loss"] for earlier in state.log):
             state.best = {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
         state.log.append(row)
@@ -257,9 +274,9 @@ class _Trainer:
 
     def _work_done(self) -> int:
         """Pixels that the steps and validations before the checkpoint took."""
-        epochs = len(self.state.log)
+        validations, epochs = len(self.state.log), max(0, self._epoch - 1)
         steps = epochs * steps_of(self.training, self.settings.batch) + len(self.state.losses)
-        return steps * _step_work(self.training, self.settings) + epochs * _pixels(self.validation)
+        return steps * _step_work(self.training, self.settings) + validations * _pixels(self.validation)
 
 
 @torch.no_grad()

@@ -62,7 +62,8 @@ def split_folds(samples: Sequence[Sample], count: int, seed: int, paper: bool = 
             if len(_subjects(rest)) < 2:
                 raise DatasetError(
                     f"{count} folds leave one of them only {len(rest)} sample(s) of one subject; expected "
-                    "two subjects, to train and to choose the epoch on; give more --folds, or add subjects."
+                    "two subjects, to train and to choose the epoch on; give more --folds, add subjects, or "
+                    "choose it on the held-out samples (--paper)."
                 )
             choices = _parts(rest, min(count, len(_subjects(rest))), seed)
             # drawn: the first part holds the subject with the most samples of one grade, fold after fold

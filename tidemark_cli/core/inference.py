@@ -28,7 +28,7 @@ from .errors import ContentError, ModelError
 from .greylevels import Normalise, black, normaliser
 from .planes import AXES, Window, blend, clear_far, cut_rows, find_chords, find_near, find_windows
 from .sample import MARGIN_UM
-from .unet import UNet, load_model
+from .unet import ModelInfo, UNet, load_model
 from .weights import installed_weights, weights_folder
 
 SAME_SIZE = 0.02  # voxel sizes closer than this ratio are not resampled
@@ -38,7 +38,23 @@ REACH_UM = 600.0  # the other slices are computed so far below and above it
 FAINT = 0.5  # of the threshold: above it a voxel may be hard tissue
 READ_AT_ONCE = 8  # slices: ZY slices are strided in memory, and neighbours share cache lines and pages
 
+EMBEDDED = "default"  # names the model inside the package, wherever a model is named
+
 Array = np.ndarray
+
+
+def load_one(name: str) -> UNet:
+    """Read one network: the model file of that path, or for "default" the model inside the package.
+
+    Raises
+    ------
+    ModelError
+        If there is no such file, or it is no model.
+    """
+    if name != EMBEDDED:
+        return load_model(Path(name))
+    with resources.as_file(resources.files("tidemark_cli") / "models" / "default.safetensors") as path:
+        return load_model(path)
 
 
 def load_models(weights: Path | None) -> list[UNet]:
@@ -47,18 +63,16 @@ def load_models(weights: Path | None) -> list[UNet]:
     Parameters
     ----------
     weights : a model file; a folder, of which every ``.safetensors`` is read or, where there is
-        none, every ``.pth``; the name of installed weights, where there is no such path; or None for
-        the model inside the package.
+        none, every ``.pth``; the name of installed weights, where there is no such path; or None or
+        "default", whatever is installed or lies here under that name, for the model inside the package.
 
     Raises
     ------
     ModelError
         If a file is missing or not a model, or the folder holds none.
     """
-    if weights is None:
-        embedded = resources.files("tidemark_cli") / "models" / "default.safetensors"
-        with resources.as_file(embedded) as path:
-            return [load_model(path)]
+    if weights is None or str(weights) == EMBEDDED:
+        return [load_one(EMBEDDED)]
     if not weights.exists():
         weights = _find_installed(str(weights))
     if not weights.is_dir():
@@ -121,7 +135,7 @@ class _Predictor:
     def __call__(self, slices: Array, shape: tuple[int, int]) -> Array:
         """Predict grey slices (N, H, W), computed at `shape`; returns uint8 of the slices' shape."""
         grey = self.normalise(slices)
-        x = torch.from_numpy(np.stack([_resize(image, shape) for image in grey]))[:, None]
+        x = torch.from_numpy(np.stack([resize(image, shape) for image in grey]))[:, None]
         # Beyond the box round a plug there is air: reflecting would draw a second tidemark, repeating
         # the edge would smear it. At the far end, so that row 0 stays the bone end.
         rows, columns = (-side % self.info.multiple for side in shape)
@@ -129,10 +143,28 @@ class _Predictor:
         x = x.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
         logits: Tensor = self.net(x)[:, 0, : shape[0], : shape[1]]
         probability = (torch.sigmoid(logits.float()) * 255).round().byte().cpu().numpy()
-        return np.stack([_resize(image, slices.shape[1:]) for image in probability])
+        return np.stack([resize(image, slices.shape[1:]) for image in probability])
 
 
-def _resize(image: Array, shape: tuple[int, ...]) -> Array:
+def scale_between(voxel_um: float, info: ModelInfo) -> float:
+    """Return how many pixels a network sees for each of a slice; 1 where the sizes are as good as equal.
+
+    Raises
+    ------
+    ContentError
+        If the voxels are over 16 times as wide as the model's.
+    """
+    ratio = voxel_um / info.voxel_um
+    if ratio > COARSEST:
+        raise ContentError(
+            f"voxels of {voxel_um:g} µm are {ratio:.0f} times as wide as the model's, {info.voxel_um:g} µm; "
+            f"expected at most {COARSEST} times, or there is no tidemark to see; check --voxel-size."
+        )
+    return 1.0 if abs(ratio - 1) <= SAME_SIZE else ratio
+
+
+def resize(image: Array, shape: tuple[int, ...]) -> Array:
+    """Resample a slice to the pixels that a network sees, or back."""
     if image.shape == shape:
         return image
     way = cv2.INTER_AREA if shape[0] < image.shape[0] else cv2.INTER_LINEAR
@@ -416,15 +448,8 @@ def _passes(
             f"a scan of {' x '.join(map(str, shape))} voxels (Z, Y, X) has no extent in the planes "
             f"{', '.join(wanted)}; expected slices along the plug's axis Z: one across it shows no tidemark."
         )
-    ratio = voxel_um / info.voxel_um
-    if ratio > COARSEST:
-        raise ContentError(
-            f"voxels of {voxel_um:g} µm are {ratio:.0f} times as wide as the model's, {info.voxel_um:g} µm; "
-            f"expected at most {COARSEST} times, or there is no tidemark to see; check --voxel-size."
-        )
+    ratio = scale_between(voxel_um, info)
     stride = step or max(1, round(info.step / ratio))
-    if abs(ratio - 1) <= SAME_SIZE:
-        ratio = 1.0
     same, turned = slice(None), slice(None, None, -1)
     rows = [turned if bone_end == "last" and not info.either_end else same]
     columns = [same]

@@ -22,7 +22,7 @@ from .greylevels import normaliser
 from .losses import bce_log_jaccard
 from .phantom import COARSEST_UM, VOXEL_UM, draw_slice
 from .run_folder import DESCRIPTION, read_description, refuse_existing, write_description, write_log
-from .training import forward, refuse_divergence, restore, save_checkpoint, start_from, step
+from .training import forward, located, refuse_divergence, restore, save_checkpoint, start_from, step
 from .unet import ModelInfo, UNet, save_model
 
 _CLIP = 1.0  # largest norm of the gradient
@@ -45,7 +45,7 @@ class PhantomTraining:
     threshold : written into the model: the probability above which `predict` takes a voxel for hard tissue.
     validate_every : slices between two validations and checkpoints.
     validation_slices : how many fixed slices to validate on.
-    init : a model file to start from instead of random weights.
+    init : a model file, or "default", to start from instead of random weights.
     """
 
     slices: int = 40_000
@@ -155,12 +155,12 @@ def train_on_phantoms(
     else:
         refuse_existing(run)
         if settings.init:
-            settings = replace(settings, init=str(Path(settings.init).resolve()))
+            settings = replace(settings, init=located(settings.init))
     where = choose_device(device)
     torch.manual_seed(settings.seed)
     net = UNet(settings.model_info())
     if settings.init and not checkpoint.is_file():
-        start_from(net, Path(settings.init))
+        start_from(net, settings.init)
     net.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     write_description(run, {"settings": asdict(settings)})
     optimiser = torch.optim.Adam(

@@ -13,8 +13,9 @@ from torch import Tensor
 from .devices import fast_dtype
 from .errors import ModelError
 from .files import written_whole
+from .inference import EMBEDDED, load_one
 from .losses import Loss
-from .unet import ModelInfo, UNet, load_model
+from .unet import ModelInfo, UNet
 
 
 def forward(net: UNet, x: Tensor, device: torch.device) -> Tensor:
@@ -32,6 +33,7 @@ def step(
     loss: Loss,
     device: torch.device,
     clip: float | None = None,
+    frozen: bool = False,
 ) -> Tensor:
     """Take one step of the optimiser on a batch; gives the loss, on the device, so as not to wait for it.
 
@@ -39,8 +41,9 @@ def step(
     ----------
     x, target : (N, 1, H, W) normalised slices and 0/1 masks.
     clip : largest norm of the gradient.
+    frozen : normalise batches with the statistics that the network has, and leave those as they are.
     """
-    net.train()
+    net.train(not frozen)  # batch norm is all that knows the difference
     value = loss(forward(net, x, device), target.to(device))
     optimiser.zero_grad(set_to_none=True)
     value.backward()
@@ -69,18 +72,27 @@ def refuse_divergence(loss: float, what: str, when: str) -> None:
         )
 
 
-def start_from(net: UNet, path: Path) -> ModelInfo:
+def located(init: str) -> str:
+    """Return what names a model to start from in whatever folder one is: "default", or the whole path."""
+    return init if init == EMBEDDED else str(Path(init).resolve())
+
+
+def start_from(net: UNet, init: str) -> ModelInfo:
     """Copy the weights of a model of the same size; gives how that one is used.
+
+    Parameters
+    ----------
+    init : as `inference.load_one` takes it.
 
     Raises
     ------
     ModelError
-        If `path` is no model, or its width, depth or stem is another.
+        If `init` is no model, or its width, depth or stem is another.
     """
-    model = load_model(path)
+    model = load_one(init)
     sizes = [(info.width, info.depth, info.stem) for info in (net.info, model.info)]
     if sizes[0] != sizes[1]:
-        raise ModelError(f"{path}: expected width, depth and stem {sizes[0]} as asked for, found {sizes[1]}.")
+        raise ModelError(f"{init}: expected width, depth and stem {sizes[0]} as asked for, found {sizes[1]}.")
     net.load_state_dict(model.state_dict())
     return model.info
 

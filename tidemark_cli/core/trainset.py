@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .dataset import Sample, read_mask, read_scan
 from .errors import DatasetError
+from .inference import resize
 from .planes import AXES
 
 
@@ -79,12 +80,18 @@ def mean_and_sd(samples: Sequence[Loaded]) -> tuple[float, float]:
     return float(mean), max(1.0, float(np.sqrt(variance)))
 
 
+def scaled(shape: tuple[int, ...], scale: float) -> tuple[int, int]:
+    """Rows and columns of a slice that is resampled to `scale` times as many pixels a side."""
+    rows, columns = (max(1, round(side * scale)) for side in shape)
+    return rows, columns
+
+
 class Slices:
     """The ZX and ZY slices of some samples, numbered from 0."""
 
-    def __init__(self, samples: Sequence[Loaded], step: int = 1) -> None:
-        """Take every `step`-th slice of both planes."""
-        self.samples = samples
+    def __init__(self, samples: Sequence[Loaded], step: int = 1, scale: float = 1.0) -> None:
+        """Take every `step`-th slice of both planes, resampled to `scale` times as many pixels a side."""
+        self.samples, self.scale = samples, scale
         self.places = [
             (number, axis, position)
             for number, loaded in enumerate(samples)
@@ -92,7 +99,7 @@ class Slices:
             for position in range(0, loaded.scan.shape[axis], step)
         ]
         sides = [(s.scan.shape[0], s.scan.shape[3 - axis]) for s in samples for axis in AXES.values()]
-        self.shape = max(h for h, _ in sides), max(w for _, w in sides)
+        self.shape = scaled((max(h for h, _ in sides), max(w for _, w in sides)), scale)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -106,6 +113,9 @@ class Slices:
         grey, hard = (np.zeros((len(places), *self.shape), np.uint8) for _ in range(2))
         for n, (number, axis, position) in enumerate(places):
             image, mask = self.samples[number].slice(axis, position)
-            rows, columns = image.shape
+            rows, columns = scaled(image.shape, self.scale)
+            if self.scale != 1:  # as `predict` does it; the mask's edge stays where it is to half a pixel
+                image, mask = (resize(part, (rows, columns)) for part in (image, 255 * mask))
+                mask >>= 7
             grey[n, :rows, :columns], hard[n, :rows, :columns] = image, mask
         return grey, hard, [number for number, _, _ in places]
