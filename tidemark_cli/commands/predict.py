@@ -355,12 +355,12 @@ def _kept_stats(job: Job) -> dict[str, Any] | None:
 
 def _write_csv(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write a row for each scan: what became of it, the confidence, and every number of `DEFINITIONS`."""
-    from ..core.files import written_whole
+    from ..core.files import open_table, written_whole
     from ..core.segmentation import DEFINITIONS
 
     numbers = [key for key in DEFINITIONS if key not in ("confidence", *NESTED)]
     heads = ("scan", "state", "confidence", *numbers, "error")
-    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with written_whole(path) as temporary, open_table(temporary) as file:
         table = DictWriter(file, heads, extrasaction="ignore")
         table.writeheader()
         for outcome in outcomes:

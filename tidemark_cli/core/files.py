@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
+from typing import TextIO
 
 from .errors import OutputError
 
 # within `all_or_none`: the files that are written but do not have their names yet, temporary and final
 _staged: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("_staged", default=None)
+
+# what a system says that has no room for a file: disk full, a quota, a limit
+NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_LONGEST_NAME = 200  # bytes; with what a temporary name adds, within the 255 of most systems
+_PATIENCE_S = 10  # for a lock that a killed process may have left
 
 
 def check_writable(path: Path, overwrite: bool = False) -> None:
@@ -22,14 +30,18 @@ def check_writable(path: Path, overwrite: bool = False) -> None:
     Raises
     ------
     OutputError
-        If `path` exists and `overwrite` is false, is a folder, or if its folder does not
-        exist or is not writable.
+        If `path` exists and `overwrite` is false, is no plain file or write-protected, or if its folder
+        does not exist or is not writable. Of a symbolic link what it leads to counts.
     """
     if path.is_dir():
         raise OutputError(f"{path} is a folder; expected the name of a file to write.")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already; use --overwrite to replace it.")
-    folder = path.parent
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path} is a device or a pipe; expected the name of a file to write.")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise OutputError(f"{path} cannot be replaced: it is write-protected; name another file.")
+    folder = _led_to(path).parent
     if not folder.is_dir():
         raise OutputError(f"{path} cannot be written: the folder {folder} does not exist; create it first.")
     if not os.access(folder, os.W_OK):
@@ -42,22 +54,25 @@ def written_whole(path: Path) -> Iterator[Path]:
 
     The temporary name starts with a dot and keeps the suffix of `path`. When the block raises, the
     temporary file is removed and nothing appears at `path`. Within `all_or_none` it is renamed at the end.
+    Where `path` is a symbolic link, the file that it leads to is written, and the link stays.
 
     Raises
     ------
     OutputError
         If the system refuses to write or rename (disk full, permission, ...).
     """
-    temporary = path.with_name(f".{secrets.token_hex(4)}.partial.{path.name}")
+    target = _led_to(path)
+    temporary = target.with_name(f".{secrets.token_hex(4)}.partial.{_plain(target.name)}")
     with all_or_none() as staged:  # joins one that is open
         try:
             yield temporary
-            staged.append((temporary, path))
+            _settle(temporary)
+            staged.append((temporary, target))
         except OSError as error:
-            raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
+            raise _refused(path, error) from error
         finally:
-            if (temporary, path) not in staged:
-                temporary.unlink(missing_ok=True)
+            if (temporary, target) not in staged:
+                _remove(temporary)
 
 
 @contextmanager
@@ -82,13 +97,91 @@ def all_or_none() -> Iterator[list[tuple[Path, Path]]]:
         yield staged
         for temporary, path in staged:
             try:
-                os.replace(temporary, path)
+                replace(temporary, path)
             except OSError as error:
-                raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
+                raise _refused(path, error) from error
     finally:
         _staged.reset(token)
         for temporary, _ in staged:
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Give a whole file its name, in place of a file that may have it, whose permissions it then takes.
+
+    Where a share does not rename onto a file that exists, that file is first put aside; where a folder
+    does not rename at all, the bytes are copied.
+
+    Raises
+    ------
+    OSError
+        If nothing of this is allowed.
+    """
+    _take_permissions(source, target)
+    try:
+        os.replace(source, target)
+    except OSError:
+        if target.is_dir() or not source.exists():
+            raise
+        if not _replaced_by_turns(source, target):
+            _copy(source, target)
+
+
+def open_table(path: Path) -> TextIO:
+    """Open a CSV file to be written: UTF-8, in which a byte of a name that is no letter is ``\\udcfc``."""
+    return path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
+
+
+@contextmanager
+def one_at_a_time(lock: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Keep other processes out of the block, by a lock file; waits for one that is in it.
+
+    On a share without locks another kind of lock file stands in, which a process that was killed leaves
+    behind: it is waited for no longer than ten seconds.
+
+    Parameters
+    ----------
+    waiting : called once where another process is in the block.
+
+    Raises
+    ------
+    OSError
+        If the lock file cannot be made.
+    """
+    from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
+    has_locks = _has_locks(lock)
+    patience_s = -1 if has_locks else _PATIENCE_S
+    held: BaseFileLock = FileLock(lock) if has_locks else SoftFileLock(lock.with_name(f"{lock.name}.held"))
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        with suppress(Timeout):
+            held.acquire(timeout=patience_s)
+    try:
+        yield
+    finally:
+        held.release()
+
+
+@contextmanager
+def utf8_name(path: Path) -> Iterator[Path]:
+    """Yield a name of `path` for a library that takes names in UTF-8 alone: itself, or by way of a link.
+
+    The folder of a file to be written may have any name, the file itself may not.
+    """
+    if _is_utf8(str(path)):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="tidemark-") as links:
+        link = Path(links) / ("folder" if _is_utf8(path.name) else f"file{_plain(path.name)}")
+        if _is_utf8(path.name):
+            link.symlink_to(path.parent.absolute(), target_is_directory=True)
+            yield link / path.name
+        else:
+            link.symlink_to(path.absolute())
+            yield link
 
 
 @contextmanager
@@ -112,9 +205,111 @@ def folder_whole(folder: Path, replace: bool) -> Iterator[Path]:
             folder.rename(old) if replace else folder.rmdir()
         stage.rename(folder)
     except OSError as error:
-        raise OutputError(f"{folder} could not be written: {error.strerror or error}.") from error
+        raise _refused(folder, error) from error
     finally:
         if old.exists() and not folder.exists():
             old.rename(folder)
         for rest in (stage, old):
             shutil.rmtree(rest, ignore_errors=True)
+
+
+def _refused(path: Path, error: OSError) -> OutputError:
+    """Return what is told where the system refuses to write."""
+    advice = "; there is no room left: free some space and run again" if error.errno in NO_ROOM else ""
+    return OutputError(f"{path} could not be written: {error.strerror or error}{advice}.")
+
+
+def _led_to(path: Path) -> Path:
+    """Return the file that is written under a name: of a symbolic link the one that it leads to."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _plain(name: str) -> str:
+    """Return a file's name, or its suffix alone where the name is very long or not UTF-8."""
+    if _is_utf8(name) and len(os.fsencode(name)) <= _LONGEST_NAME:
+        return name
+    suffix = ".nii.gz" if name.lower().endswith(".nii.gz") else Path(name).suffix
+    return suffix if _is_utf8(suffix) else ""
+
+
+def _is_utf8(name: str) -> bool:
+    """Tell whether the system's own bytes of a name are UTF-8, as libraries in C++ write it."""
+    return os.fsencode(name) == name.encode("utf-8", "surrogatepass")
+
+
+def _settle(path: Path) -> None:
+    """Wait until a file is on the disk: a network share may say only then that it has no room."""
+    if not path.exists():
+        return  # what made it says so in its own words
+    number = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno in (*NO_ROOM, errno.EIO):  # others: a file system that cannot be asked
+            raise
+    finally:
+        os.close(number)
+
+
+def _remove(path: Path) -> None:
+    """Remove a temporary file; in a folder that lets nobody delete, it stays."""
+    with suppress(PermissionError):
+        path.unlink(missing_ok=True)
+
+
+def _take_permissions(source: Path, target: Path) -> None:
+    """Give a new file the owner, group and mode of the one it replaces, as far as the system lets it."""
+    with suppress(OSError):
+        old = target.stat()
+        if hasattr(os, "chown"):
+            with suppress(OSError):
+                os.chown(source, old.st_uid, old.st_gid)
+        source.chmod(old.st_mode & 0o777)
+
+
+def _replaced_by_turns(source: Path, target: Path) -> bool:
+    """Put what has the name aside, rename, and remove it; false where that fails, with all as it was."""
+    aside = target.with_name(f".{secrets.token_hex(4)}.old.{_plain(target.name)}")
+    try:
+        target.rename(aside)
+    except OSError:
+        return False
+    try:
+        source.rename(target)
+    except OSError:
+        aside.rename(target)
+        return False
+    _remove(aside)
+    return True
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Write the bytes of a whole file under another name; where that fails, nothing has it."""
+    with source.open("rb") as read:
+        write = target.open("wb")  # where this is refused, what was there stays
+        try:
+            with write:
+                shutil.copyfileobj(read, write, 1 << 20)
+            _settle(target)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+
+
+def _has_locks(lock: Path) -> bool:
+    """Tell whether the file system of a lock file has locks; NFS without its lock daemon has none."""
+    try:
+        import fcntl
+    except ImportError:  # Windows always has
+        return True
+    made = not lock.exists()
+    with lock.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return True
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):  # another process has it
+                return True
+    if made:
+        _remove(lock)
+    return False
