@@ -18,7 +18,6 @@ import SimpleITK as sitk
 import tifffile
 
 from tests.helpers import SURFACE_Z, VOXEL_UM, Ended, draw_plug
-from tidemark_cli.commands import predict as command
 from tidemark_cli.core import inference, preview, segmentation
 from tidemark_cli.core.errors import ScanError
 from tidemark_cli.core.volume import read_volume, write_volume
@@ -112,11 +111,6 @@ def test_every_output_lies_where_the_scan_does(tidemark: Tidemark, tmp_path: Pat
     thickness = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["thickness_median_um"]
     assert f"cartilage {thickness:.0f} µm thick" in ended.out
     assert "confidence 1.00, " in ended.out
-
-
-def test_free_memory_is_read_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "read_text", lambda _: "MemTotal: 9 kB\nMemAvailable:  2048 kB\n")
-    assert command._memory_available() == 2048 * 1024
 
 
 def test_an_empty_mask_is_told_and_no_error(tidemark: Tidemark, scan: Path, model: Path) -> None:

@@ -47,7 +47,7 @@ def brought_to(volume: Volume, other: Volume) -> Volume:
         _check_middle(volume, other, axes)
     if axes.tolist() == [0, 1, 2] and (signs > 0).all():
         return volume
-    array = np.ascontiguousarray(np.flip(array, np.flatnonzero(signs[::-1] < 0)))
+    array = np.ascontiguousarray(np.flip(array, tuple(np.flatnonzero(signs[::-1] < 0).tolist())))
     note = f"{volume.path}: axes flipped or exchanged to lie as {other.path} does, as their headers tell"
     return replace(volume, array=array, frame=other.frame, notes=(note, *volume.notes))
 
