@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tidemark_cli.core.errors import OutputError
-from tidemark_cli.core.files import all_or_none, check_writable, one_at_a_time, utf8_name, written_whole
+from tidemark_cli.core.files import all_or_none, check_writable, folder_whole, written_whole
+from tidemark_cli.core.locks import one_at_a_time
+from tidemark_cli.core.names import utf8_name
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="names, modes and locks of POSIX")
 any_name = pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names there are Unicode")
@@ -104,6 +106,21 @@ def test_through_a_link_the_file_is_written_and_the_link_stays(tmp_path: Path) -
         write(tmp_path / name, "new")
         assert (tmp_path / name).is_symlink()
     assert contents(tmp_path / "disk") == {"old.txt": "new", "new.txt": "new"}
+
+
+@posix
+def test_through_a_link_a_folder_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "set").mkdir(parents=True)
+    (tmp_path / "set").symlink_to(tmp_path / "disk" / "set")
+    with folder_whole(tmp_path / "set", replace=True) as stage:
+        (stage / "a.txt").write_text("new")
+    assert (tmp_path / "set").is_symlink()
+    assert contents(tmp_path / "set") == {"a.txt": "new"}
+    assert sorted(path.name for path in (*tmp_path.iterdir(), *(tmp_path / "disk").iterdir())) == [
+        "disk",
+        "set",
+        "set",
+    ]
 
 
 @posix

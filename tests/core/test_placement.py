@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import tifffile
 
 from tidemark_cli.core.errors import ScanError
 from tidemark_cli.core.placement import brought_to
@@ -106,6 +107,26 @@ def test_a_tiff_says_nothing(scan: Path, tmp_path: Path) -> None:
     write_volume(tmp_path / "mask.tif", ARRAY, 20.0)
     tiff, other = read_volume(tmp_path / "mask.tif"), read_volume(scan)
     assert brought_to(tiff, other) is tiff and brought_to(other, tiff) is other
+
+
+def ome(path: Path, array: np.ndarray, z_um: list[float], unit: str = "µm") -> Path:
+    """An OME-TIFF whose planes tell where they lay."""
+    told: dict[str, object] = {f"Position{axis}": [5.0] * len(array) for axis in "XY"} | {"PositionZ": z_um}
+    told |= {f"Position{axis}Unit": [unit] * len(array) for axis in "XYZ"}
+    size = {f"PhysicalSize{axis}": 20.0 for axis in "XYZ"}
+    tifffile.imwrite(path, array, photometric="minisblack", metadata={"axes": "ZYX", "Plane": told} | size)
+    return path
+
+
+def test_the_planes_of_ome_tell_where_they_lie(tmp_path: Path) -> None:
+    scan = read_volume(ome(tmp_path / "scan.ome.tif", CUBE, [100.0, 120.0, 140.0]))
+    down = read_volume(ome(tmp_path / "down.ome.tif", CUBE[::-1], [140.0, 120.0, 100.0]))
+    assert np.array_equal(brought_to(down, scan).array, CUBE)
+    away = read_volume(ome(tmp_path / "away.ome.tif", CUBE, [160.0, 180.0, 200.0]))
+    with pytest.raises(ScanError, match="0, 0, 3 voxels away"):
+        brought_to(away, scan)
+    unknown = read_volume(ome(tmp_path / "unknown.ome.tif", CUBE, [160.0, 180.0, 200.0], "reference frame"))
+    assert brought_to(unknown, scan) is unknown
 
 
 def test_a_cube_is_exchanged_by_its_axes_not_its_shape(tmp_path: Path) -> None:

@@ -354,7 +354,8 @@ def _kept_stats(job: Job) -> dict[str, Any] | None:
 
 def _write_csv(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write a row for each scan: what became of it, the confidence, and every number of `DEFINITIONS`."""
-    from ..core.files import open_table, written_whole
+    from ..core.files import written_whole
+    from ..core.names import open_table
     from ..core.segmentation import DEFINITIONS
 
     numbers = [key for key in DEFINITIONS if key not in ("confidence", *NESTED)]

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import AssetError, OutputError
-from .files import one_at_a_time, written_whole
+from .files import written_whole
+from .locks import one_at_a_time
 
 if TYPE_CHECKING:
     from pooch import Pooch

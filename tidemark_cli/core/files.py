@@ -6,22 +6,19 @@ import errno
 import os
 import secrets
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TextIO
 
 from .errors import OutputError
+from .names import plain_name
 
 # within `all_or_none`: the files that are written but do not have their names yet, temporary and final
 _staged: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("_staged", default=None)
 
 # what a system says that has no room for a file: disk full, a quota, a limit
 NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-_LONGEST_NAME = 200  # bytes; with what a temporary name adds, within the 255 of most systems
-_PATIENCE_S = 10  # for a lock that a killed process may have left
 
 
 def check_writable(path: Path, overwrite: bool = False) -> None:
@@ -62,7 +59,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         If the system refuses to write or rename (disk full, permission, ...).
     """
     target = _led_to(path)
-    temporary = target.with_name(f".{secrets.token_hex(4)}.partial.{_plain(target.name)}")
+    temporary = target.with_name(f".{secrets.token_hex(4)}.partial.{plain_name(target.name)}")
     with all_or_none() as staged:  # joins one that is open
         try:
             yield temporary
@@ -127,75 +124,19 @@ def replace(source: Path, target: Path) -> None:
             _copy(source, target)
 
 
-def open_table(path: Path) -> TextIO:
-    """Open a CSV file to be written: UTF-8, in which a byte of a name that is no letter is ``\\udcfc``."""
-    return path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
-
-
-@contextmanager
-def one_at_a_time(lock: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Keep other processes out of the block, by a lock file; waits for one that is in it.
-
-    On a share without locks another kind of lock file stands in, which a process that was killed leaves
-    behind: it is waited for no longer than ten seconds.
-
-    Parameters
-    ----------
-    waiting : called once where another process is in the block.
-
-    Raises
-    ------
-    OSError
-        If the lock file cannot be made.
-    """
-    from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
-
-    has_locks = _has_locks(lock)
-    patience_s = -1 if has_locks else _PATIENCE_S
-    held: BaseFileLock = FileLock(lock) if has_locks else SoftFileLock(lock.with_name(f"{lock.name}.held"))
-    try:
-        held.acquire(timeout=0)
-    except Timeout:
-        waiting()
-        with suppress(Timeout):
-            held.acquire(timeout=patience_s)
-    try:
-        yield
-    finally:
-        held.release()
-
-
-@contextmanager
-def utf8_name(path: Path) -> Iterator[Path]:
-    """Yield a name of `path` for a library that takes names in UTF-8 alone: itself, or by way of a link.
-
-    The folder of a file to be written may have any name, the file itself may not.
-    """
-    if _is_utf8(str(path)):
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="tidemark-") as links:
-        link = Path(links) / ("folder" if _is_utf8(path.name) else f"file{_plain(path.name)}")
-        if _is_utf8(path.name):
-            link.symlink_to(path.parent.absolute(), target_is_directory=True)
-            yield link / path.name
-        else:
-            link.symlink_to(path.absolute())
-            yield link
-
-
 @contextmanager
 def folder_whole(folder: Path, replace: bool) -> Iterator[Path]:
     """Yield a new folder beside `folder`; it becomes `folder` when the block succeeds.
 
     When the block raises, the new folder is removed and `folder` stays as it was. One that exists goes
-    only where `replace` is true, or it is empty.
+    only where `replace` is true, or it is empty. Of a symbolic link what it leads to is replaced.
 
     Raises
     ------
     OutputError
         If the system refuses to make or rename it.
     """
+    folder = _led_to(folder)
     mark = secrets.token_hex(4)
     stage, old = (folder.with_name(f".{mark}.{kind}.{folder.name}") for kind in ("partial", "old"))
     try:
@@ -222,19 +163,6 @@ def _refused(path: Path, error: OSError) -> OutputError:
 def _led_to(path: Path) -> Path:
     """Return the file that is written under a name: of a symbolic link the one that it leads to."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
-
-
-def _plain(name: str) -> str:
-    """Return a file's name, or its suffix alone where the name is very long or not UTF-8."""
-    if _is_utf8(name) and len(os.fsencode(name)) <= _LONGEST_NAME:
-        return name
-    suffix = ".nii.gz" if name.lower().endswith(".nii.gz") else Path(name).suffix
-    return suffix if _is_utf8(suffix) else ""
-
-
-def _is_utf8(name: str) -> bool:
-    """Tell whether the system's own bytes of a name are UTF-8, as libraries in C++ write it."""
-    return os.fsencode(name) == name.encode("utf-8", "surrogatepass")
 
 
 def _settle(path: Path) -> None:
@@ -269,7 +197,7 @@ def _take_permissions(source: Path, target: Path) -> None:
 
 def _replaced_by_turns(source: Path, target: Path) -> bool:
     """Put what has the name aside, rename, and remove it; false where that fails, with all as it was."""
-    aside = target.with_name(f".{secrets.token_hex(4)}.old.{_plain(target.name)}")
+    aside = target.with_name(f".{secrets.token_hex(4)}.old.{plain_name(target.name)}")
     try:
         target.rename(aside)
     except OSError:
@@ -294,22 +222,3 @@ def _copy(source: Path, target: Path) -> None:
         except BaseException:
             target.unlink(missing_ok=True)
             raise
-
-
-def _has_locks(lock: Path) -> bool:
-    """Tell whether the file system of a lock file has locks; NFS without its lock daemon has none."""
-    try:
-        import fcntl
-    except ImportError:  # Windows always has
-        return True
-    made = not lock.exists()
-    with lock.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return True
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EACCES):  # another process has it
-                return True
-    if made:
-        _remove(lock)
-    return False

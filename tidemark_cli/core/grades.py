@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .errors import DatasetError, OutputError
-from .files import one_at_a_time, open_table, written_whole
+from .files import written_whole
+from .locks import one_at_a_time
+from .names import open_table
 
 
 def read_grades(path: Path) -> dict[str, int | None]:

@@ -1,25 +1,31 @@
 """Where two volumes lie: brought together where both files say it, else refused.
 
-NRRD, NIfTI and MetaImage hold an origin and axes. Two files of one place may still have their voxels in
-another order, for a viewer that saves again may flip or exchange axes; that loses nothing and is undone.
-What is turned by other angles, or lies half a voxel or more away, is elsewhere.
+NRRD, NIfTI and MetaImage hold an origin and axes, OME-TIFF may tell where its planes lay. Two files of one
+place may still have their voxels in another order, for a viewer that saves again may flip or exchange axes;
+that loses nothing and is undone. What is turned by other angles, or is over half a voxel away, is elsewhere.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 
 from .errors import ScanError
-from .formats import Frame
+from .formats import TIFF_SUFFIXES, Frame
 from .volume import Volume
 
 SAME_VOXEL = 0.01  # voxel sizes nearer than this share are the same
 _NEAR = 0.51  # voxels: some programs name the corner of a voxel, not its centre
 _UNSET = ((1, 0, 0, 0, 1, 0, 0, 0, 1), (-1, 0, 0, 0, -1, 0, 0, 0, 1))  # as ITK and as nibabel leave it
+# in mm; without a unit a position in OME is in one of the microscope's own
+_OME_UNIT_MM = {"nm": 1e-6, "µm": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1e3, "in": 25.4}
 
 Matrix = NDArray[np.float64]
 
@@ -38,13 +44,14 @@ def brought_to(volume: Volume, other: Volume) -> Volume:
         other, or the middles of two volumes of one shape lie apart.
     """
     check_voxel_sizes(volume, other)
-    if volume.frame is None or other.frame is None or not (_says(volume.frame) and _says(other.frame)):
+    own, theirs = _placed(volume), _placed(other)
+    if not (_says(own.frame) and _says(theirs.frame)):
         return volume
-    turn = _turn(volume, other)
+    turn = _turn(own, theirs)
     axes, signs = abs(turn).argmax(axis=0), turn.sum(axis=0)  # of each axis x, y, z of the other
     array = volume.array.transpose(2 - axes[::-1])
     if array.shape == other.array.shape:
-        _check_middle(volume, other, axes)
+        _check_middle(own, theirs, axes)
     if axes.tolist() == [0, 1, 2] and (signs > 0).all():
         return volume
     array = np.ascontiguousarray(np.flip(array, tuple(np.flatnonzero(signs[::-1] < 0).tolist())))
@@ -62,8 +69,39 @@ def check_voxel_sizes(volume: Volume, other: Volume) -> None:
         )
 
 
-def _says(frame: Frame) -> bool:
+def _placed(volume: Volume) -> Volume:
+    """Return a volume with the frame that it has, or that an OME-TIFF tells in its planes.
+
+    That of OME is for this comparison alone: viewers of transforms and masks know nothing of it.
+    """
+    if volume.frame is not None or volume.path.suffix.lower() not in TIFF_SUFFIXES:
+        return volume
+    return replace(volume, frame=_ome_frame(volume.path, volume.voxel_um / 1000))
+
+
+def _ome_frame(path: Path, edge_mm: float) -> Frame | None:
+    """Return where the first plane of an OME-TIFF lies and which way the others go, or None."""
+    try:
+        with tifffile.TiffFile(path) as tif:
+            root = ElementTree.fromstring(tif.ome_metadata or "")
+        planes = sorted(root.findall(".//{*}Plane"), key=lambda plane: int(plane.get("TheZ", 0)))
+        first, last = (_position_mm(planes[end].attrib) for end in (0, -1))
+    except (OSError, LookupError, ValueError, ElementTree.ParseError, tifffile.TiffFileError):
+        return None
+    z = -1.0 if last[2] < first[2] else 1.0
+    return Frame(first, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, z), (edge_mm,) * 3)
+
+
+def _position_mm(plane: Mapping[str, str]) -> tuple[float, float, float]:
+    """Return (x, y, z); a LookupError where it is not told in a unit of length."""
+    x, y, z = (float(plane[f"Position{axis}"]) * _OME_UNIT_MM[plane[f"Position{axis}Unit"]] for axis in "XYZ")
+    return x, y, z
+
+
+def _says(frame: Frame | None) -> bool:
     """Tell whether a file says where it lies: that its header was filled in."""
+    if frame is None:
+        return False
     unset = tuple(frame.direction) in _UNSET and not any(frame.origin_mm)
     return bool(frame.edges_mm) and not (unset and all(edge == 1 for edge in frame.edges_mm))
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from .. import __version__
 from .errors import OutputError
-from .files import open_table, written_whole
+from .files import written_whole
+from .names import open_table
 
 DESCRIPTION = "run.json"
 ON_DATASET = "folds"  # the "kind" of a run on a dataset

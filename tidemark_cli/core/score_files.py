@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .files import check_writable, open_table, written_whole
+from .files import check_writable, written_whole
+from .names import open_table
 from .scores import DEFINITIONS, OVERLAPS, SURFACES, Scores
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import FormatError
-from .files import utf8_name, written_whole
+from .files import written_whole
+from .names import utf8_name
 from .volume import Volume
 
 Matrix = NDArray[np.float64]

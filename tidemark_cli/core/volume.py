@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from .errors import ContentError, FormatError, OutputError, ScanError
-from .files import check_writable, utf8_name, written_whole
+from .files import check_writable, written_whole
 from .formats import TIFF_DTYPES, TIFF_SUFFIXES, Content, Frame, read_tiff, tiff_is_stack, write_tiff
+from .names import utf8_name
 from .readback import check_itk, check_tiff
 from .skyscan import IMAGE_SUFFIXES, find_log, list_series, read_image, read_stack, spacing_of
 
