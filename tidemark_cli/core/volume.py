@@ -15,6 +15,8 @@ import numpy as np
 from .errors import ContentError, FormatError, OutputError, ScanError
 from .files import check_writable, written_whole
 from .formats import TIFF_DTYPES, TIFF_SUFFIXES, Content, Frame, read_tiff, tiff_is_stack, write_tiff
+from .names import utf8_name
+from .readback import check_itk, check_tiff
 from .skyscan import IMAGE_SUFFIXES, find_log, list_series, read_image, read_stack, spacing_of
 
 DEFAULT_VOXEL_UM = 3.2
@@ -101,7 +103,7 @@ def write_volume(
     is_image: bool = False,
     frame: Frame | None = None,
 ) -> None:
-    """Write a scan or a mask by the suffix of `path`; it appears whole or not at all.
+    """Write a scan or a mask by the suffix of `path`; it appears whole or not at all, read back before.
 
     ``.tif`` and ``.tiff`` open in Fiji at the right scale, compressed; what ImageJ's format cannot
     hold (over 4 GB compressed, or other dtypes than uint8, uint16, int16 and float32) and
@@ -141,10 +143,12 @@ def write_volume(
         pixels = array[:, 0, :] if is_image else array
         if suffix in TIFF_SUFFIXES:
             write_tiff(temporary, pixels, voxel_um, ome=".ome." in path.name.lower())
+            check_tiff(temporary, pixels)
         elif suffix == ".png":
             _write_png(temporary, pixels)
         else:
             _write_itk(temporary, pixels, voxel_um, frame)
+            check_itk(temporary, suffix, pixels)
 
 
 def check_dtype(path: Path, dtype: np.dtype) -> None:
@@ -226,7 +230,7 @@ def _read_file(path: Path) -> Content:
     elif suffix in IMAGE_SUFFIXES:
         content = read_image(path)
     elif suffix in READ_SUFFIXES:
-        content = _read_itk(path)
+        content = _read_itk_by_name(path)
     else:
         raise FormatError(
             f"{path} is of no known format; expected a folder of slices or one of {', '.join(READ_SUFFIXES)}."
@@ -298,6 +302,15 @@ class _KeptAlive:
         self.__array_interface__ = view.__array_interface__
 
 
+def _read_itk_by_name(path: Path) -> Content:
+    """Read what ITK reads, whatever the bytes of its name."""
+    with utf8_name(path) as name:
+        try:
+            return _read_itk(name)
+        except ScanError as error:
+            raise type(error)(str(error).replace(str(name), str(path))) from error
+
+
 def _read_itk(path: Path) -> Content:
     """Read NRRD, NIfTI or MetaImage as (Z, Y, X) or (rows, columns), without a second copy."""
     import SimpleITK as sitk
@@ -328,7 +341,7 @@ def _read_itk(path: Path) -> Content:
     spacing_um = tuple(float(f"{edge * 1000:.{digits}g}") for edge in image.GetSpacing()[:3][::-1])
     frame = None
     if image.GetDimension() == 3:
-        frame = Frame(image.GetOrigin(), image.GetDirection())
+        frame = Frame(image.GetOrigin(), image.GetDirection(), image.GetSpacing())
     return Content(np.asarray(_KeptAlive(image, view)), spacing_um, frame=frame)
 
 
@@ -367,9 +380,11 @@ def _write_itk(path: Path, array: np.ndarray, voxel_um: float, frame: Frame | No
         image.SetOrigin(frame.origin_mm)
         image.SetDirection(frame.direction)
     try:
-        sitk.WriteImage(image, str(path), useCompression=True)
+        with utf8_name(path) as name:
+            sitk.WriteImage(image, str(name), useCompression=True)
     except RuntimeError as error:
-        raise OSError(f"ITK refused it ({str(error).strip().splitlines()[-1][:80]})") from error
+        told = str(error).strip().splitlines()[-1][:80]
+        raise OSError(f"ITK refused it ({told}); the disk may be full, or a quota reached") from error
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:
