@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tidemark_cli.core.bone_grey import BoneGrey
 from tidemark_cli.core.doubt import REASONS, judge
 from tidemark_cli.core.surface import Surface
 
@@ -42,9 +43,12 @@ def test_heights_between_voxels_are_probed_at_the_same_voxels(fraction):
 @pytest.mark.parametrize(
     ("sign", "doubt", "confidence"),
     [
-        ("wholeness", {"left_out": 0.05}, 1),
-        ("wholeness", {"left_out": 0.125}, 0.5),
-        ("wholeness", {"left_out": 0.2}, 0),
+        ("wholeness", {"grey": BoneGrey(left_out=0.05)}, 1),
+        ("wholeness", {"grey": BoneGrey(left_out=0.125)}, 0.5),
+        ("wholeness", {"grey": BoneGrey(left_out=0.2)}, 0),
+        ("stain", {"grey": BoneGrey(brightness=1.5)}, 1),
+        ("stain", {"grey": BoneGrey(brightness=1.75)}, 0.5),
+        ("stain", {"grey": BoneGrey(brightness=3.0)}, 0),
         ("resolution", {"coarseness": 1.25}, 1),
         ("resolution", {"coarseness": 2.0}, 0),
         ("singleness", {"rival": 0.4}, 1),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .bone_grey import BoneGrey
 from .relief import fit
 from .surface import FIT_COLUMNS, Surface
 
@@ -22,8 +23,10 @@ EVENNESS = (0.4, 0.8)
 BULGE = (0.08, 0.03)
 COVER_UM = (40.0, 160.0)
 LEFT_OUT = (0.2, 0.05)
+BRIGHTNESS = (2.0, 1.5)
 COARSENESS = (2.0, 1.25)
 RIVAL = (0.8, 0.4)
+NO_DOUBT = BoneGrey()
 _PROBE = 4  # voxels looked at on each side of the tidemark
 _EVEN_UM = 40.0  # neighbouring columns of a tidemark differ by less
 _ROUGH_UM = 100.0  # what its roughness alone makes of its range of heights
@@ -37,6 +40,7 @@ REASONS = {
     "flatness": "the surface found is bent more than a tidemark",
     "cover": "there is hardly any cartilage above the surface found",
     "wholeness": "much below the tidemark is as bright as bone and not in the mask",
+    "stain": "bone is much brighter than cartilage, as under CA4+ or without a stain",
     "resolution": "the voxels are larger than those that the model was trained on",
     "singleness": "there is a second body nearly as large as the one that was segmented",
 }
@@ -62,7 +66,7 @@ def judge(
     sample: np.ndarray,
     *,
     agreement: float = 1.0,
-    left_out: float = 0.0,
+    grey: BoneGrey = NO_DOUBT,
     coarseness: float = 1.0,
     rival: float = 0.0,
 ) -> Confidence:
@@ -75,7 +79,7 @@ def judge(
     thickness_um : (Y, X) cartilage thickness in µm, NaN where there is none.
     sample : (Y, X) bool, columns that hold tissue.
     agreement : 0 to 1, of the mask with the bone end told, or suggested by the grey levels.
-    left_out : share of the bone that is not in the mask, from `left_out.left_out_share`.
+    grey : of bone, found and left out, from `bone_grey.compare_greys`.
     coarseness : voxel size of the scan over the largest that the models were trained on.
     rival : size of the second largest body in the scan over that of the one segmented.
 
@@ -85,7 +89,7 @@ def judge(
     ``coverage``: columns with a tidemark among those of the sample. ``evenness``: neighbouring columns less
     than 40 µm apart in height. ``flatness``: the range of heights about the best-fit plane, less 100 µm for
     roughness, over the width of the surface. ``cover``: the median thickness of the cartilage. ``wholeness``,
-    ``resolution`` and ``singleness``: what is told of them.
+    ``stain``: the bone left out, and the brightness of bone. ``resolution``, ``singleness``: what is told.
     """
     found = np.isfinite(surface.height_um)
     if not found.any():
@@ -98,7 +102,8 @@ def judge(
         "evenness": _ramp(_even_share(surface.height_um), EVENNESS),
         "flatness": _ramp(_bulge(surface.height_um, surface.voxel_um), BULGE),
         "cover": _ramp(float(np.median(cover)) if cover.size else 0.0, COVER_UM),
-        "wholeness": _ramp(left_out, LEFT_OUT),
+        "wholeness": _ramp(grey.left_out, LEFT_OUT),
+        "stain": _ramp(grey.brightness, BRIGHTNESS),
         "resolution": _ramp(coarseness, COARSENESS),
         "singleness": _ramp(rival, RIVAL),
     }

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .bone_end import Judgement, judge_mask
+from .bone_grey import compare_greys
 from .doubt import ENOUGH, Confidence, judge
 from .errors import about
-from .left_out import left_out_share
 from .mask import clean_mask, drop_caps
 from .offset import offset_tidemark
 from .sample import Box, Plug, crop_box, find_plug
@@ -35,7 +35,8 @@ DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
     "columns with a tidemark among those of the sample; evenness: neighbouring columns less than 40 µm apart "
     "in height; flatness: range of heights about the best-fit plane over the width; cover: median cartilage "
     "thickness; agreement: of the mask with the bone end that was told or that the grey levels suggest; "
-    "wholeness: what is as bright as bone below the tidemark and in the mask; resolution: voxels against "
+    "wholeness: what is as bright as bone below the tidemark and in the mask; stain: brightness of bone over "
+    "that of cartilage; resolution: voxels against "
     "those that the models were trained on; singleness: no second body as large in the scan",
     "hard_tissue_voxels": "voxels of the mask; count",
     "hard_tissue_share": "voxels of the mask among all of the scan; 0 to 1",
@@ -267,8 +268,8 @@ def _measured(
     for plane in volume.array[box]:
         tissue += plane > plug.tissue_level
     sample = tissue * volume.voxel_um > TISSUE_UM
-    doubts |= {"left_out": left_out_share(volume.array[box], mask[box], surface, plug.tissue_level)}
-    confidence = judge(prediction.probability, surface, thickness_um, sample, **doubts)
+    grey = compare_greys(volume.array[box], mask[box], surface, plug.tissue_level)
+    confidence = judge(prediction.probability, surface, thickness_um, sample, grey=grey, **doubts)
     found = surface
     surface = offset_tidemark(mask[box], found, volume.array[box], plug.tissue_level, offset_um)
     # the top of the cartilage stays where it is

@@ -1,10 +1,13 @@
-"""Whether all bone is in the mask: what lies below the tidemark as bright as bone, and is not marked.
+"""What the grey levels say of a mask: whether bone is missing from it, and whether the stain is PTA.
 
 A mask can have a perfect tidemark and be hollow below it. Bone that was left out has the grey level of the
-bone that was found; marrow and most debris have not. Stained clots may have, and are few.
+bone that was found; marrow and most debris have not. Stained clots may have, and are few. Under PTA bone is
+hardly brighter than the cartilage on it; under CA4+, or unstained, it is several times as bright.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
@@ -14,10 +17,25 @@ from .surface import Surface
 
 CELL_UM = 12.8  # cells are large enough to average noise out, and small against the plate
 BELOW_UM = 50.0  # nearer to the tidemark hard tissue is as bright as the stain that soaked into it
+ABOVE_UM = 300.0  # of cartilage on the tidemark
 
 
-def left_out_share(scan: np.ndarray, mask: np.ndarray, surface: Surface, tissue_level: float) -> float:
-    """Return the share of what looks like bone below the tidemark that is not in the mask, 0 to 1.
+@dataclass(frozen=True)
+class BoneGrey:
+    """Grey levels of bone, found and left out.
+
+    Attributes
+    ----------
+    left_out : share, 0 to 1, of what looks like bone below the tidemark that is not in the mask.
+    brightness : median grey level of the mask over that of the cartilage on it, both above the darkest.
+    """
+
+    left_out: float = 0.0
+    brightness: float = 1.0
+
+
+def compare_greys(scan: np.ndarray, mask: np.ndarray, surface: Surface, tissue_level: float) -> BoneGrey:
+    """Compare the grey levels in the mask with those below its tidemark, and those above.
 
     Bone is what is nearer to the median grey level of the mask than half of its distance from `tissue_level`:
     marrow is darker, and debris mostly brighter. Columns without a tidemark count with the height of the
@@ -31,7 +49,7 @@ def left_out_share(scan: np.ndarray, mask: np.ndarray, surface: Surface, tissue_
 
     Returns
     -------
-    0 where no tidemark was found, and where there is nothing like bone.
+    Nothing left out and a brightness of 1 where no tidemark was found, or nothing to compare with.
     """
     step = max(1, round(CELL_UM / surface.voxel_um))
     if surface.bone_end == "last":
@@ -39,20 +57,22 @@ def left_out_share(scan: np.ndarray, mask: np.ndarray, surface: Surface, tissue_
     grey, hard = _cell_means(scan, step), _cell_means(mask, step) / max(int(mask.max()), 1)
     height_um = block_medians(surface.height_um, step)[: grey.shape[1], : grey.shape[2]]
     known = np.isfinite(height_um)
-    if not known.any():
-        return 0.0
+    if not known.any() or not (hard > 0.9).any():
+        return BoneGrey()
     nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
-    height_um = height_um[tuple(nearest)]
     middle_um = (np.arange(len(grey)) + 0.5)[:, None, None] * step * surface.voxel_um
-    below = middle_um < height_um - BELOW_UM
+    above_um = middle_um - height_um[tuple(nearest)]
+    below = above_um < -BELOW_UM
     inside = below & (hard > 0.9)
-    found = grey[inside] if inside.any() else grey[hard > 0.9]
-    if not found.size:
-        return 0.0
-    level = float(np.median(found))
+    level = float(np.median(grey[inside if inside.any() else hard > 0.9]))
     outside = below & (hard < 0.1) & (np.abs(grey - level) < (level - tissue_level) / 2)
     left_out = np.count_nonzero(outside)
-    return left_out / max(1, left_out + np.count_nonzero(inside))
+    share = left_out / max(1, left_out + np.count_nonzero(inside))
+    cartilage = (above_um > 0) & (above_um < ABOVE_UM) & (grey > tissue_level)
+    if not cartilage.any():
+        return BoneGrey(share)
+    darkest = float(np.percentile(grey, 1))
+    return BoneGrey(share, (level - darkest) / max(float(np.median(grey[cartilage])) - darkest, 1e-6))
 
 
 def _cell_means(array: np.ndarray, step: int) -> np.ndarray:
