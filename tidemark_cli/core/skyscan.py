@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from .errors import FormatError, StackError
-from .formats import TIFF_SUFFIXES, Content, grey_levels, read_tiff, tiff_is_stack
+from .formats import TIFF_SUFFIXES, Content, grey_levels
+from .tiff import read_tiff, tiff_is_stack
 
 IMAGE_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg")
 SLICE_SUFFIXES = (*IMAGE_SUFFIXES, *TIFF_SUFFIXES)

@@ -14,8 +14,9 @@ import numpy as np
 
 from .errors import ContentError, FormatError, OutputError, ScanError
 from .files import check_writable, written_whole
-from .formats import TIFF_DTYPES, TIFF_SUFFIXES, Content, Frame, read_tiff, tiff_is_stack, write_tiff
+from .formats import TIFF_DTYPES, TIFF_SUFFIXES, Content, Frame, write_tiff
 from .skyscan import IMAGE_SUFFIXES, find_log, list_series, read_image, read_stack, spacing_of
+from .tiff import read_tiff, tiff_is_stack
 
 DEFAULT_VOXEL_UM = 3.2
 ITK_SUFFIXES = (".nrrd", ".nii.gz", ".nii", ".mha")
