@@ -769,7 +769,9 @@ def test_nifti_cut_short_is_recognised_in_either_byte_order(tmp_path):
 
 
 def test_too_little_memory_is_no_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_volume(tmp_path / "scan.nrrd", np.arange(60, dtype=np.uint8).reshape(3, 4, 5), 3.2)
+    head = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 5 4 3\nspacings: 0.02 0.02 0.02\nencoding: ascii\n\n"
+    (tmp_path / "scan.nrrd").write_text(head + " ".join(map(str, range(60))))
+    assert np.array_equal(read_volume(tmp_path / "scan.nrrd").array, ramp(3, 4, 5))
 
     def fail(_: object) -> None:
         raise RuntimeError("Failed to allocate memory for image.")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import numpy as np
 from .errors import ContentError, FormatError, OutputError, ScanError
 from .files import check_writable, written_whole
 from .formats import TIFF_DTYPES, TIFF_SUFFIXES, Content, Frame, write_tiff
+from .itk import read_itk
 from .skyscan import IMAGE_SUFFIXES, find_log, list_series, read_image, read_stack, spacing_of
 from .tiff import read_tiff, tiff_is_stack
 
@@ -227,7 +225,7 @@ def _read_file(path: Path) -> Content:
     elif suffix in IMAGE_SUFFIXES:
         content = read_image(path)
     elif suffix in READ_SUFFIXES:
-        content = _read_itk(path)
+        content = read_itk(path)
     else:
         raise FormatError(
             f"{path} is of no known format; expected a folder of slices or one of {', '.join(READ_SUFFIXES)}."
@@ -288,75 +286,7 @@ def _check_grey_levels(path: Path, array: np.ndarray, mask: bool) -> None:
         )
 
 
-# ----------------------------------------------------------------------------------- ITK and images
-
-
-class _KeptAlive:
-    """An ITK image seen as an array, which holds the image for as long as the array lives."""
-
-    def __init__(self, image: object, view: np.ndarray) -> None:
-        self.image = image
-        self.__array_interface__ = view.__array_interface__
-
-
-def _read_itk(path: Path) -> Content:
-    """Read NRRD, NIfTI or MetaImage as (Z, Y, X) or (rows, columns), without a second copy."""
-    import SimpleITK as sitk
-
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    if _suffix(path) in (".nii", ".nii.gz"):
-        _check_nifti(path)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-        size, channels = reader.GetSize(), reader.GetNumberOfComponents()
-        if channels > 1 or any(length > 1 for length in size[3:]):
-            raise ContentError(
-                f"{path} has the axes {' x '.join(map(str, size))} (X, Y, Z, ...) and {channels} channel(s); "
-                "expected one grey stack X, Y, Z; save one frame or channel alone."
-            )
-        image = reader.Execute()
-    except RuntimeError as error:
-        if "allocat" in str(error):
-            raise MemoryError from error
-        raise FormatError(
-            f"{path} is not a whole {_suffix(path)} file; it may be cut short or of another format; "
-            "copy or export it again."
-        ) from error
-    view = sitk.GetArrayViewFromImage(image).reshape(size[:3][::-1])
-    digits = 6 if ".nii" in _suffix(path) else 12  # NIfTI keeps the spacing in single precision
-    spacing_um = tuple(float(f"{edge * 1000:.{digits}g}") for edge in image.GetSpacing()[:3][::-1])
-    frame = None
-    if image.GetDimension() == 3:
-        frame = Frame(image.GetOrigin(), image.GetDirection())
-    return Content(np.asarray(_KeptAlive(image, view)), spacing_um, frame=frame)
-
-
-def _check_nifti(path: Path) -> None:
-    """Raise a FormatError for a NIfTI-1 file that is cut short, which ITK fills up with zeros."""
-    twin = path.with_name(path.name[:-3])
-    if _suffix(path) == ".nii.gz" and twin.exists():
-        raise FormatError(f"{path} lies beside {twin.name}, which ITK would read instead; move one of them.")
-    try:
-        with gzip.open(path) if _suffix(path) == ".nii.gz" else path.open("rb") as file:
-            header = file.read(348)
-            order = "<" if header[:4] == struct.pack("<i", 348) else ">"
-            if header[:4] != struct.pack(f"{order}i", 348):
-                return  # NIfTI-2 or foreign: ITK's to judge
-            axes, *lengths = struct.unpack(f"{order}8h", header[40:56])
-            (bits,) = struct.unpack(f"{order}h", header[72:74])
-            (start,) = struct.unpack(f"{order}f", header[108:112])
-            expected = int(start) + math.prod(lengths[:axes]) * bits // 8
-            found = len(header)
-            while found < expected and (chunk := file.read(_BLOCK_BYTES)):
-                found += len(chunk)
-    except (EOFError, gzip.BadGzipFile, zlib.error, struct.error) as error:
-        raise FormatError(
-            f"{path} is not a whole .nii.gz file ({error}); copy or export it again."
-        ) from error
-    if found < expected:
-        raise FormatError(f"{path} is cut short: {expected} bytes expected, {found} found; copy it again.")
+# ------------------------------------------------------------------------------------------- writing
 
 
 def _write_itk(path: Path, array: np.ndarray, voxel_um: float, frame: Frame | None) -> None:
