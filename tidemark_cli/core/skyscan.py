@@ -17,6 +17,7 @@ import numpy as np
 from .errors import FormatError, StackError
 from .formats import TIFF_SUFFIXES, Content, grey_levels
 from .numbering import SliceSeries, find_series
+from .scan_names import same_form
 from .tiff import read_tiff, tiff_is_stack
 
 IMAGE_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg")
@@ -137,6 +138,7 @@ def _logs(folder: Path) -> Iterator[SkyscanLog]:
 
 def _starts_with(prefix: str, stem: str) -> bool:
     """Tell whether `prefix` begins with `stem` as a whole part: ``S1_rec`` does with S1, ``S10_rec`` not."""
+    prefix, stem = same_form(prefix), same_form(stem)
     rest = prefix[len(stem) :]
     return prefix.lower().startswith(stem.lower()) and not rest[:1].isalnum()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from .errors import ContentError, FormatError, OutputError, ScanError
 from .files import check_writable, written_whole
 from .formats import TIFF_DTYPES, TIFF_SUFFIXES, Content, Frame, write_tiff
 from .itk import read_itk
+from .scan_names import scan_name, suffix_of
 from .skyscan import IMAGE_SUFFIXES, find_log, list_series, read_image, read_stack, spacing_of
 from .tiff import read_tiff, tiff_is_stack
 
@@ -124,7 +124,7 @@ def write_volume(
     path = Path(path)
     if array.ndim != 3 or array.size == 0 or (is_image and array.shape[1] != 1):
         raise ValueError(f"not a (Z, Y, X) volume or (Z, 1, X) image: shape {array.shape}")
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     supported = (*TIFF_SUFFIXES, ".png") if is_image else (*TIFF_SUFFIXES, *ITK_SUFFIXES)
     if suffix not in supported:
         kind = "a 2D image" if is_image else "a volume"
@@ -148,7 +148,7 @@ def write_volume(
 
 def check_dtype(path: Path, dtype: np.dtype) -> None:
     """Raise an OutputError where the format of `path` does not hold such values."""
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     dtypes = TIFF_DTYPES if suffix in TIFF_SUFFIXES else _PNG_DTYPES if suffix == ".png" else _ITK_DTYPES
     if dtype.name not in dtypes:
         raise OutputError(
@@ -162,7 +162,7 @@ def is_scan(path: Path) -> bool:
     path = Path(path)
     if path.is_dir():
         return is_stack(path)
-    return path.is_file() and not path.name.startswith(".") and _suffix(path) in READ_SUFFIXES
+    return path.is_file() and not path.name.startswith(".") and suffix_of(path) in READ_SUFFIXES
 
 
 def is_stack(folder: Path) -> bool:
@@ -185,7 +185,7 @@ def is_stack(folder: Path) -> bool:
 
 
 def _holds_scan(path: Path) -> bool:
-    return bool(list_series(path)[0]) if path.is_dir() else _suffix(path) in _ITK_HEADERS
+    return bool(list_series(path)[0]) if path.is_dir() else suffix_of(path) in _ITK_HEADERS
 
 
 def find_scans(folder: Path) -> list[Path]:
@@ -206,20 +206,8 @@ def find_scans(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and is_scan(path))
 
 
-def _suffix(path: Path) -> str:
-    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
-
-
-def scan_name(path: Path) -> str:
-    """Return the name of a scan: of a file without its suffix, of a folder of slices the folder's."""
-    if path.is_dir():
-        return Path(os.path.abspath(path)).name  # of a link its own, not that of what it leads to
-    name = path.name[: len(path.name) - len(_suffix(path))]
-    return name[:-4] if name.lower().endswith(".ome") else name
-
-
 def _read_file(path: Path) -> Content:
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     if suffix in TIFF_SUFFIXES:
         content = read_tiff(path)
     elif suffix in IMAGE_SUFFIXES:
