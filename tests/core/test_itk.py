@@ -184,7 +184,7 @@ def test_a_metaimage_without_a_direction_or_a_spacing(array, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["A.NII", "Mixed.Nii", "A.NII.GZ", "A.NRRD", "A.MHA"])
-def test_suffixes_in_any_case(name, array, tmp_path):
+def test_suffixes_in_any_case(name, array, tmp_path, capfd):
     image = sitk.GetImageFromArray(array)
     image.SetSpacing([0.02] * 3)
     image.SetOrigin((1, 2, 3))
@@ -195,6 +195,7 @@ def test_suffixes_in_any_case(name, array, tmp_path):
     assert np.array_equal(scan.array, array) and scan.notes == ()
     assert scan.voxel_um == pytest.approx(20)
     assert scan.frame is not None and scan.frame.origin_mm == pytest.approx((1, 2, 3))
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("named", ["gone.raw", "D:\\scans\\gone.raw", "/nowhere/gone.raw", "data/gone.raw"])

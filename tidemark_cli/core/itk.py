@@ -166,16 +166,15 @@ def _refuse_short(header: Header, expected: int, found: int) -> None:
 
 def _geometry(path: Path) -> _Geometry:
     """Return what ITK makes of a header; raise a RuntimeError where it refuses it."""
-    reader = _reader(path)
-    try:
+    name = path.name.lower()
+    suffix = name[name.rfind(".nii") :] if ".nii" in name else path.suffix.lower()
+    if path.name.endswith(suffix):
+        reader = _reader(path)
         reader.ReadImageInformation()
-    except RuntimeError:
-        name = path.name.lower()
-        if path.name.endswith(name[name.rfind(".nii") :] if ".nii" in name else path.suffix.lower()):
-            raise
-        with tempfile.TemporaryDirectory() as folder:  # ITK knows endings in small letters alone
-            packed = name.endswith(".gz")
-            copy = Path(folder) / ("header.nii" if packed else f"header{path.suffix.lower()}")
+    else:
+        with tempfile.TemporaryDirectory() as folder:  # ITK knows suffixes in small letters alone
+            packed = suffix.endswith(".gz")
+            copy = Path(folder) / ("header.nii" if packed else f"header{suffix}")
             with gzip.open(path) if packed else path.open("rb") as file:
                 copy.write_bytes(file.read(_HEADER_BYTES))
             reader = _reader(copy)

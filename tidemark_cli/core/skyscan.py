@@ -209,8 +209,8 @@ def read_stack(folder: Path) -> Content:
     if log and _are_projections(log, folder, series):
         below = _reconstruction(folder, log)
         content = read_stack(below)
-        told = f"{len(series.files)} projections passed over, the slices in {below.name} are read"
-        return replace(content, notes=(told, *content.notes))
+        note = f"{len(series.files)} projections passed over, the slices in {below.name} are read"
+        return replace(content, notes=(note, *content.notes))
     step = log.section_step if log else 1
     _check_numbering(folder, series, step)
     array, more = _read_slices(folder, series)

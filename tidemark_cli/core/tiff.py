@@ -63,7 +63,7 @@ def read_tiff(path: Path) -> Content:
     """
     with _opened(path) as (tif, paged):
         stack = _find_stack(path, tif, paged)
-        levels = levels_of(path, tif)
+        levels = levels_of(path, stack.pages[0], tif.is_imagej)
         if stack.offset is None:
             array = np.empty(stack.shape, levels.dtype)
             more = _decoded(path, stack.pages, array, levels)
@@ -74,7 +74,7 @@ def read_tiff(path: Path) -> Content:
                 array = np.empty(stack.shape, levels.dtype)
                 for z, page in enumerate(mapped):
                     array[z] = levels.of(page)
-        spacing_um, told = spacing_of(tif)
+        spacing_um, told = spacing_of(tif, stack.pages[0])
     notes = stack.notes + levels.notes + more + told
     depth, rows, columns = stack.shape
     if depth == 1:

@@ -104,8 +104,8 @@ class Levels:
         return values * self.dtype.type(255) if self.stored.kind == "b" else values
 
 
-def levels_of(path: Path, tif: tifffile.TiffFile) -> Levels:
-    """Return how the values of a TIFF become grey levels.
+def levels_of(path: Path, page: tifffile.TiffPage, imagej: bool) -> Levels:
+    """Return how the values of a page, and of others of its kind, become grey levels.
 
     Values of one bit become 0 and 255, float16 becomes float32; a grey colour table is applied, and what is
     stored with 0 as white is inverted, as viewers do. The colour tables of ImageJ are for display alone.
@@ -115,14 +115,13 @@ def levels_of(path: Path, tif: tifffile.TiffFile) -> Levels:
     ContentError
         If a colour table holds colours.
     """
-    page = tif.pages.first
     if page.dtype is None:
         raise ValueError("its kind of values is unknown")
     stored = np.dtype(page.dtype).newbyteorder("=")
     dtype = np.dtype({"bool": "uint8", "float16": "float32"}.get(stored.name, stored.name))
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
         table = np.asarray(page.colormap)
-        if tif.is_imagej:
+        if imagej:
             return Levels(stored, dtype, notes=("colour table ignored, grey levels read as stored",))
         if not (table == table[0]).all():
             raise ContentError(
@@ -141,11 +140,13 @@ def levels_of(path: Path, tif: tifffile.TiffFile) -> Levels:
 # --------------------------------------------------------------------------------------- voxel size
 
 
-def spacing_of(tif: tifffile.TiffFile) -> tuple[tuple[float, float, float] | None, tuple[str, ...]]:
+def spacing_of(
+    tif: tifffile.TiffFile, page: tifffile.TiffPage
+) -> tuple[tuple[float, float, float] | None, tuple[str, ...]]:
     """Return the voxel edges (Z, Y, X) in µm, None where they are not told, and a note of an unknown unit."""
     if tif.ome_metadata:
         return ome_spacing_um(tif.ome_metadata)
-    tags = tif.pages.first.tags
+    tags = page.tags
     texts = tif.imagej_metadata or _shaped(tif)
     unit = str(texts.get("unit", ""))
     notes = unknown_unit(unit)
