@@ -23,6 +23,7 @@ from .formats import Content, grey_levels
 from .tiff_pages import PageList, list_pages
 from .tiff_texts import Levels, levels_of, spacing_of, told_depth
 
+_OWN_TABLES = (6, 7)  # compressions (JPEG) of which each page may have tables of its own
 _AXES = {"C": "channels", "T": "frames", "S": "samples"}
 _UNREADABLE = (
     tifffile.TiffFileError,
@@ -164,12 +165,12 @@ def _find_stack(path: Path, tif: tifffile.TiffFile, paged: tifffile.TiffFile) ->
         return _with_axis(path, tif, block)  # all voxels of ImageJ's big stacks belong to the first page
     numbers = listed.slices
     _check_kinds(path, listed, numbers)
-    pages = _pages_elsewhere(tif) or _pages(paged, numbers)
-    notes = _counted(tif, listed, len(pages))
     if block is not None and whole:
-        return _with_axis(path, tif, block, notes)
-    first = pages[0]  # of frames, the whole page
+        return _with_axis(path, tif, block, _counted(tif, listed, block.shape[0]))
+    pages = _pages_elsewhere(tif) or _pages(paged, listed, numbers)
+    first = pages[0]
     shape = (len(pages) * max(first.imagedepth, 1), first.imagelength, first.imagewidth)
+    notes = _counted(tif, listed, len(pages))
     return _with_axis(path, tif, _Stack(shape, pages, None, ()), notes)
 
 
@@ -200,11 +201,14 @@ def _check_kinds(path: Path, listed: PageList, numbers: list[int]) -> None:
             raise ValueError(f"page {number + 1} of {len(listed.pages)} has no data")
 
 
-def _pages(paged: tifffile.TiffFile, numbers: list[int]) -> list[Any]:
-    try:
-        return paged.pages[numbers]  # quickly, as those of the kind of the first
-    except (RuntimeError, ValueError):  # there is a thumbnail, or they are differently compressed
-        return [paged.pages[number] for number in numbers]
+def _pages(paged: tifffile.TiffFile, listed: PageList, numbers: list[int]) -> list[Any]:
+    """Return pages, the first of them in full, the others quickly where all are laid out as it is."""
+    layouts = {listed.pages[number].layout for number in numbers}
+    first = paged.pages[numbers[0]]
+    if len(layouts) == 1 and layouts.pop()[0] not in _OWN_TABLES:
+        paged.pages.useframes = True
+        paged.pages.set_keyframe(numbers[0])
+    return [first, *(paged.pages[number] for number in numbers[1:])]
 
 
 def _pages_elsewhere(tif: tifffile.TiffFile) -> list[Any]:

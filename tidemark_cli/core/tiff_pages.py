@@ -20,9 +20,10 @@ _MOST_TAGS = 4096
 _GAP_BYTES = 2048  # less between two parts of a file is alignment, or room that a writer has left
 _SUBFILE_TYPE, _OLD_SUBFILE_TYPE, _BITS, _COMPRESSION, _SAMPLES = 254, 255, 258, 259, 277
 _KIND = (256, 257, _BITS, _SAMPLES, 339, 262)  # columns, rows, bits, samples, sample format, photometric
+_LAYOUT = (_COMPRESSION, 317, 278, 322, 323, 284, 266)
 _DATA = ((273, 279), (324, 325))  # offsets and byte counts of strips, of tiles
 _ONE_BY_DEFAULT = (_BITS, _SAMPLES, 339)
-_NUMBERS = (*_KIND, _COMPRESSION, _SUBFILE_TYPE, _OLD_SUBFILE_TYPE)
+_NUMBERS = (*_KIND, *_LAYOUT, _SUBFILE_TYPE, _OLD_SUBFILE_TYPE)
 _VERSIONS = {  # byte order, and whether it is a BigTIFF
     b"II*\0": ("<", False),
     b"MM\0*": (">", False),
@@ -39,16 +40,20 @@ class TiffPage:
     Attributes
     ----------
     kind : columns, rows, bits, samples, sample format, photometric interpretation; 0 where it is not told.
-    compressed : whether its data are.
+    layout : compression, predictor, rows of a strip, edges of a tile, planes, order of bits.
     reduced : whether it is a thumbnail or a mask of another page.
     offsets, byte_counts : where its strips or tiles lie.
     """
 
     kind: tuple[int, ...]
-    compressed: bool
+    layout: tuple[int, ...]
     reduced: bool
     offsets: tuple[int, ...]
     byte_counts: tuple[int, ...]
+
+    @property
+    def compressed(self) -> bool:
+        return self.layout[0] > 1
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,7 @@ class _Directories:
         first = {code: (self._values(tags.get(code)) or (0,))[0] for code in _NUMBERS}
         page = TiffPage(
             kind=tuple(first[code] or (code in _ONE_BY_DEFAULT) for code in _KIND),
-            compressed=first[_COMPRESSION] > 1,
+            layout=tuple(first[code] for code in _LAYOUT),
             reduced=bool(first[_SUBFILE_TYPE] & 0b101) or first[_OLD_SUBFILE_TYPE] == 2,
             offsets=self._values(tags.get(offsets)),
             byte_counts=self._values(tags.get(counts)),
