@@ -11,7 +11,7 @@ import tifffile
 
 from tidemark_cli.core.errors import ContentError, FormatError, StackError
 from tidemark_cli.core.skyscan import find_log, read_log, read_stack
-from tidemark_cli.core.volume import read_volume
+from tidemark_cli.core.volume import find_scans, read_volume
 
 LOG = """[System]
 Scanner=SkyScan1272
@@ -221,7 +221,7 @@ SCANNER_LOG = """[System]
 Scanner=SkyScan1272
 [Acquisition]
 Filename Prefix=S1_
-Number Of Files=9
+Number Of Files=12
 Number Of Rows=7
 Number Of Columns=6
 Image Pixel Size (um)=20.0
@@ -229,8 +229,8 @@ Image Pixel Size (um)=20.0
 
 
 def scan_of_skyscan(top: Path, *reconstructions: str) -> None:
-    """Write nine projections 7 x 6 with the scanner's log, and reconstructions in folders below."""
-    write_slices(top, np.arange(9 * 42, dtype=np.uint16).reshape(9, 7, 6), "S1_{:04d}.tif", first=0)
+    """Write twelve projections 7 x 6 with the scanner's log, and reconstructions in folders below."""
+    write_slices(top, np.arange(12 * 42, dtype=np.uint16).reshape(12, 7, 6), "S1_{:04d}.tif", first=0)
     (top / "S1_.log").write_text(SCANNER_LOG)
     for name in reconstructions:
         write_slices(top / name, stack_array(), "S1__rec{:08d}.bmp", first=0)
@@ -242,7 +242,7 @@ def test_of_projections_the_reconstruction_below_is_read(tmp_path):
     (tmp_path / "S1" / "notes").mkdir()
     scan = read_volume(tmp_path / "S1")
     assert np.array_equal(scan.array, stack_array()) and scan.voxel_um == 20 and scan.name == "S1"
-    assert scan.notes[0] == "9 projections passed over, the slices in S1_Rec are read"
+    assert scan.notes[0] == "12 projections passed over, the slices in S1_Rec are read"
     assert np.array_equal(read_volume(tmp_path / "S1" / "S1_Rec").array, stack_array())
 
 
@@ -252,6 +252,14 @@ def test_projections_without_one_reconstruction_are_refused(names, tmp_path):
     with pytest.raises(StackError, match="holds the projections of a scan") as told:
         read_volume(tmp_path / "S1")
     assert all(name in str(told.value) for name in names)
+
+
+def test_a_reconstruction_is_found_where_the_projections_are_gone(tmp_path):
+    scan_of_skyscan(tmp_path / "S1", "S1_Rec")
+    scan_of_skyscan(tmp_path / "S2", "S2_Rec")
+    for path in (tmp_path / "S2").glob("*.tif"):
+        path.unlink()
+    assert find_scans(tmp_path) == [tmp_path / "S1", tmp_path / "S2" / "S2_Rec"]
 
 
 def test_slices_beside_the_log_of_the_scanner_are_slices(tmp_path):

@@ -426,6 +426,21 @@ def test_a_text_file_with_a_foreign_suffix(suffix, text, tmp_path):
         read_volume(tmp_path / f"a{suffix}")
 
 
+def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    write_volume(tmp_path / "a.tif", ramp(3, 4, 5), 3.2)
+    read = volume.read_tiff
+
+    def growing(path: Path) -> object:
+        content = read(path)
+        with path.open("ab") as file:
+            file.write(b"more")
+        return content
+
+    monkeypatch.setattr(volume, "read_tiff", growing)
+    with pytest.raises(FormatError, match="changed while it was read"):
+        read_volume(tmp_path / "a.tif")
+
+
 def test_unknown_and_missing_paths(tmp_path):
     (tmp_path / "notes.docx").write_text("x")
     with pytest.raises(FormatError, match=r"no known format.*\.nrrd"):

@@ -81,7 +81,11 @@ def read_volume(path: Path, voxel_um: float | None = None, *, mask: bool = False
     if not path.exists():
         raise ScanError(f"{path} does not exist; expected a scan file or a folder of slices; check the name.")
     try:
+        before = path.stat()
         content = read_stack(path) if path.is_dir() else _read_file(path)
+        after = path.stat()
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise FormatError(f"{path} changed while it was read; wait until it is written, and run again.")
     except OSError as error:
         raise ScanError(f"{path} could not be opened: {error.strerror or error}.") from error
     is_image = content.array.ndim == 2
@@ -191,7 +195,8 @@ def _holds_scan(path: Path) -> bool:
 def find_scans(folder: Path) -> list[Path]:
     """Return the scans of a folder: itself where it `is_stack`, else the scans in it, sorted.
 
-    Its subfolders are scans where they are stacks themselves; what lies deeper is not looked for.
+    Its subfolders are scans where they are stacks themselves, or hold one reconstruction (``..._Rec``) and no
+    images of their own; what lies deeper is not looked for.
 
     Raises
     ------
@@ -203,7 +208,18 @@ def find_scans(folder: Path) -> list[Path]:
         raise ScanError(f"{folder} is not a folder; expected one with scans in it; check the name.")
     if is_stack(folder):
         return [folder]
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and is_scan(path))
+    visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    scans = [path if is_scan(path) else _only_reconstruction(path) for path in visible]
+    return sorted(path for path in scans if path is not None)
+
+
+def _only_reconstruction(folder: Path) -> Path | None:
+    """Return the one folder of slices below a folder whose projections are gone, or None."""
+    if not folder.is_dir() or any(list_series(folder)):
+        return None
+    below = [path for path in folder.iterdir() if "rec" in path.name.lower() and path.is_dir()]
+    stacks = [path for path in below if is_stack(path)]
+    return stacks[0] if len(stacks) == 1 else None
 
 
 def _read_file(path: Path) -> Content:
