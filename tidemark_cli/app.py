@@ -55,6 +55,7 @@ def run() -> NoReturn:
 
     Python and torch would take another half second to take themselves apart, and Ctrl-C in it shows.
     """
+    console.open_streams()
     try:
         main()
     except SystemExit as ended:
@@ -64,7 +65,7 @@ def run() -> NoReturn:
         code = 1
     atexit._run_exitfuncs()  # temporary folders of libraries
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # nobody reads on
+        with suppress(OSError, ValueError):  # nobody reads on, or it is closed
             stream.flush()
     os._exit(code or 0)
 

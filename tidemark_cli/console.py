@@ -13,13 +13,66 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO, cast
 
 from .core.errors import TidemarkError
+from .core.files import NO_ROOM
 
 BUG = 70  # exit code of a bug (EX_SOFTWARE): neither the user's mistake nor the machine's
 INTERRUPTED = 130  # exit code after SIGINT, SIGTERM or SIGHUP
 Advance = Callable[[int, int], None]
+
+
+_UNHEARD = {errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO}  # whoever read it has gone, or the terminal
+
+
+class _Stream:
+    """A stream to people, who may go: what is written then is lost, and the work goes on.
+
+    Messages may be lost for any reason; of results a disk that is full is an error.
+    """
+
+    def __init__(self, stream: TextIO, results: bool) -> None:
+        self._stream, self._results = stream, results
+
+    def write(self, text: str) -> int:
+        with self._lost_at_most():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._lost_at_most():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextmanager
+    def _lost_at_most(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if self._results and error.errno not in _UNHEARD:
+                raise
+            self._stream = _nowhere()
+
+
+def open_streams() -> None:
+    """Make stdout and stderr streams that can be written to in any case, also where there is no console.
+
+    Without one (pythonw, a service, ``>&-``) Python has None for them, and the numbers 0 to 2 are free
+    for the next file that is opened, into which libraries in C would write their messages.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    sys.stdout = cast(TextIO, _Stream(sys.stdout or _nowhere(), results=True))
+    sys.stderr = cast(TextIO, _Stream(sys.stderr or _nowhere(), results=False))
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 def error_line(error: BaseException) -> str | None:
@@ -33,7 +86,7 @@ def error_line(error: BaseException) -> str | None:
         )
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        advice = "; free some space and run again" if error.errno == errno.ENOSPC else ""
+        advice = "; free some space and run again" if error.errno in NO_ROOM else ""
         return f"{where}{error.strerror or error}{advice}."
     return None
 

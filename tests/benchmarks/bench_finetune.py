@@ -14,7 +14,7 @@ that of the start, plug by plug, with the standard error of its mean: within two
 
 `--shift N` moves the truth of all plugs N voxels up, a bias that nothing in the image tells.
 
-Small, for a look: --shape 320 192 192 --tuned-on 2 4 --unseen 4 --step 8 --epochs 5
+Small: --shape 320 192 192 --tuned-on 2 4 --unseen 4 --step 8 --epochs 5 --batch 8
 """
 
 from __future__ import annotations

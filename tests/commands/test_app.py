@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+import tidemark_cli
 from tests.helpers import Ended
 from tidemark_cli import __version__
 from tidemark_cli.app import app
+from tidemark_cli.core.volume import read_volume
 
 Tidemark = Callable[..., Ended]
 
@@ -74,3 +78,44 @@ def test_a_closed_pipe_is_quiet() -> None:
         run.stdout.close()
         err = run.stderr.read() if run.stderr else b""
     assert err == b""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell closes the streams")
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-", "2>/dev/full"])
+def test_without_a_console_the_work_is_done(closed: str, tmp_path: Path) -> None:
+    command = f"exec {sys.executable} -m tidemark_cli phantom a.nii --size 64 64 64 --voxel-size 40 {closed}"
+    environment = os.environ | {"PYTHONPATH": str(Path(tidemark_cli.__file__).parents[1])}
+    assert subprocess.run(command, shell=True, cwd=tmp_path, env=environment).returncode == 0
+    assert read_volume(tmp_path / "a.nii").array.shape == (64, 64, 64)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nii"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell closes the streams")
+@pytest.mark.parametrize(("where", "code"), [(">&-", 0), ("2>&-", 0), (">/dev/full", 1), ("| true", 0)])
+def test_what_nobody_hears_is_no_error_but_a_full_disk_is(where: str, code: int) -> None:
+    command = f"set -o pipefail; {sys.executable} -m tidemark_cli --version {where}"
+    environment = os.environ | {"PYTHONPATH": str(Path(tidemark_cli.__file__).parents[1])}
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment)
+    assert ended.returncode == code
+    assert ended.stderr.count("\n") == code
+
+
+def test_work_goes_on_when_the_reader_of_results_has_gone() -> None:
+    program = """
+from tidemark_cli import app, console
+
+def work():
+    for _ in range(3):
+        console.result("x" * 100)
+    console.notice("done")
+
+app.app = work
+app.run()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None and run.stderr is not None
+        run.stdout.close()
+        assert run.stderr.read() == "done\n"
+    assert run.returncode == 0

@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ import SimpleITK as sitk
 import tifffile
 
 from tests.helpers import SURFACE_Z, VOXEL_UM, Ended, draw_plug
-from tidemark_cli.commands import predict as command
 from tidemark_cli.core import inference, preview, segmentation
 from tidemark_cli.core.errors import ScanError
 from tidemark_cli.core.volume import read_volume, write_volume
@@ -111,11 +111,6 @@ def test_every_output_lies_where_the_scan_does(tidemark: Tidemark, tmp_path: Pat
     thickness = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["thickness_median_um"]
     assert f"cartilage {thickness:.0f} µm thick" in ended.out
     assert "confidence 1.00, " in ended.out
-
-
-def test_free_memory_is_read_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "read_text", lambda _: "MemTotal: 9 kB\nMemAvailable:  2048 kB\n")
-    assert command._memory_available() == 2048 * 1024
 
 
 def test_an_empty_mask_is_told_and_no_error(tidemark: Tidemark, scan: Path, model: Path) -> None:
@@ -308,6 +303,21 @@ def test_a_stack_folder_is_one_scan(
     (tmp_path / "masks").mkdir()
     assert tidemark("predict", f"{folder}/", "-o", tmp_path / "masks", *options).code == 0
     assert files(tmp_path / "masks") == {"S03_1.tif"}
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names there are Unicode")
+def test_a_name_that_is_no_utf8_is_in_every_output(
+    tidemark: Tidemark, scan: Path, model: Path, tmp_path: Path
+) -> None:
+    odd = scan.rename(tmp_path / os.fsdecode(b"M\xfcller_1.tif"))
+    outputs = ("-o", "m.nii.gz", "--stats", "s.json", "--preview", "p.png", "--csv", "t.csv")
+    outputs = tuple(part if part.startswith("-") else str(tmp_path / part) for part in outputs)
+    assert tidemark("predict", odd, *outputs, "--weights", model, "--step", 8).code == 0
+    with (tmp_path / "t.csv").open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row["scan"].endswith(r"M\udcfcller_1.tif") and row["state"] == "done"
+    assert json.loads((tmp_path / "s.json").read_text())["scan"] == str(odd)
+    assert all((tmp_path / name).exists() for name in ("m.nii.gz", "p.png"))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no scan", b"II*\x00\x08\x00\x00\x00"])

@@ -127,8 +127,8 @@ def test_the_help_tells_the_defaults() -> None:
     told = {name: f"[{getattr(paper, name)}; phantoms {getattr(phantoms, name)}]" for name in both}
     told |= {name: f"[{getattr(paper, name)}]" for name in ("epochs", "folds", "step", "flip", "gamma_share")}
     told |= {
-        "pad_to": "[fits the slices; 800 800 for",
-        "crop": "[fits the slices; 640 384 for",
+        "pad_to": "It fits the slices: 800 800 for",
+        "crop": "It fits the slices: 640 384 for",
         "gamma": "[0.5 2]",
         "voxel_size": "[3.2]",
         "seed": "[0]",

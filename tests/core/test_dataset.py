@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -301,6 +303,25 @@ def test_grades_written_at_once_are_all_kept(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda i: update_grades(tmp_path, {f"S{i}_1": i}), range(40)))
     assert read_grades(tmp_path / "grades.csv") == {f"S{i}_1": i for i in range(40)}
+
+
+def test_a_grade_of_a_name_that_is_no_utf8_is_found_again(tmp_path: Path) -> None:
+    name = os.fsdecode(b"M\xfcller_1")
+    update_grades(tmp_path, {name: 2})
+    update_grades(tmp_path, {"S1_1": 3})
+    assert read_grades(tmp_path / "grades.csv") == {name: 2, "S1_1": 3}
+    assert "M\\udcfcller_1,2\n" in (tmp_path / "grades.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locks of POSIX")
+def test_a_grade_is_written_on_a_share_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    update_grades(tmp_path, {"S1_1": 3})
+    assert read_grades(tmp_path / "grades.csv") == {"S1_1": 3}
+    assert [path.name for path in tmp_path.iterdir()] == ["grades.csv"]
 
 
 def test_grades_are_merged(dataset: Path) -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from tidemark_cli.core.errors import OutputError
-from tidemark_cli.core.files import all_or_none, written_whole
+from tidemark_cli.core.files import all_or_none, check_writable, folder_whole, written_whole
+from tidemark_cli.core.locks import one_at_a_time
+from tidemark_cli.core.names import utf8_name
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="names, modes and locks of POSIX")
+any_name = pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names there are Unicode")
 
 
 def write(path: Path, text: str) -> None:
@@ -81,3 +90,151 @@ def test_what_the_system_refuses_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"gone.a\.txt could not be written: No such file"):
         write(tmp_path / "gone" / "a.txt", "new")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+# -------------------------------------------------------------------------- links, permissions, shares
+
+
+@posix
+def test_through_a_link_the_file_is_written_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    for name in ("old.txt", "new.txt"):  # one that is there, and one that a link only promises
+        (tmp_path / name).symlink_to(tmp_path / "disk" / name)
+    (tmp_path / "disk" / "old.txt").write_text("old")
+    for name in ("old.txt", "new.txt"):
+        check_writable(tmp_path / name, overwrite=True)
+        write(tmp_path / name, "new")
+        assert (tmp_path / name).is_symlink()
+    assert contents(tmp_path / "disk") == {"old.txt": "new", "new.txt": "new"}
+
+
+@posix
+def test_through_a_link_a_folder_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "set").mkdir(parents=True)
+    (tmp_path / "set").symlink_to(tmp_path / "disk" / "set")
+    with folder_whole(tmp_path / "set", replace=True) as stage:
+        (stage / "a.txt").write_text("new")
+    assert (tmp_path / "set").is_symlink()
+    assert contents(tmp_path / "set") == {"a.txt": "new"}
+    assert sorted(path.name for path in (*tmp_path.iterdir(), *(tmp_path / "disk").iterdir())) == [
+        "disk",
+        "set",
+        "set",
+    ]
+
+
+@posix
+def test_a_link_to_a_device_or_into_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "null.txt").symlink_to(os.devnull)
+    with pytest.raises(OutputError, match="is a device or a pipe"):
+        check_writable(tmp_path / "null.txt", overwrite=True)
+    (tmp_path / "gone.txt").symlink_to(tmp_path / "gone" / "a.txt")
+    with pytest.raises(OutputError, match="does not exist"):
+        check_writable(tmp_path / "gone.txt", overwrite=True)
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o600, 0o664])
+def test_what_is_replaced_keeps_its_permissions(mode: int, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    (tmp_path / "a.txt").chmod(mode)
+    write(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == mode
+
+
+def test_a_write_protected_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).is_dir())  # root may write anything
+    with pytest.raises(OutputError, match="write-protected"):
+        check_writable(tmp_path / "a.txt", overwrite=True)
+
+
+def test_a_share_that_does_not_rename_onto_a_file(
+    old: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.rename
+
+    def refusing(source: Path, target: Path) -> None:
+        if Path(target).exists():
+            raise FileExistsError(errno.EEXIST, "File exists")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", refusing)
+    monkeypatch.setattr(os, "rename", refusing)
+    write(old[0], "new")
+    assert contents(tmp_path) == {"a.txt": "new", "b.txt": "old"}
+
+
+def test_a_folder_that_does_not_rename_at_all(
+    old: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "replace", refusing)
+    monkeypatch.setattr(os, "rename", refusing)
+    write(old[0], "new")
+    write(tmp_path / "c.txt", "new")
+    assert contents(tmp_path) == {"a.txt": "new", "b.txt": "old", "c.txt": "new"}
+
+
+def test_a_share_that_tells_late_that_it_is_full(
+    old: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(number: int) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="quota exceeded; there is no room left"):
+        write(old[0], "new")
+    assert contents(tmp_path) == {"a.txt": "old", "b.txt": "old"}
+
+
+@posix
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_share_without_locks(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    inside = threading.Event()
+    waited: list[bool] = []
+
+    def second() -> None:
+        with one_at_a_time(tmp_path / "lock", lambda: waited.append(inside.is_set())):
+            assert not inside.is_set()
+
+    with one_at_a_time(tmp_path / "lock"):
+        inside.set()
+        thread = threading.Thread(target=second)
+        thread.start()
+        while not waited and thread.is_alive():
+            thread.join(0.01)
+        inside.clear()
+    thread.join()
+    assert waited == [True]
+    assert list(tmp_path.iterdir()) == []
+
+
+# -------------------------------------------------------------------------------------------- names
+
+
+def test_a_very_long_name_can_be_written(tmp_path: Path) -> None:
+    write(tmp_path / f"{'a' * 240}.txt", "new")
+    assert contents(tmp_path) == {f"{'a' * 240}.txt": "new"}
+
+
+@any_name
+def test_a_library_that_wants_utf8_reaches_any_file(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller"))
+    folder.mkdir()
+    odd = folder / os.fsdecode(b"\xe4.nii.gz")
+    for path in (tmp_path / "µ.txt", folder / "a.txt", odd):
+        path.write_text(repr(path))
+        with utf8_name(path) as name:
+            assert str(name).encode().decode() == str(name)  # no byte that is no letter
+            assert name.read_text() == repr(path)
+            assert name.name.endswith(".nii.gz" if path == odd else path.name)
+    with written_whole(odd) as temporary, utf8_name(temporary) as name:
+        name.write_text("new")
+    assert odd.read_text() == "new"

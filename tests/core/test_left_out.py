@@ -25,6 +25,14 @@ def test_marrow_is_not_left_out_bone():
     assert share(*a_plug()) == 0
 
 
+def test_debris_brighter_than_bone_is_not_left_out_bone():
+    scan, mask = a_plug()
+    scan[4:6] = 131  # bone of 100 over tissue of 40: up to 130 it would be taken for bone
+    assert share(scan, mask) == 0
+    scan[4:6] = 129
+    assert share(scan, mask) == pytest.approx(2 / 20)
+
+
 @pytest.mark.parametrize("layers", [1, 5])
 def test_bone_left_out_is_counted(layers):
     scan, mask = a_plug()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -236,7 +237,7 @@ def test_the_mask_of_a_file(tmp_path: Path, plug: np.ndarray, mask: np.ndarray) 
     with pytest.raises(ScanError, match=r"other\.tif has 59 x 54 x 54 voxels .* 60 x 54 x 54"):
         read_mask_of(pta, tmp_path / "other.tif")
     write_volume(tmp_path / "coarse.tif", mask, 4.0)
-    with pytest.raises(ScanError, match=r"voxels of 4 µm, its scan .*3\.2 µm"):
+    with pytest.raises(ScanError, match=r"voxels of 4 µm, .* of 3\.2 µm"):
         read_mask_of(pta, tmp_path / "coarse.tif")
     assert np.array_equal(read_mask_of(pta, tmp_path / "coarse.tif", UM), mask)
     write_volume(tmp_path / "empty.tif", np.zeros_like(mask), UM)
@@ -244,6 +245,19 @@ def test_the_mask_of_a_file(tmp_path: Path, plug: np.ndarray, mask: np.ndarray) 
         read_mask_of(pta, tmp_path / "empty.tif")
     with pytest.raises(ScanError, match="does not exist"):
         read_mask_of(pta, tmp_path / "nowhere.tif")
+
+
+def test_a_mask_with_other_axes_is_put_right(tmp_path: Path, plug: np.ndarray, mask: np.ndarray) -> None:
+    write_volume(tmp_path / "pta.nrrd", plug, UM)
+    write_volume(tmp_path / "mask.nrrd", mask, UM)
+    pta, image = read_volume(tmp_path / "pta.nrrd"), sitk.ReadImage(str(tmp_path / "mask.nrrd"))
+    other = sitk.Flip(sitk.PermuteAxes(image, (1, 0, 2)), (False, True, True))
+    sitk.WriteImage(other, str(tmp_path / "mask.nrrd"))
+    assert np.array_equal(read_mask_of(pta, tmp_path / "mask.nrrd"), mask)
+    other.SetOrigin((0.0, 0.0, 0.0))
+    sitk.WriteImage(other, str(tmp_path / "mask.nrrd"))
+    with pytest.raises(ScanError, match="lies elsewhere than"):
+        read_mask_of(pta, tmp_path / "mask.nrrd")
 
 
 def test_a_mapped_scan_is_copied(tmp_path: Path, crop: Crop, plug: np.ndarray, mask: np.ndarray) -> None:

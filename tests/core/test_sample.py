@@ -64,6 +64,18 @@ def test_plug_is_boxed_and_its_bone_end_told() -> None:
     assert plug.centre_yx == pytest.approx((CENTRE[0] + 0.5, CENTRE[1] + 0.5), abs=1.5)
 
 
+def test_a_second_plug_is_a_rival_and_debris_is_none() -> None:
+    plug = draw()
+    assert find_plug(noisy(plug), UM).rival == 0
+    two = np.concatenate([plug, plug[:, :, ::-1]], axis=2)  # side by side, 11 voxels apart
+    found = find_plug(noisy(two), UM)
+    assert found.rival > 0.9
+    assert found.box[2].stop - found.box[2].start < SHAPE[2] + 3  # one of them, not both
+    half = two.copy()
+    half[30:, :, SHAPE[2] :] = 0
+    assert 0.2 < find_plug(noisy(half), UM).rival < 0.8
+
+
 def test_flipped_scan_gives_the_flipped_plug() -> None:
     scan = noisy(draw())
     plug, flipped = find_plug(scan, UM), find_plug(scan[::-1], UM)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from tidemark_cli.core.dataset import write_sample
 from tidemark_cli.core.errors import DatasetError, OutputError, ScanError
 from tidemark_cli.core.figure import draw_figure
+from tidemark_cli.core.formats import Frame
 from tidemark_cli.core.matching import newest_run
 from tidemark_cli.core.score_files import as_json, write_csv
 from tidemark_cli.core.scores import OVERLAPS, SURFACES, score_pair, score_paths, score_run
@@ -298,12 +300,28 @@ def test_what_is_no_mask_is_refused(tmp_path: Path):
     )
 
 
-def test_the_voxel_size_of_the_truth_counts_and_another_is_told(tmp_path: Path):
+def test_a_truth_with_flipped_axes_is_scored_in_its_place(tmp_path: Path):
+    tilted = block(9)
+    tilted[3:, :, 1:] = 0  # of no symmetry
+    frame = Frame((0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+    write_volume(tmp_path / "found.nrrd", tilted, VOXEL_UM, frame=frame)
+    image = sitk.ReadImage(str(tmp_path / "found.nrrd"))
+    for flips in ((False, False, True), (True, False, False), (True, True, True)):
+        sitk.WriteImage(sitk.Flip(image, flips), str(tmp_path / "true.nii.gz"))
+        (row,) = score_paths(tmp_path / "found.nrrd", tmp_path / "true.nii.gz").rows
+        assert set(row.overlap["iou"]) == {1.0} and row.surface["bias_um"] == 0
+    image.SetOrigin((0.0, 0.0, 5 * VOXEL_UM / 1000))
+    sitk.WriteImage(image, str(tmp_path / "true.nii.gz"))
+    scores = score_paths(tmp_path / "found.nrrd", tmp_path / "true.nii.gz")
+    assert "lies elsewhere" in scores.not_scored["found"]
+
+
+def test_voxel_sizes_that_differ_are_refused_unless_overruled(tmp_path: Path):
     write_volume(tmp_path / "found.tif", block(9), 8.0)
     write_volume(tmp_path / "true.tif", block(9), VOXEL_UM)
     scores = score_paths(tmp_path / "found.tif", tmp_path / "true.tif")
-    assert scores.rows[0].voxel_um == VOXEL_UM
-    assert any("--voxel-size" in note for note in scores.notes)
+    assert scores.rows == ()
+    assert "--voxel-size" in scores.not_scored["found"]
     assert score_paths(tmp_path / "found.tif", tmp_path / "true.tif", voxel_um=5).rows[0].voxel_um == 5
 
 

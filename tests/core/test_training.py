@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import math
+import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
@@ -22,6 +23,7 @@ from tidemark_cli.core.fold_run import FoldTraining, check_statistics, reopen_ru
 from tidemark_cli.core.fold_training import train_folds, validate
 from tidemark_cli.core.inference import load_models
 from tidemark_cli.core.losses import Loss, bce
+from tidemark_cli.core.training import save_checkpoint
 from tidemark_cli.core.trainset import load_all
 from tidemark_cli.core.unet import ModelInfo, UNet, load_model, save_model
 from tidemark_cli.core.volume import read_volume
@@ -298,6 +300,24 @@ def test_runs_are_not_overwritten_and_not_resumed_from_nothing(whole, dataset, t
         (tmp_path / "run.json").write_text(damaged)
         with pytest.raises(OutputError, match="damaged"):
             reopen_run(tmp_path, dataset)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
+def test_a_checkpoint_on_a_full_disk_is_one_line(tmp_path):
+    import resource
+
+    net = UNet(ModelInfo(width=4, depth=2))
+    optimiser = torch.optim.Adam(net.parameters())
+    save_checkpoint(tmp_path / "a.pt", net, optimiser)
+    whole, limits = (tmp_path / "a.pt").read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # stands for a disk or a quota
+    try:
+        with pytest.raises(OutputError, match="no room left"):
+            save_checkpoint(tmp_path / "a.pt", net, optimiser)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "a.pt").read_bytes() == whole
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_damaged_checkpoint_is_named(dataset, tmp_path):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import sys
 from collections.abc import Sequence
 from csv import DictWriter
 from dataclasses import dataclass
@@ -279,16 +277,17 @@ def _check_formats(job: Job, volume: Volume) -> None:
 
 
 def _announce(volume: Volume, label: str, uncertainty: bool) -> None:
+    from ..core.memory import memory_available
     from ..core.segmentation import memory_needed
 
     shape, array = " x ".join(map(str, volume.array.shape)), volume.array
-    need, free = memory_needed(array.shape, array.itemsize, uncertainty), _memory_available()
+    need, free = memory_needed(array.shape, array.itemsize, uncertainty), memory_available()
     told = [
         f"{shape} voxels (Z x Y x X) of {volume.voxel_um:g} µm, about {_size(need)} of memory",
         *volume.notes,
     ]
     if free is not None and need > free:
-        told.append(f"warning: only {_size(free)} of memory are free; it may fail, --crop takes less")
+        told.append(f"warning: only {_size(free)} of memory are free here; it may fail, --crop takes less")
     _tell(label, told)
 
 
@@ -356,27 +355,17 @@ def _kept_stats(job: Job) -> dict[str, Any] | None:
 def _write_csv(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write a row for each scan: what became of it, the confidence, and every number of `DEFINITIONS`."""
     from ..core.files import written_whole
+    from ..core.names import open_table
     from ..core.segmentation import DEFINITIONS
 
     numbers = [key for key in DEFINITIONS if key not in ("confidence", *NESTED)]
     heads = ("scan", "state", "confidence", *numbers, "error")
-    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with written_whole(path) as temporary, open_table(temporary) as file:
         table = DictWriter(file, heads, extrasaction="ignore")
         table.writeheader()
         for outcome in outcomes:
             row = {"scan": outcome.job.scan, "state": outcome.state, "error": outcome.error}
             table.writerow((outcome.stats or {}) | row)
-
-
-def _memory_available() -> int | None:
-    """Bytes of memory that are free, or all there are, where the system tells."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        if sys.platform == "win32":
-            return None
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _size(count: float) -> str:

@@ -113,14 +113,14 @@ def train(
         tuple[int, int] | None,
         typer.Option(
             metavar="ROWS COLUMNS",
-            help="Zero-pad smaller slices to this. [fits the slices; 800 800 for the paper's 768 x 448]",
+            help="Zero-pad smaller slices to this. It fits the slices: 800 800 for the paper's 768 x 448.",
         ),
     ] = None,
     crop: Annotated[
         tuple[int, int] | None,
         typer.Option(
             metavar="ROWS COLUMNS",
-            help="Cut this out at random. [fits the slices; 640 384 for the paper's 768 x 448]",
+            help="Cut this out at random. It fits the slices: 640 384 for the paper's 768 x 448.",
         ),
     ] = None,
     flip: Annotated[

@@ -16,12 +16,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import AssetError, OutputError
 from .files import written_whole
+from .locks import one_at_a_time
 
 if TYPE_CHECKING:
     from pooch import Pooch
@@ -120,23 +121,17 @@ def locked(asset: str, needed: bool, tell: Callable[[str], None]) -> Iterator[No
     OutputError
         If the lock is needed and the cache cannot be written.
     """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(partial_folder(f"{asset}.lock"))
-    try:
-        partial_folder(asset).mkdir(parents=True, exist_ok=True)
+    lock = partial_folder(f"{asset}.lock")
+    with ExitStack() as held:
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            tell(f"another tidemark is at work on {asset}; waiting for it")
-            lock.acquire()
-    except OSError as error:
-        if needed:
-            raise OutputError(
-                f"{home()} cannot be written ({error.strerror or error}); set TIDEMARK_HOME to a folder that "
-                "can be."
-            ) from error
-    try:
+            partial_folder(asset).mkdir(parents=True, exist_ok=True)
+            held.enter_context(
+                one_at_a_time(lock, lambda: tell(f"another tidemark is at work on {asset}; waiting for it"))
+            )
+        except OSError as error:
+            if needed:
+                raise OutputError(
+                    f"{home()} cannot be written ({error.strerror or error}); set TIDEMARK_HOME to a folder "
+                    "that can be."
+                ) from error
         yield
-    finally:
-        lock.release()

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from .. import __version__
 from .errors import AssetError, OutputError
+from .files import replace
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -173,7 +174,7 @@ def _attempt(session: Session, url: str, target: Path, feedback: Feedback, limit
             size = _receive(response, current, start, total, limit, advance)
     if total is not None and size != total:
         raise _PassingError(f"the connection ended at {readable_size(size)} of {readable_size(total)}")
-    current.replace(target)
+    replace(current, target)
     return True
 
 

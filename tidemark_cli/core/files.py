@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
 from .errors import OutputError
+from .names import plain_name
 
 # within `all_or_none`: the files that are written but do not have their names yet, temporary and final
 _staged: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("_staged", default=None)
+
+# what a system says that has no room for a file: disk full, a quota, a limit
+NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def check_writable(path: Path, overwrite: bool = False) -> None:
@@ -22,14 +27,18 @@ def check_writable(path: Path, overwrite: bool = False) -> None:
     Raises
     ------
     OutputError
-        If `path` exists and `overwrite` is false, is a folder, or if its folder does not
-        exist or is not writable.
+        If `path` exists and `overwrite` is false, is no plain file or write-protected, or if its folder
+        does not exist or is not writable. Of a symbolic link what it leads to counts.
     """
     if path.is_dir():
         raise OutputError(f"{path} is a folder; expected the name of a file to write.")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already; use --overwrite to replace it.")
-    folder = path.parent
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path} is a device or a pipe; expected the name of a file to write.")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise OutputError(f"{path} cannot be replaced: it is write-protected; name another file.")
+    folder = _led_to(path).parent
     if not folder.is_dir():
         raise OutputError(f"{path} cannot be written: the folder {folder} does not exist; create it first.")
     if not os.access(folder, os.W_OK):
@@ -42,22 +51,25 @@ def written_whole(path: Path) -> Iterator[Path]:
 
     The temporary name starts with a dot and keeps the suffix of `path`. When the block raises, the
     temporary file is removed and nothing appears at `path`. Within `all_or_none` it is renamed at the end.
+    Where `path` is a symbolic link, the file that it leads to is written, and the link stays.
 
     Raises
     ------
     OutputError
         If the system refuses to write or rename (disk full, permission, ...).
     """
-    temporary = path.with_name(f".{secrets.token_hex(4)}.partial.{path.name}")
+    target = _led_to(path)
+    temporary = target.with_name(f".{secrets.token_hex(4)}.partial.{plain_name(target.name)}")
     with all_or_none() as staged:  # joins one that is open
         try:
             yield temporary
-            staged.append((temporary, path))
+            _settle(temporary)
+            staged.append((temporary, target))
         except OSError as error:
-            raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
+            raise _refused(path, error) from error
         finally:
-            if (temporary, path) not in staged:
-                temporary.unlink(missing_ok=True)
+            if (temporary, target) not in staged:
+                _remove(temporary)
 
 
 @contextmanager
@@ -82,13 +94,34 @@ def all_or_none() -> Iterator[list[tuple[Path, Path]]]:
         yield staged
         for temporary, path in staged:
             try:
-                os.replace(temporary, path)
+                replace(temporary, path)
             except OSError as error:
-                raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
+                raise _refused(path, error) from error
     finally:
         _staged.reset(token)
         for temporary, _ in staged:
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Give a whole file its name, in place of a file that may have it, whose permissions it then takes.
+
+    Where a share does not rename onto a file that exists, that file is first put aside; where a folder
+    does not rename at all, the bytes are copied.
+
+    Raises
+    ------
+    OSError
+        If nothing of this is allowed.
+    """
+    _take_permissions(source, target)
+    try:
+        os.replace(source, target)
+    except OSError:
+        if target.is_dir() or not source.exists():
+            raise
+        if not _replaced_by_turns(source, target):
+            _copy(source, target)
 
 
 @contextmanager
@@ -96,13 +129,14 @@ def folder_whole(folder: Path, replace: bool) -> Iterator[Path]:
     """Yield a new folder beside `folder`; it becomes `folder` when the block succeeds.
 
     When the block raises, the new folder is removed and `folder` stays as it was. One that exists goes
-    only where `replace` is true, or it is empty.
+    only where `replace` is true, or it is empty. Of a symbolic link what it leads to is replaced.
 
     Raises
     ------
     OutputError
         If the system refuses to make or rename it.
     """
+    folder = _led_to(folder)
     mark = secrets.token_hex(4)
     stage, old = (folder.with_name(f".{mark}.{kind}.{folder.name}") for kind in ("partial", "old"))
     try:
@@ -112,9 +146,79 @@ def folder_whole(folder: Path, replace: bool) -> Iterator[Path]:
             folder.rename(old) if replace else folder.rmdir()
         stage.rename(folder)
     except OSError as error:
-        raise OutputError(f"{folder} could not be written: {error.strerror or error}.") from error
+        raise _refused(folder, error) from error
     finally:
         if old.exists() and not folder.exists():
             old.rename(folder)
         for rest in (stage, old):
             shutil.rmtree(rest, ignore_errors=True)
+
+
+def _refused(path: Path, error: OSError) -> OutputError:
+    """Return what is told where the system refuses to write."""
+    advice = "; there is no room left: free some space and run again" if error.errno in NO_ROOM else ""
+    return OutputError(f"{path} could not be written: {error.strerror or error}{advice}.")
+
+
+def _led_to(path: Path) -> Path:
+    """Return the file that is written under a name: of a symbolic link the one that it leads to."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _settle(path: Path) -> None:
+    """Wait until a file is on the disk: a network share may say only then that it has no room."""
+    if not path.exists():
+        return  # what made it says so in its own words
+    number = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno in (*NO_ROOM, errno.EIO):  # others: a file system that cannot be asked
+            raise
+    finally:
+        os.close(number)
+
+
+def _remove(path: Path) -> None:
+    """Remove a temporary file; in a folder that lets nobody delete, it stays."""
+    with suppress(PermissionError):
+        path.unlink(missing_ok=True)
+
+
+def _take_permissions(source: Path, target: Path) -> None:
+    """Give a new file the owner, group and mode of the one it replaces, as far as the system lets it."""
+    with suppress(OSError):
+        old = target.stat()
+        if hasattr(os, "chown"):
+            with suppress(OSError):
+                os.chown(source, old.st_uid, old.st_gid)
+        source.chmod(old.st_mode & 0o777)
+
+
+def _replaced_by_turns(source: Path, target: Path) -> bool:
+    """Put what has the name aside, rename, and remove it; false where that fails, with all as it was."""
+    aside = target.with_name(f".{secrets.token_hex(4)}.old.{plain_name(target.name)}")
+    try:
+        target.rename(aside)
+    except OSError:
+        return False
+    try:
+        source.rename(target)
+    except OSError:
+        aside.rename(target)
+        return False
+    _remove(aside)
+    return True
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Write the bytes of a whole file under another name; where that fails, nothing has it."""
+    with source.open("rb") as read:
+        write = target.open("wb")  # where this is refused, what was there stays
+        try:
+            with write:
+                shutil.copyfileobj(read, write, 1 << 20)
+            _settle(target)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,12 @@ class Frame:
     ----------
     origin_mm : (x, y, z) of the first voxel's centre, in mm.
     direction : the 3 x 3 matrix of the axes, row by row.
+    edges_mm : (x, y, z) of the voxels as the file has them; empty where it is not of a file.
     """
 
     origin_mm: tuple[float, ...]
     direction: tuple[float, ...]
+    edges_mm: tuple[float, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from .errors import DatasetError, OutputError
 from .files import written_whole
+from .locks import one_at_a_time
+from .names import open_table
 from .scan_names import same_form
 
 
@@ -49,10 +52,8 @@ def write_grades(path: Path, grades: Mapping[str, int]) -> None:
     OutputError
         If the system refuses to write.
     """
-    from filelock import FileLock
-
     try:
-        with FileLock(path.with_name(f".{path.name}.lock")):  # two scans may be added at once
+        with one_at_a_time(path.with_name(f".{path.name}.lock")):  # two scans may be added at once
             _change_grades(path, grades)
     except OSError as error:
         raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
@@ -68,7 +69,7 @@ def _change_grades(path: Path, grades: Mapping[str, int]) -> None:
     listed = {row["sample_id"].strip() for row in rows}
     rows += [{"sample_id": one, "grade": str(grade)} for one, grade in grades.items() if one not in listed]
     columns = list(dict.fromkeys(("sample_id", "grade", *(rows[0] if rows else ()))))
-    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with written_whole(path) as temporary, open_table(temporary) as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -83,6 +84,8 @@ def _read_table(path: Path) -> list[dict[str, str]]:
         raise DatasetError(
             f"{path} cannot be read ({reason}); expected a CSV file with the columns sample_id and grade."
         ) from error
+    # bytes of a name that are no letters, as `open_table` writes them
+    text = re.sub(r"\\udc([89a-f][0-9a-f])", lambda found: chr(0xDC00 + int(found[1], 16)), text)
     separator = max(",;\t", key=text.partition("\n")[0].count)
     header, *rows = [row for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)] or [[]]
     columns = [name.strip() for name in header]

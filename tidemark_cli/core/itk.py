@@ -7,7 +7,7 @@ import re
 import tempfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +16,7 @@ import numpy as np
 from .errors import ContentError, FormatError
 from .formats import Content, Frame
 from .itk_headers import Header, read_header
+from .names import utf8_name
 
 _BLOCK_BYTES = 2**20
 _MOST_PACKED = 1100  # zlib packs no more than 1032 bytes into one
@@ -54,7 +55,7 @@ def read_itk(path: Path) -> Content:
     array, notes = _voxels(path, header)
     spacing_um, frame = header.spacing_um, None
     try:
-        geometry = _geometry(path)
+        geometry = _geometry(path, header)
     except RuntimeError as error:
         notes += (f"its place in space is lost: {_reason(error)}",)
     else:
@@ -75,7 +76,8 @@ def _content(
     digits = 6 if ".nii" in path.name.lower() else 12  # NIfTI keeps the spacing in single precision
     edges = tuple(float(f"{edge:.{digits}g}") for edge in spacing_um[: array.ndim][::-1])
     if frame is not None and header.mm not in (None, 1.0):
-        frame = Frame(tuple(place * header.mm for place in frame.origin_mm), frame.direction)
+        origin_mm = tuple(place * header.mm for place in frame.origin_mm)
+        frame = replace(frame, origin_mm=origin_mm)
     known = len(edges) == array.ndim and min(edges) > 0 and header.mm is not None
     return Content(array, edges if known else None, (*header.notes, *notes), frame)
 
@@ -164,13 +166,14 @@ def _refuse_short(header: Header, expected: int, found: int) -> None:
 # ---------------------------------------------------------------------------------------- ITK
 
 
-def _geometry(path: Path) -> _Geometry:
+def _geometry(path: Path, header: Header) -> _Geometry:
     """Return what ITK makes of a header; raise a RuntimeError where it refuses it."""
     name = path.name.lower()
     suffix = name[name.rfind(".nii") :] if ".nii" in name else path.suffix.lower()
     if path.name.endswith(suffix):
-        reader = _reader(path)
-        reader.ReadImageInformation()
+        with utf8_name(path) as known:
+            reader = _reader(known)
+            reader.ReadImageInformation()
     else:
         with tempfile.TemporaryDirectory() as folder:  # ITK knows suffixes in small letters alone
             packed = suffix.endswith(".gz")
@@ -181,8 +184,13 @@ def _geometry(path: Path) -> _Geometry:
             reader.ReadImageInformation()
     frame = None
     if reader.GetDimension() >= 3:
-        frame = Frame(tuple(reader.GetOrigin()[:3]), _rotation(reader))
+        frame = Frame(tuple(reader.GetOrigin()[:3]), _rotation(reader), _edges_mm(reader, header))
     return _Geometry(tuple(reader.GetSpacing()), frame)
+
+
+def _edges_mm(told: Any, header: Header) -> tuple[float, ...]:
+    """Return the edges of the voxels along X, Y, Z; empty where their unit is unknown."""
+    return () if header.mm is None else tuple(edge * header.mm for edge in told.GetSpacing()[:3])
 
 
 def _rotation(reader: Any) -> tuple[float, ...]:
@@ -218,16 +226,17 @@ def _by_itk(path: Path, header: Header) -> Content:
     if header.packed:
         for _ in _stream(path, header):
             pass  # to its checksum, which ITK does not look at
-    reader = _reader(path)
     try:
-        reader.ReadImageInformation()
-        size, channels = reader.GetSize(), reader.GetNumberOfComponents()
-        if channels > 1 or any(length > 1 for length in size[3:]):
-            raise ContentError(
-                f"{path} has the axes {' x '.join(map(str, size))} (X, Y, Z, ...) and {channels} channel(s); "
-                "expected one grey stack X, Y, Z; save one frame or channel alone."
-            )
-        image = reader.Execute()
+        with utf8_name(path) as known:
+            reader = _reader(known)
+            reader.ReadImageInformation()
+            size, channels = reader.GetSize(), reader.GetNumberOfComponents()
+            if channels > 1 or any(length > 1 for length in size[3:]):
+                raise ContentError(
+                    f"{path} has the axes {' x '.join(map(str, size))} (X, Y, Z, ...) and {channels} "
+                    "channel(s); expected one grey stack X, Y, Z; save one frame or channel alone."
+                )
+            image = reader.Execute()
     except RuntimeError as error:
         if "allocat" in str(error):
             raise MemoryError from error
@@ -235,9 +244,9 @@ def _by_itk(path: Path, header: Header) -> Content:
             f"{path} cannot be read ({_reason(error)}); it may be cut short; copy or export it again."
         ) from error
     view = sitk.GetArrayViewFromImage(image).reshape(size[:3][::-1])
-    frame = (
-        Frame(tuple(image.GetOrigin()), tuple(image.GetDirection())) if image.GetDimension() == 3 else None
-    )
+    frame = None
+    if image.GetDimension() == 3:
+        frame = Frame(tuple(image.GetOrigin()), tuple(image.GetDirection()), _edges_mm(image, header))
     spacing_um = tuple(edge * (header.mm or 0) * 1000 for edge in image.GetSpacing())
     return _content(path, np.asarray(_KeptAlive(image, view)), spacing_um, frame, header)
 

@@ -1,7 +1,7 @@
 """Whether all bone is in the mask: what lies below the tidemark as bright as bone, and is not marked.
 
 A mask can have a perfect tidemark and be hollow below it. Bone that was left out has the grey level of the
-bone that was found; marrow has not. Debris and stained clots have, and are few.
+bone that was found; marrow and most debris have not. Stained clots may have, and are few.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ BELOW_UM = 50.0  # nearer to the tidemark hard tissue is as bright as the stain 
 def left_out_share(scan: np.ndarray, mask: np.ndarray, surface: Surface, tissue_level: float) -> float:
     """Return the share of what looks like bone below the tidemark that is not in the mask, 0 to 1.
 
-    Bone is what is brighter than half-way from `tissue_level` to the median grey level of the mask. Columns
-    without a tidemark count with the height of the nearest one: beside the plug there is nothing bright.
+    Bone is what is nearer to the median grey level of the mask than half of its distance from `tissue_level`:
+    marrow is darker, and debris mostly brighter. Columns without a tidemark count with the height of the
+    nearest one: beside the plug there is nothing bright.
 
     Parameters
     ----------
@@ -48,7 +49,8 @@ def left_out_share(scan: np.ndarray, mask: np.ndarray, surface: Surface, tissue_
     found = grey[inside] if inside.any() else grey[hard > 0.9]
     if not found.size:
         return 0.0
-    outside = below & (hard < 0.1) & (grey > (tissue_level + float(np.median(found))) / 2)
+    level = float(np.median(found))
+    outside = below & (hard < 0.1) & (np.abs(grey - level) < (level - tissue_level) / 2)
     left_out = np.count_nonzero(outside)
     return left_out / max(1, left_out + np.count_nonzero(inside))
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .bone_end import SURE, BoneEnd, Judgement, judge_mask
 from .dataset import Sample, dataset_root, find_samples, read_mask
 from .errors import ContentError, DatasetError, ScanError
+from .placement import brought_to
 from .run_folder import DESCRIPTION, ON_DATASET
 from .scan_names import same_form, sample_of, scan_name
 from .volume import Volume, find_scans, is_scan, read_volume
@@ -176,17 +177,18 @@ def match_paths(prediction: Path, truth: Path) -> Matched:
 
 
 def read_pair(pair: Pair, voxel_um: float | None = None, bone_end: str = "auto") -> Arrays:
-    """Read a pair and settle its voxel size and its bone end.
+    """Read a pair and settle its voxel size and its bone end; the truth is brought to lie as the prediction.
 
     Parameters
     ----------
     voxel_um : in µm; by default the truth's file tells, else the prediction's, else 3.2 µm are taken.
-    bone_end : "first", "last", or "auto": a dataset's is first, else the true mask tells.
+    bone_end : "first", "last" of the prediction's Z, or "auto": a dataset's is first, else the truth tells.
 
     Raises
     ------
     ScanError
-        If a file cannot be read, is no mask or no probability, the shapes differ, or the truth is empty.
+        If a file cannot be read, is no mask or no probability, the shapes or voxel sizes differ, the headers
+        of both tell that they lie elsewhere, or the truth is empty.
     DatasetError
         If a dataset's masks cannot be read.
     """
@@ -195,7 +197,7 @@ def read_pair(pair: Pair, voxel_um: float | None = None, bone_end: str = "auto")
     if isinstance(pair.truth, Sample):
         truth, judged = read_mask(pair.truth), Judgement("first", 1.0)
     else:
-        volume = read_volume(pair.truth, voxel_um, mask=True)
+        volume = brought_to(read_volume(pair.truth, voxel_um, mask=True), predicted)
         volumes.insert(0, volume)
         truth = volume.array
         _check_mask(truth, pair.truth)
@@ -279,13 +281,7 @@ def _voxel_size(volumes: list[Volume]) -> tuple[float, tuple[str, ...]]:
     )
     if not told:
         return volumes[0].voxel_um, (*notes, volumes[0].notes[-1])
-    sizes = [volume.voxel_um for volume in told]
-    if max(sizes) > 1.01 * min(sizes):
-        notes += (
-            f"{told[0].path} has voxels of {sizes[0]:g} µm, {told[1].path} of {sizes[1]:g} µm: the first is "
-            "taken, else give --voxel-size",
-        )
-    return sizes[0], notes
+    return told[0].voxel_um, notes
 
 
 def _check_mask(array: NDArray[Any], path: Path) -> None:

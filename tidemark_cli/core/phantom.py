@@ -11,11 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .scanner import Processing, Scanner, ring_profile
+from .scanner import Processing, Scanner, resized, ring_profile
 from .texture import Grid, make_grid
 from .tissue import Anatomy, Stain, Tissue
 
@@ -166,11 +165,11 @@ def draw_slice(
     scanned = (max(8, round(shape[0] / ratio)), max(8, round(shape[1] / ratio)))
     scan_grid = grid
     if scanned != shape:
-        blurred = cv2.resize(blurred, scanned[::-1], interpolation=cv2.INTER_AREA)
+        blurred = resized(blurred, scanned)
         centre = (chord * anatomy.radius_um, aside)
         scan_grid = make_grid((scanned[0], 1, scanned[1]), voxel_um * shape[1] / scanned[1], centre)
     scan = scanner.scan(rng, blurred[:, None], scan_grid, ring_profile(rng, 4096))[:, 0]
-    scan = cv2.resize(processing.apply(scan), shape[::-1], interpolation=cv2.INTER_LINEAR)
+    scan = resized(processing.apply(scan), shape)
     coarse = make_grid((shape[0] // _COARSE, 1, shape[1] // _COARSE), _COARSE * voxel_um, (0, aside))
     overview, _, _ = Tissue(rng, coarse.extent, anatomy, stain).draw(coarse)
     plain = replace(scanner, blur=scanner.blur / _COARSE, noise_blur=0, ring=0)

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from .bone_end import SURE, judge_mask
 from .dataset import VOXEL_UM
 from .errors import ContentError, ScanError, about
+from .placement import SAME_VOXEL, brought_to
 from .sample import Box, Plug, crop_box, find_plug
 from .volume import Volume, read_volume
 
 SIZE = (768, 448, 448)  # the paper's crop, (Z, Y, X)
 PERCENTILES = (0.1, 99.9)  # of a crop that is not 8-bit; become 0 and 255, as they do when predicting
-SAME_VOXEL = 0.01  # voxel sizes nearer than this share are the same
 MASK_IN_AIR = 0.2  # share of the hard tissue outside the plug from which the mask is doubted
 
 Voxels = NDArray[np.uint8]
@@ -54,6 +54,8 @@ class Crop:
 def read_mask_of(pta: Volume, path: Path, voxel_um: float | None = None) -> NDArray:
     """Return the mask of a scan, ``(Z, Y, X)`` of any dtype, memory-mapped where possible.
 
+    Axes that are flipped or exchanged against the scan's, as the headers of both tell, are put right.
+
     Parameters
     ----------
     voxel_um : voxel size in µm that overrules what the mask's file says.
@@ -61,9 +63,10 @@ def read_mask_of(pta: Volume, path: Path, voxel_um: float | None = None) -> NDAr
     Raises
     ------
     ScanError
-        If `path` cannot be read, is empty (0 everywhere), or has another shape or voxel size than `pta`.
+        If `path` cannot be read, is empty (0 everywhere), has another shape or voxel size than `pta`, or
+        lies elsewhere where the headers of both tell.
     """
-    mask = read_volume(path, voxel_um, mask=True)
+    mask = brought_to(read_volume(path, voxel_um, mask=True), pta)
     if not any(plane.any() for plane in mask.array):
         raise ContentError(
             f"{path} is 0 everywhere; expected the mask of {pta.path}, 255 in hard tissue; make it again."
@@ -72,12 +75,6 @@ def read_mask_of(pta: Volume, path: Path, voxel_um: float | None = None) -> NDAr
         raise ScanError(
             f"{path} has {_shape(mask.array)} voxels (Z x Y x X), its scan {pta.path} {_shape(pta.array)}; "
             "expected the mask in the scan's own frame; resample it, or use --ca4."
-        )
-    known = mask.voxel_source == pta.voxel_source == "file"
-    if known and not math.isclose(mask.voxel_um, pta.voxel_um, rel_tol=SAME_VOXEL):
-        raise ScanError(
-            f"{path} has voxels of {mask.voxel_um:g} µm, its scan {pta.path} of {pta.voxel_um:g} µm; "
-            "expected the mask in the scan's own frame; give --voxel-size where a file tells it wrongly."
         )
     return mask.array
 

@@ -11,6 +11,7 @@ from typing import Any
 from .. import __version__
 from .errors import OutputError
 from .files import written_whole
+from .names import open_table
 
 DESCRIPTION = "run.json"
 ON_DATASET = "folds"  # the "kind" of a run on a dataset
@@ -58,7 +59,7 @@ def write_description(run: Path, content: Mapping[str, Any]) -> None:
 
 def write_log(run: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write ``log.csv``, one line for each row; all rows have the names of the first."""
-    with written_whole(run / "log.csv") as temporary, temporary.open("w", newline="") as file:
+    with written_whole(run / "log.csv") as temporary, open_table(temporary) as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -37,6 +37,7 @@ class Plug:
     outline : ``(z, y, x)`` bool, the plug with its cavities, over the whole scan on a coarse grid.
     cell : size of the cells of this grid along (Z, Y, X), in voxels.
     far_centre_yx : as `centre_yx`, of the third at the other end.
+    rival : size of the second largest body in the scan over that of the plug, 0 to 1.
     """
 
     box: Box
@@ -47,6 +48,7 @@ class Plug:
     outline: np.ndarray | None = field(default=None, compare=False, repr=False)
     cell: tuple[float, ...] = (1.0, 1.0, 1.0)
     far_centre_yx: tuple[float, float] | None = None
+    rival: float = 0.0
 
     def turned(self) -> Plug:
         """Return the plug with its bone at the other end; a plug that leans is centred elsewhere there."""
@@ -92,7 +94,7 @@ def find_plug(array: np.ndarray, voxel_um: float, bone_end: str = "auto") -> Plu
     sample_um = voxel_um * float(np.max(scale))
     smooth = _smoothed(small)
     level = _tissue_level(smooth, sample_um)
-    outline = _plug_outline(smooth > level, sample_um)
+    outline, rival = _plug_outline(smooth > level, sample_um)
     box = _full_box(outline, scale, array.shape, MARGIN_UM / voxel_um)
     tissue = (smooth > level) & outline
     if bone_end == "auto":
@@ -102,7 +104,7 @@ def find_plug(array: np.ndarray, voxel_um: float, bone_end: str = "auto") -> Plu
     ends: tuple[BoneEnd, BoneEnd] = ("first", "last") if judged.end == "first" else ("last", "first")
     centre_yx, far_centre_yx = (_third_centre(tissue, end, scale) for end in ends)
     cell = tuple(map(float, scale))
-    return Plug(box, judged.end, level, centre_yx, judged.confidence, outline, cell, far_centre_yx)
+    return Plug(box, judged.end, level, centre_yx, judged.confidence, outline, cell, far_centre_yx, rival)
 
 
 def crop_box(shape: tuple[int, ...], plug: Plug, size: tuple[int, int, int] = (768, 448, 448)) -> Box:
@@ -245,8 +247,8 @@ def _inside_field(smooth: np.ndarray) -> np.ndarray:
 
 def _continues(smooth: np.ndarray, high: float, low: float, sample_um: float) -> bool:
     """Whether what lies between `low` and `high` continues the plug along Z at the same width."""
-    core = _plug_outline(smooth > high, sample_um)
-    whole = _plug_outline(smooth > low, sample_um)
+    core, _ = _plug_outline(smooth > high, sample_um)
+    whole, _ = _plug_outline(smooth > low, sample_um)
     core_area = core.sum((1, 2), dtype=float)
     whole_area = whole.sum((1, 2), dtype=float)
     slices = core_area > 0.5 * core_area.max()
@@ -260,12 +262,12 @@ def _radius(um: float, sample_um: float, shape: tuple[int, ...]) -> float:
     return min(um / sample_um, max(shape) / 20)
 
 
-def _plug_outline(tissue: np.ndarray, sample_um: float) -> np.ndarray:
-    """Return the largest body of `tissue`, its pieces joined: opened, closed, one component."""
+def _plug_outline(tissue: np.ndarray, sample_um: float) -> tuple[np.ndarray, float]:
+    """Return the largest body of `tissue`, opened and closed, and the size of the next one over its own."""
     from scipy import ndimage
 
     if tissue.all() or not tissue.any():
-        return tissue
+        return tissue, 0.0
     opening = max(1.0, OPENING_UM / 2 / sample_um)
     thick = ndimage.distance_transform_edt(tissue) > opening
     if not thick.any():
@@ -273,13 +275,16 @@ def _plug_outline(tissue: np.ndarray, sample_um: float) -> np.ndarray:
     radius = _radius(CLOSING_UM / 2, sample_um, tissue.shape)
     grown = ndimage.distance_transform_edt(~thick) <= radius + opening
     labels, count = ndimage.label(grown, np.ones((3, 3, 3)))
+    rival = 0.0
     if count > 1:
-        sizes = np.bincount(labels[thick], minlength=count + 1)
-        grown = labels == int(sizes[1:].argmax()) + 1
+        sizes = np.bincount(labels[thick], minlength=count + 1)[1:]
+        grown = labels == int(sizes.argmax()) + 1
+        second, largest = np.sort(sizes)[-2:]
+        rival = float(second / largest)
     if grown.all():
-        return grown
+        return grown, rival
     closed = ndimage.distance_transform_edt(grown) > radius
-    return closed if closed.any() else grown & tissue
+    return closed if closed.any() else grown & tissue, rival
 
 
 def _full_box(outline: np.ndarray, scale: np.ndarray, shape: tuple[int, ...], margin: float) -> Box:

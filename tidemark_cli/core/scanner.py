@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from .texture import Array, Grid
@@ -91,20 +93,28 @@ class Processing:
         return Processing(str(kind), float(rng.random()))
 
     def apply(self, slice_: Array) -> Array:
-        """Process a slice of grey levels 0-255: (rows, columns) float32, a new array."""
+        """Process a slice of grey levels 0-255: (rows, columns) float32; whole numbers where denoised."""
         if self.kind == "gaussian":
-            return cv2.GaussianBlur(slice_, (0, 0), 0.4 + 2.8 * self.strength)
+            return np.asarray(cv2.GaussianBlur(slice_, (0, 0), 0.4 + 2.8 * self.strength), np.float32)
         if self.kind == "binning":
             small = cv2.resize(slice_, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-            return cv2.resize(small, slice_.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        grey = np.rint(slice_).astype(np.uint8)
+            return resized(np.asarray(small, np.float32), (slice_.shape[0], slice_.shape[1]))
+        return np.asarray(self._denoised(np.rint(slice_).astype(np.uint8)), np.float32)
+
+    def _denoised(self, grey: NDArray[np.uint8]) -> NDArray[Any]:
         if self.kind == "median":
-            grey = cv2.medianBlur(grey, 3 + 2 * round(2 * self.strength))
-        elif self.kind == "bilateral":
-            grey = cv2.bilateralFilter(grey, 9, 10 + 40 * self.strength, 3)
-        elif self.kind == "non-local means":
-            grey = cv2.fastNlMeansDenoising(grey, None, 4 + 12 * self.strength, 5, 11)
-        return grey.astype(np.float32)
+            return cv2.medianBlur(grey, 3 + 2 * round(2 * self.strength))
+        if self.kind == "bilateral":
+            return cv2.bilateralFilter(grey, 9, 10 + 40 * self.strength, 3)
+        if self.kind == "non-local means":
+            return cv2.fastNlMeansDenoising(grey, None, 4 + 12 * self.strength, 5, 11)
+        return grey
+
+
+def resized(slice_: Array, shape: tuple[int, int]) -> Array:
+    """Return a slice on other pixels: means where they are larger, linear where they are smaller."""
+    way = cv2.INTER_AREA if shape[0] < slice_.shape[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(slice_, shape[::-1], interpolation=way), np.float32)
 
 
 def ring_profile(rng: np.random.Generator, length: int) -> Array:

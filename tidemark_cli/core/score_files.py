@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .files import check_writable, written_whole
+from .names import open_table
 from .scores import DEFINITIONS, OVERLAPS, SURFACES, Scores
 
 
@@ -26,7 +27,7 @@ def write_csv(path: Path, scores: Scores, overwrite: bool = False) -> None:
     floors = [f"all_hard_{zone}" for zone in zones]
     means = ("bias_mean_um", "bias_low_um", "bias_high_um")
     heads = ("sample", "threshold", "voxel_um", "zones", *zones, *floors, *SURFACES, *means, "not_scored")
-    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with written_whole(path) as temporary, open_table(temporary) as file:
         table = csv.DictWriter(file, heads, restval="")
         table.writeheader()
         for row in scores.rows:

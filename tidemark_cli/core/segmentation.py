@@ -183,7 +183,7 @@ def segment(
     # where the mask contradicts the grey levels, the surer they were the less it is believed
     agreement = 1.0 if seen is None or seen.end == guess.bone_end else 1 - guess.bone_end_confidence
     coarsest_um = min(net.info.coarsest_um or net.info.voxel_um for net in models)
-    doubts = {"agreement": agreement, "coarseness": volume.voxel_um / coarsest_um, "rival": 0.0}
+    doubts = {"agreement": agreement, "coarseness": volume.voxel_um / coarsest_um, "rival": plug.rival}
     surface, confidence, stats = _measured(
         volume, plug, box, mask, prediction, threshold, settings.offset_um, doubts
     )

@@ -100,8 +100,13 @@ def start_from(net: UNet, init: str) -> ModelInfo:
 def save_checkpoint(path: Path, net: UNet, optimiser: torch.optim.Optimizer, **rest: Any) -> None:
     """Write all that a training needs to go on: weights, optimiser, and `rest`."""
     state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), **rest}
-    with written_whole(path) as temporary:
-        torch.save(state, temporary)
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # what torch makes of a full disk
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def restore(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .errors import FormatError
 from .files import written_whole
+from .names import utf8_name
 from .volume import Volume
 
 Matrix = NDArray[np.float64]
@@ -48,7 +49,8 @@ def read_transform(path: Path) -> Matrix:
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        transform = sitk.ReadTransform(str(path))
+        with utf8_name(path) as name:
+            transform = sitk.ReadTransform(str(name))
     except RuntimeError as error:
         raise FormatError(
             f"{path} is not an ITK transform that can be read; expected a .tfm, .txt or .h5 file as 3D "
@@ -95,5 +97,11 @@ def write_transform(path: Path, matrix: Matrix) -> None:
     transform = sitk.Euler3DTransform()
     transform.SetMatrix(matrix[:3, :3].ravel().tolist(), 1e-6)
     transform.SetTranslation(matrix[:3, 3].tolist())
-    with written_whole(path) as temporary:
-        sitk.WriteTransform(transform, str(temporary))
+    with written_whole(path) as temporary, utf8_name(temporary) as name:
+        sitk.WriteTransform(transform, str(name))
+        try:
+            whole = np.allclose(read_transform(name), matrix, atol=1e-6)
+        except FormatError:
+            whole = False
+        if not whole:  # ITK does not say that the disk is full
+            raise OSError("the disk may be full, or a quota reached")

@@ -12,6 +12,8 @@ from .errors import ContentError, FormatError, OutputError, ScanError
 from .files import check_writable, written_whole
 from .formats import TIFF_DTYPES, TIFF_SUFFIXES, Content, Frame, write_tiff
 from .itk import read_itk
+from .names import utf8_name
+from .readback import check_itk, check_tiff
 from .scan_names import scan_name, suffix_of
 from .skyscan import IMAGE_SUFFIXES, find_log, list_series, read_image, read_stack, spacing_of
 from .tiff import read_tiff, tiff_is_stack
@@ -104,7 +106,7 @@ def write_volume(
     is_image: bool = False,
     frame: Frame | None = None,
 ) -> None:
-    """Write a scan or a mask by the suffix of `path`; it appears whole or not at all.
+    """Write a scan or a mask by the suffix of `path`; it appears whole or not at all, read back before.
 
     ``.tif`` and ``.tiff`` open in Fiji at the right scale, compressed; what ImageJ's format cannot
     hold (over 4 GB compressed, or other dtypes than uint8, uint16, int16 and float32) and
@@ -144,10 +146,12 @@ def write_volume(
         pixels = array[:, 0, :] if is_image else array
         if suffix in TIFF_SUFFIXES:
             write_tiff(temporary, pixels, voxel_um, ome=".ome." in path.name.lower())
+            check_tiff(temporary, pixels)
         elif suffix == ".png":
             _write_png(temporary, pixels)
         else:
             _write_itk(temporary, pixels, voxel_um, frame)
+            check_itk(temporary, suffix, pixels)
 
 
 def check_dtype(path: Path, dtype: np.dtype) -> None:
@@ -302,9 +306,11 @@ def _write_itk(path: Path, array: np.ndarray, voxel_um: float, frame: Frame | No
         image.SetOrigin(frame.origin_mm)
         image.SetDirection(frame.direction)
     try:
-        sitk.WriteImage(image, str(path), useCompression=True)
+        with utf8_name(path) as name:
+            sitk.WriteImage(image, str(name), useCompression=True)
     except RuntimeError as error:
-        raise OSError(f"ITK refused it ({str(error).strip().splitlines()[-1][:80]})") from error
+        told = str(error).strip().splitlines()[-1][:80]
+        raise OSError(f"ITK refused it ({told}); the disk may be full, or a quota reached") from error
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:
