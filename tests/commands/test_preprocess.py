@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from tests.helpers import Ended, draw_plug
-from tidemark_cli.commands.pairs import sample_name
 from tidemark_cli.core import preprocessing
 from tidemark_cli.core.dataset import find_samples, read_mask, read_scan, write_sample
+from tidemark_cli.core.scan_names import sample_name
 from tidemark_cli.core.volume import write_volume
 
 Tidemark = Callable[..., Ended]

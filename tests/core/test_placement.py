@@ -80,6 +80,16 @@ def test_rounded_voxel_sizes_are_the_same_place(tmp_path: Path) -> None:
     assert np.array_equal(brought(scan, sitk.Flip(image(long), (False, False, True))), long)
 
 
+def test_a_header_in_micrometres_lies_where_one_in_millimetres_does(scan: Path, tmp_path: Path) -> None:
+    flipped = sitk.Flip(image(ARRAY), (True, False, True))
+    flipped.SetOrigin([1000 * place for place in flipped.GetOrigin()])
+    flipped.SetSpacing([1000 * EDGE_MM] * 3)
+    path = tmp_path / "um.nrrd"
+    sitk.WriteImage(flipped, str(path))
+    path.write_bytes(path.read_bytes().replace(b"kinds:", b'space units: "um" "um" "um"\nkinds:', 1))
+    assert np.array_equal(brought_to(read_volume(path), read_volume(scan)).array, ARRAY)
+
+
 def test_axes_oblique_to_each_other_are_refused(scan: Path) -> None:
     other = image(ARRAY)
     other.SetDirection((1, 0, 0, 0, 1, 0, 0, 0, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,10 @@ def test_a_library_that_does_not_say_that_the_disk_is_full(
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.skipif(os.name == "nt" or os.uname().sysname == "Darwin", reason="names there are Unicode")
+any_name = pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names there are Unicode")
+
+
+@any_name
 @pytest.mark.parametrize("suffix", [*ITK_SUFFIXES, ".tif", ".ome.tif"])
 def test_names_in_any_encoding(suffix: str, tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"M\xfcller")
@@ -81,3 +85,15 @@ def test_names_in_any_encoding(suffix: str, tmp_path: Path) -> None:
         write_volume(path, ARRAY, 3.2)
         assert np.array_equal(read_volume(path).array, ARRAY)
         assert [one for one in folder.iterdir() if one.name.startswith(".")] == []
+
+
+@any_name
+def test_a_header_of_any_name_finds_the_data_beside_it(tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(ARRAY)
+    image.SetSpacing([0.0032] * 3)
+    image.SetOrigin((1, 2, 3))
+    sitk.WriteImage(image, str(tmp_path / "a.mhd"))
+    header = (tmp_path / "a.mhd").rename(tmp_path / os.fsdecode(b"\xe4.mhd"))
+    scan = read_volume(header)
+    assert np.array_equal(scan.array, ARRAY)
+    assert scan.frame is not None and scan.frame.origin_mm == (1, 2, 3)

@@ -11,7 +11,7 @@ import tifffile
 
 from tidemark_cli.core.errors import ContentError, FormatError, StackError
 from tidemark_cli.core.skyscan import find_log, read_log, read_stack
-from tidemark_cli.core.volume import read_volume
+from tidemark_cli.core.volume import find_scans, read_volume
 
 LOG = """[System]
 Scanner=SkyScan1272
@@ -215,6 +215,69 @@ def test_grey_palettes_and_equal_channels_are_grey_and_colour_is_not(tmp_path):
     assert scan.notes[0] == "equal colour channels, read as grey"
 
 
+# --------------------------------------------------------------------------------------- projections
+
+SCANNER_LOG = """[System]
+Scanner=SkyScan1272
+[Acquisition]
+Filename Prefix=S1_
+Number Of Files=12
+Number Of Rows=7
+Number Of Columns=6
+Image Pixel Size (um)=20.0
+"""
+
+
+def scan_of_skyscan(top: Path, *reconstructions: str) -> None:
+    """Write twelve projections 7 x 6 with the scanner's log, and reconstructions in folders below."""
+    write_slices(top, np.arange(12 * 42, dtype=np.uint16).reshape(12, 7, 6), "S1_{:04d}.tif", first=0)
+    (top / "S1_.log").write_text(SCANNER_LOG)
+    for name in reconstructions:
+        write_slices(top / name, stack_array(), "S1__rec{:08d}.bmp", first=0)
+        (top / name / "S1__rec.log").write_text(SCANNER_LOG + "[Reconstruction]\nPixel Size (um)=20.0\n")
+
+
+def test_of_projections_the_reconstruction_below_is_read(tmp_path):
+    scan_of_skyscan(tmp_path / "S1", "S1_Rec")
+    (tmp_path / "S1" / "notes").mkdir()
+    scan = read_volume(tmp_path / "S1")
+    assert np.array_equal(scan.array, stack_array()) and scan.voxel_um == 20 and scan.name == "S1"
+    assert scan.notes[0] == "12 projections passed over, the slices in S1_Rec are read"
+    assert np.array_equal(read_volume(tmp_path / "S1" / "S1_Rec").array, stack_array())
+
+
+@pytest.mark.parametrize("names", [(), ("S1_Rec", "S1_Rec_VOI")])
+def test_projections_without_one_reconstruction_are_refused(names, tmp_path):
+    scan_of_skyscan(tmp_path / "S1", *names)
+    with pytest.raises(StackError, match="holds the projections of a scan") as told:
+        read_volume(tmp_path / "S1")
+    assert all(name in str(told.value) for name in names)
+
+
+def test_a_reconstruction_is_found_where_the_projections_are_gone(tmp_path):
+    scan_of_skyscan(tmp_path / "S1", "S1_Rec")
+    scan_of_skyscan(tmp_path / "S2", "S2_Rec")
+    for path in (tmp_path / "S2").glob("*.tif"):
+        path.unlink()
+    assert find_scans(tmp_path) == [tmp_path / "S1", tmp_path / "S2" / "S2_Rec"]
+
+
+def test_slices_beside_the_log_of_the_scanner_are_slices(tmp_path):
+    square = np.arange(4 * 36, dtype=np.uint8).reshape(4, 6, 6)
+    write_slices(tmp_path / "S1", square, "S1_{:04d}.png")
+    (tmp_path / "S1" / "S1_.log").write_text(SCANNER_LOG)
+    assert np.array_equal(read_volume(tmp_path / "S1").array, square)
+
+
+def test_logs_of_other_names_and_encodings(tmp_path):
+    write_slices(tmp_path / "a", stack_array(), "slice{:04d}.png")
+    (tmp_path / "a" / "S1_.log").write_text(SCANNER_LOG)
+    (tmp_path / "a" / "S1__rec.log").write_text(LOG, encoding="utf-16")
+    assert read_volume(tmp_path / "a").voxel_um == 3.19959
+    (tmp_path / "a" / "S2__rec.log").write_text(LOG.replace("3.19959", "2.5"))
+    assert read_volume(tmp_path / "a").voxel_source == "default"
+
+
 # -------------------------------------------------------------------------------------------- errors
 
 
@@ -317,3 +380,11 @@ def test_a_log_that_disagrees_is_told(tmp_path):
     notes = read_stack(folder).notes
     assert "slices are 6 x 4 where a_rec.log says 6 x 5" in notes[0]
     assert notes[1] == "3 slices where a_rec.log says 4"
+
+
+def test_many_images_that_do_not_fit_are_not_skipped(tmp_path):
+    write_slices(tmp_path / "a", stack_array(10), "a{:04d}.png")
+    for letter in "bcdefg":
+        cv2.imwrite(str(tmp_path / "a" / f"slice_{letter}.png"), stack_array()[0])
+    with pytest.raises(StackError, match="6 images that do not fit the numbers of the other 10"):
+        read_volume(tmp_path / "a")

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tidemark_cli.core import formats, volume
+from tidemark_cli.core import formats, tiff_texts, volume
 from tidemark_cli.core.errors import ContentError, FormatError, OutputError, ScanError
 from tidemark_cli.core.volume import (
     Volume,
@@ -250,7 +250,7 @@ def test_ome_units(unit, edge, expected, tmp_path):
 
 def test_ome_sizes_without_a_unit_are_micrometres():
     xml = '<OME><Image><Pixels PhysicalSizeX="3.2" PhysicalSizeY="3.2"/></Image></OME>'
-    assert formats._ome_spacing_um(xml) == (3.2, 3.2, 3.2)
+    assert tiff_texts.ome_spacing_um(xml) == ((3.2, 3.2, 3.2), ())
 
 
 @pytest.mark.parametrize(
@@ -302,10 +302,22 @@ def test_an_impossible_voxel_size_option(bad, tmp_path):
         read_volume(tmp_path / "a.tif", voxel_um=bad)
 
 
-@pytest.mark.parametrize("axes", ["TYX", "CYX", "TZYX", "ZCYX"])
+@pytest.mark.parametrize(("axes", "word"), [("TYX", "frames"), ("CYX", "channels")])
 @pytest.mark.parametrize("kind", ["imagej", "ome"])
-def test_channels_and_frames_are_no_stack(axes, kind, tmp_path):
-    array = ramp(*(2, 4)[: len(axes) - 2], 5, 6)
+def test_one_axis_beside_rows_and_columns_is_the_stack_whatever_its_name(axes, word, kind, tmp_path):
+    array = ramp(7, 5, 6)
+    tifffile.imwrite(
+        tmp_path / "a.tif", array, photometric="minisblack", metadata={"axes": axes}, **{kind: True}
+    )
+    scan = read_volume(tmp_path / "a.tif", 3.2)
+    assert np.array_equal(scan.array, array)
+    assert scan.notes == (f"7 {word} taken for slices",)
+
+
+@pytest.mark.parametrize("axes", ["TZYX", "ZCYX"])
+@pytest.mark.parametrize("kind", ["imagej", "ome"])
+def test_slices_with_channels_or_frames_are_no_stack(axes, kind, tmp_path):
+    array = ramp(2, 4, 5, 6)
     tifffile.imwrite(
         tmp_path / "a.tif", array, photometric="minisblack", metadata={"axes": axes}, **{kind: True}
     )
@@ -349,7 +361,10 @@ def test_colour_tables(tmp_path):
     tifffile.imwrite(tmp_path / "grey.tif", ramp(4, 5, 6), photometric="palette", colormap=grey_table)
     scan = read_volume(tmp_path / "grey.tif")
     assert np.array_equal(scan.array, ramp(4, 5, 6))
-    assert "colour table ignored, grey levels read as stored" in scan.notes
+    assert "grey levels read through the colour table" in scan.notes
+    inverted = grey_table[:, ::-1]
+    tifffile.imwrite(tmp_path / "inv.tif", 255 - ramp(4, 5, 6), photometric="palette", colormap=inverted)
+    assert np.array_equal(read_volume(tmp_path / "inv.tif").array, ramp(4, 5, 6))
     tifffile.imwrite(tmp_path / "fire.tif", ramp(4, 5, 6), photometric="palette", colormap=fire)
     with pytest.raises(ContentError, match="coloured through a colour table"):
         read_volume(tmp_path / "fire.tif")
@@ -411,6 +426,21 @@ def test_a_text_file_with_a_foreign_suffix(suffix, text, tmp_path):
         read_volume(tmp_path / f"a{suffix}")
 
 
+def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    write_volume(tmp_path / "a.tif", ramp(3, 4, 5), 3.2)
+    read = volume.read_tiff
+
+    def growing(path: Path) -> object:
+        content = read(path)
+        with path.open("ab") as file:
+            file.write(b"more")
+        return content
+
+    monkeypatch.setattr(volume, "read_tiff", growing)
+    with pytest.raises(FormatError, match="changed while it was read"):
+        read_volume(tmp_path / "a.tif")
+
+
 def test_unknown_and_missing_paths(tmp_path):
     (tmp_path / "notes.docx").write_text("x")
     with pytest.raises(FormatError, match=r"no known format.*\.nrrd"):
@@ -459,10 +489,40 @@ def test_a_constant_image_is_an_error(dtype, tmp_path):
         read_volume(tmp_path / "a.tif")
 
 
-def test_one_bit_images_are_refused(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", ramp(4, 8, 16) > 100)
-    with pytest.raises(ContentError, match="bool values"):
-        read_volume(tmp_path / "a.tif")
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+def test_one_bit_images_are_0_and_255(photometric, tmp_path):
+    hard = ramp(4, 8, 16) > 100
+    stored = hard if photometric == "minisblack" else ~hard
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric=photometric)
+    scan = read_volume(tmp_path / "a.tif")
+    assert scan.array.dtype == np.uint8 and np.array_equal(scan.array, hard * 255)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize(("dtype", "top"), [("uint8", 255), (">u2", 65535)])
+def test_what_is_stored_with_0_as_white_is_inverted(dtype, top, compression, tmp_path):
+    stored = top - ramp(4, 5, 6, dtype=dtype)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="miniswhite", compression=compression)
+    scan = read_volume(tmp_path / "a.tif", 3.2)
+    assert np.array_equal(scan.array, ramp(4, 5, 6)) and scan.array.dtype.isnative
+    assert scan.notes == ("stored with 0 as white: inverted",)
+
+
+def test_packed_bits_half_floats_and_transparency(tmp_path):
+    twelve = ramp(4, 8, 8, dtype="uint16") * 16
+    tifffile.imwrite(tmp_path / "packed.tif", twelve, photometric="minisblack", bitspersample=12)
+    assert np.array_equal(read_volume(tmp_path / "packed.tif").array, twelve)
+    half = ramp(4, 8, 8, dtype="float16")
+    tifffile.imwrite(tmp_path / "half.tif", half, photometric="minisblack")
+    scan = read_volume(tmp_path / "half.tif")
+    assert scan.array.dtype == np.float32 and np.array_equal(scan.array, half)
+    alpha = np.stack([ramp(4, 8, 9), np.full((4, 8, 9), 255, np.uint8)], -1)
+    tifffile.imwrite(
+        tmp_path / "alpha.tif", alpha, photometric="minisblack", extrasamples=["unassalpha"], planarconfig=1
+    )
+    scan = read_volume(tmp_path / "alpha.tif")
+    assert np.array_equal(scan.array, ramp(4, 8, 9))
+    assert "a transparency channel ignored" in scan.notes
 
 
 def test_itk_colour_and_time_series(tmp_path):
@@ -724,7 +784,9 @@ def test_nifti_cut_short_is_recognised_in_either_byte_order(tmp_path):
 
 
 def test_too_little_memory_is_no_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_volume(tmp_path / "scan.nrrd", np.arange(60, dtype=np.uint8).reshape(3, 4, 5), 3.2)
+    head = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 5 4 3\nspacings: 0.02 0.02 0.02\nencoding: ascii\n\n"
+    (tmp_path / "scan.nrrd").write_text(head + " ".join(map(str, range(60))))
+    assert np.array_equal(read_volume(tmp_path / "scan.nrrd").array, ramp(3, 4, 5))
 
     def fail(_: object) -> None:
         raise RuntimeError("Failed to allocate memory for image.")

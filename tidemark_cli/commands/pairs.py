@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 
+from ..core.scan_names import sample_name, scan_name
 from .jobs import scans_in
-
-# what laboratories put behind a sample's name: the stain, "mask", NRecon's "__rec", "_IR_rec"
-_TAIL = re.compile(r"[\W_]+(pta|ca4|mask|(ir_)?rec)(?![^\W\d_]).*", re.IGNORECASE)
-
-
-def sample_name(scan: Path) -> str:
-    """Return the name of a scan up to its stain: ``S01_1_PTA_48h__rec`` and ``S01_1_mask`` are ``S01_1``."""
-    from ..core.volume import scan_name
-
-    return _TAIL.sub("", scan_name(scan))
 
 
 def pair_scans(inputs: Sequence[Path], option: str, other: Path) -> list[tuple[Path, Path]]:
@@ -70,7 +60,5 @@ def _scans(path: Path) -> list[Path]:
 
 
 def _partners(scan: Path, others: Sequence[Path]) -> list[Path]:
-    from ..core.volume import scan_name
-
     same = [one for one in others if scan_name(one) == scan_name(scan)]
     return same or [one for one in others if sample_name(one) == sample_name(scan)]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import console
+from ..core.scan_names import same_form, sample_name
 from .jobs import named_file
 from .options import BoneEnd, Quiet, refuse_both, voxel_size_option
-from .pairs import pair_scans, sample_name
+from .pairs import pair_scans
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,7 +70,7 @@ def preprocess(
         typer.Option(
             metavar="PATH",
             help="The hard-tissue mask, in the scan's frame: 0 and 255. For several scans a folder of masks: "
-            "the same names, or the same up to _PTA, _CA4, _mask or _rec.",
+            "the same names, or the same up to _PTA, _CA4, _mask, -label, _seg or _rec.",
         ),
     ] = None,
     ca4: Annotated[
@@ -205,8 +206,8 @@ def _plan(
             raise typer.BadParameter(
                 f"{plans[sample_id].scan} and {scan} would both be the sample {sample_id}; rename one."
             )
-        plans[sample_id] = Plan(sample_id, scan, other, known.get(sample_id, grade))
-    ungraded = [sample_id for sample_id in plans if sample_id not in known]
+        plans[sample_id] = Plan(sample_id, scan, other, known.get(same_form(sample_id), grade))
+    ungraded = [sample_id for sample_id in plans if same_form(sample_id) not in known]
     if grades is not None and ungraded:
         raise DatasetError(
             f"{grades} has no row for {', '.join(ungraded)}; add one for each, with an empty grade where it "

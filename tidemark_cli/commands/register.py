@@ -196,12 +196,15 @@ def _register(job: Job, ca4_path: Path, label: str, run: Run) -> Outcome:
 def _initial(job: Job, run: Run) -> Matrix | None:
     """Read the transform to start from, of a folder the one named after the scan."""
     from ..core.errors import ScanError
+    from ..core.scan_names import same_form, scan_name
     from ..core.transform import read_transform
-    from ..core.volume import scan_name
 
     if run.initial is None:
         return None
-    path = run.initial / f"{scan_name(job.scan)}.tfm" if run.initial.is_dir() else run.initial
+    path = run.initial
+    if path.is_dir():
+        path /= f"{scan_name(job.scan)}.tfm"
+        path = next((one for one in run.initial.iterdir() if same_form(one.name) == path.name), path)
     if not path.exists():
         raise ScanError(f"{path} does not exist; expected the transform to start from; check --initial.")
     return read_transform(path)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from .errors import DatasetError, OutputError
 from .files import folder_whole
 from .grades import read_grades, write_grades
+from .scan_names import same_form
 from .skyscan import read_image
 
 VOXEL_UM = 3.2  # of the public scans; the layout itself holds no voxel size
@@ -89,7 +90,7 @@ def find_samples(dataset: Path, grades: Path | None = None) -> list[Sample]:
     known = read_grades(table) if grades or table.exists() else {}
     for folder in folders:
         _check_sample(folder)
-    return [Sample(folder.name, folder, known.get(folder.name)) for folder in folders]
+    return [Sample(folder.name, folder, known.get(same_form(folder.name))) for folder in folders]
 
 
 def dataset_root(dataset: Path) -> Path:

@@ -11,6 +11,7 @@ from .errors import DatasetError, OutputError
 from .files import written_whole
 from .locks import one_at_a_time
 from .names import open_table
+from .scan_names import same_form
 
 
 def read_grades(path: Path) -> dict[str, int | None]:
@@ -25,7 +26,7 @@ def read_grades(path: Path) -> dict[str, int | None]:
     """
     grades: dict[str, int | None] = {}
     for row in _read_table(path):
-        sample_id, text = row["sample_id"].strip(), row["grade"].strip()
+        sample_id, text = same_form(row["sample_id"].strip()), row["grade"].strip()
         try:
             grade = int(text.removesuffix(".0")) if text else None
         except ValueError:

@@ -16,7 +16,8 @@ from .dataset import Sample, dataset_root, find_samples, read_mask
 from .errors import ContentError, DatasetError, ScanError
 from .placement import brought_to
 from .run_folder import DESCRIPTION, ON_DATASET
-from .volume import Volume, find_scans, is_scan, read_volume, scan_name
+from .scan_names import same_form, sample_of, scan_name
+from .volume import Volume, find_scans, is_scan, read_volume
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def match_run(run: Path, dataset: Path | None = None) -> Matched:
     """
     content = read_run(run)
     try:
-        expected = {str(name) for fold in content["folds"] for name in fold["held_out"]}
+        expected = {same_form(str(name)) for fold in content["folds"] for name in fold["held_out"]}
         home = Path(content["dataset"])
     except (KeyError, TypeError) as error:
         raise DatasetError(f"{run / DESCRIPTION} is damaged ({error!r}); copy it again.") from error
@@ -143,6 +144,8 @@ def match_run(run: Path, dataset: Path | None = None) -> Matched:
 
 def match_paths(prediction: Path, truth: Path) -> Matched:
     """Pair predictions with true masks: two scans as they are, folders by the names of the scans in them.
+
+    The names are the same, or the same up to what `sample_of` cuts off, where that leaves one on each side.
 
     Parameters
     ----------
@@ -163,9 +166,11 @@ def match_paths(prediction: Path, truth: Path) -> Matched:
     single = [scan_name(side) for side in (source, truth) if _is_single(side)]
     if len(single) == 2:
         return Matched((Pair(single[0], source, truth),), {})
+    found = _named_as(found, true)
     if single:  # the other scans of the folder are not missing
-        found = {name: path for name, path in found.items() if name in single}
-        true = {name: mask for name, mask in true.items() if name in single}
+        names = found.keys() if _is_single(source) else true.keys()
+        found = {name: path for name, path in found.items() if name in names}
+        true = {name: mask for name, mask in true.items() if name in names}
     unmatched = dict.fromkeys(found.keys() - true.keys(), f"no true mask of this name in {truth}")
     unmatched |= dict.fromkeys(true.keys() - found.keys(), f"no prediction of this name in {prediction}")
     return _matched(found, true, unmatched, from_run)
@@ -239,7 +244,7 @@ def _is_dataset(folder: Path) -> bool:
 
 
 def _samples(dataset: Path) -> Mapping[str, Sample]:
-    return {sample.sample_id: sample for sample in find_samples(dataset)}
+    return {same_form(sample.sample_id): sample for sample in find_samples(dataset)}
 
 
 def _scans(place: Path) -> Mapping[str, Path]:
@@ -254,6 +259,17 @@ def _scans(place: Path) -> Mapping[str, Path]:
     if not scans:
         raise ScanError(f"{place} holds no scan; expected a scan, a folder of slices or a folder of scans.")
     return scans
+
+
+def _named_as(found: Mapping[str, Path], true: Mapping[str, Path | Sample]) -> Mapping[str, Path]:
+    """Return predictions by the names of their true masks, where the names of the samples tell these."""
+    left = [name for name in found if name not in true]
+    named = {name: path for name, path in found.items() if name in true}
+    for name in left:
+        masks = [other for other in true if sample_of(other) == sample_of(name) and other not in found]
+        rivals = [other for other in left if sample_of(other) == sample_of(name)]
+        named[masks[0] if len(masks) == len(rivals) == 1 else name] = found[name]
+    return named
 
 
 def _voxel_size(volumes: list[Volume]) -> tuple[float, tuple[str, ...]]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import codecs
 import configparser
 import os
-import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from .errors import FormatError, StackError
-from .formats import TIFF_SUFFIXES, Content, grey_levels, read_tiff, tiff_is_stack
+from .formats import TIFF_SUFFIXES, Content, grey_levels
+from .numbering import SliceSeries, find_series
+from .scan_names import same_form
+from .tiff import read_tiff, tiff_is_stack
 
 IMAGE_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg")
 SLICE_SUFFIXES = (*IMAGE_SUFFIXES, *TIFF_SUFFIXES)
@@ -22,27 +26,26 @@ SLICE_SUFFIXES = (*IMAGE_SUFFIXES, *TIFF_SUFFIXES)
 _END_MARKS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
 _CLEAR_MAJORITY = 0.75
 _NAMES_SHOWN = 5
+_EXTRA_SHOTS = 0.05  # of the projections, which a scanner takes more than its log counts
 
 
 @dataclass(frozen=True)
 class SkyscanLog:
-    """What a log of NRecon tells about a reconstructed stack; None where it is silent."""
+    """What a log of NRecon tells about a reconstructed stack; None where it is silent.
+
+    Attributes
+    ----------
+    projections, camera : how many the scanner took, in a log that tells of no reconstruction, and their rows
+        and columns.
+    """
 
     path: Path
     voxel_um: float | None
     section_step: int
     sections: int | None
+    projections: int | None
     shape: tuple[int, int] | None
-
-
-@dataclass(frozen=True)
-class SliceSeries:
-    """Slice files of one name: `prefix`, then an index, then `suffix` (lower case), sorted by index."""
-
-    prefix: str
-    suffix: str
-    indices: tuple[int, ...]
-    files: tuple[Path, ...]
+    camera: tuple[int, int] | None
 
 
 # --------------------------------------------------------------------------------------------- logs
@@ -59,7 +62,10 @@ def read_log(path: Path) -> SkyscanLog:
     parser = configparser.ConfigParser(
         interpolation=None, strict=False, allow_no_value=True, delimiters=("=",), comment_prefixes=()
     )
-    text = path.read_text(encoding="latin-1")
+    data = path.read_bytes()
+    text = data.decode(
+        "utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "latin-1", "replace"
+    )
     try:
         parser.read_string(text[max(text.find("["), 0) :])
     except (configparser.Error, AttributeError) as error:  # the parser trips over continued lines
@@ -78,12 +84,17 @@ def read_log(path: Path) -> SkyscanLog:
     width = number("reconstruction", "result image width (pixels)")
     height = number("reconstruction", "result image height (pixels)")
     count = number("reconstruction", "sections count")
+    taken = number("acquisition", "number of files") if "reconstruction" not in sections else None
+    rows = number("acquisition", "number of rows")
+    columns = number("acquisition", "number of columns")
     return SkyscanLog(
         path=path,
         voxel_um=voxel_um,
         section_step=int(number("reconstruction", "section to section step") or 1),
         sections=int(count) if count else None,
+        projections=int(taken) if taken else None,
         shape=(int(height), int(width)) if height and width else None,
+        camera=(int(rows), int(columns)) if rows and columns else None,
     )
 
 
@@ -127,6 +138,7 @@ def _logs(folder: Path) -> Iterator[SkyscanLog]:
 
 def _starts_with(prefix: str, stem: str) -> bool:
     """Tell whether `prefix` begins with `stem` as a whole part: ``S1_rec`` does with S1, ``S10_rec`` not."""
+    prefix, stem = same_form(prefix), same_form(stem)
     rest = prefix[len(stem) :]
     return prefix.lower().startswith(stem.lower()) and not rest[:1].isalnum()
 
@@ -165,45 +177,40 @@ def read_image(path: Path) -> Content:
 def list_series(folder: Path) -> tuple[list[SliceSeries], list[Path]]:
     """Return the series of numbered images in a folder, longest first, and the images that belong to none.
 
-    Hidden files, ``Thumbs.db``, logs and all other files are passed over.
+    The number is the part of the name that differs, wherever it stands. Hidden files, ``Thumbs.db``,
+    logs and all other files are passed over.
     """
-    groups: defaultdict[tuple[str, str], list[tuple[int, Path]]] = defaultdict(list)
-    loose: list[Path] = []
-    for path in sorted(folder.iterdir()):
-        suffix = path.suffix.lower()
-        if path.name.startswith(".") or suffix not in SLICE_SUFFIXES or not path.is_file():
-            continue
-        numbered = re.fullmatch(r"(.*?)([0-9]+)", path.stem)
-        if numbered is None or path.stem.lower().endswith("_spr"):
-            loose.append(path)
-        else:
-            groups[numbered[1], suffix].append((int(numbered[2]), path))
-    series = []
-    for (prefix, suffix), members in groups.items():
-        members.sort()
-        if len(members) == 1:
-            loose.append(members[0][1])
-        else:
-            series.append(
-                SliceSeries(prefix, suffix, tuple(i for i, _ in members), tuple(p for _, p in members))
-            )
-    return sorted(series, key=lambda one: -len(one.files)), loose
+    images = [
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and path.suffix.lower() in SLICE_SUFFIXES and path.is_file()
+    ]
+    previews = [path for path in images if path.stem.lower().endswith("_spr")]
+    series, loose = find_series(path for path in images if path not in previews)
+    return series, sorted(loose + previews)
 
 
 def read_stack(folder: Path) -> Content:
     """Read a folder of slices into one array (Z, Y, X), Z in the order of the indices in the names.
 
-    The voxel size is the log's, else that of the first slice where it is a TIFF that tells one.
+    Of the projections of a SkyScan scanner the reconstruction in a folder ``..._Rec`` below is read, with a
+    note. The voxel size is the log's, else that of the first slice where it is a TIFF that tells one.
 
     Raises
     ------
     StackError
-        If there is no stack or more than one, or slices are missing or of different shapes.
+        If there is no stack or more than one, or slices are missing or of different shapes, or they are
+        projections without one reconstruction.
     FormatError, ContentError
         If a slice cannot be read or is in colour.
     """
     series, notes = _one_series(folder)
-    log = find_log(folder, series.prefix) or _only_log(folder)
+    log = find_log(folder, series.log_prefix) or _only_log(folder)
+    if log and _are_projections(log, folder, series):
+        below = _reconstruction(folder, log)
+        content = read_stack(below)
+        note = f"{len(series.files)} projections passed over, the slices in {below.name} are read"
+        return replace(content, notes=(note, *content.notes))
     step = log.section_step if log else 1
     _check_numbering(folder, series, step)
     array, more = _read_slices(folder, series)
@@ -223,11 +230,11 @@ def _one_series(folder: Path) -> tuple[SliceSeries, tuple[str, ...]]:
     series, loose = list_series(folder)
     if not series:
         raise StackError(
-            f"{folder} holds no stack; expected at least two numbered slices "
-            f"({', '.join(SLICE_SUFFIXES)}), found {len(loose)} such image(s)."
+            f"{folder} holds no stack; expected at least two numbered slices, as NAME_0001.tif, "
+            f"NAME_0002.tif ({', '.join(SLICE_SUFFIXES)}), found {len(loose)} such image(s)."
         )
     if len(series) > 1:
-        found = " and ".join(f"{len(one.files)} x {one.prefix}#{one.suffix}" for one in series[:3])
+        found = " and ".join(f"{len(one.files)} x {one.prefix}#{one.tail}{one.suffix}" for one in series[:3])
         raise StackError(
             f"{folder} is mixed; expected the slices of one stack, found {found}; "
             "put each stack into its own folder."
@@ -237,26 +244,60 @@ def _one_series(folder: Path) -> tuple[SliceSeries, tuple[str, ...]]:
             f"{folder} holds TIFF files of many pages each; expected single slices; "
             "give these files one by one."
         )
+    if len(loose) > max(_NAMES_SHOWN, len(series[0].files) // 10):
+        raise StackError(
+            f"{folder} has {len(loose)} images that do not fit the numbers of the other "
+            f"{len(series[0].files)} ({_listed(loose)}); expected names as NAME_0001{series[0].suffix}, "
+            "NAME_0002, ...: rename them, or move them out."
+        )
     return series[0], ((f"skipped {_listed(loose)}: not slices of this stack",) if loose else ())
 
 
+def _are_projections(log: SkyscanLog, folder: Path, series: SliceSeries) -> bool:
+    """Tell whether a series is what the camera saw: the scanner's own log lies beside it, under its name."""
+    if log.path.parent != folder or log.projections is None:
+        return False
+    if log.path.stem.strip("_- ").lower() != series.log_prefix.strip("_- ").lower():
+        return False
+    as_many = abs(len(series.files) - log.projections) <= _EXTRA_SHOTS * log.projections
+    if log.camera is None:
+        return as_many
+    rows, columns = log.camera  # slices are square
+    return read_image(series.files[0]).array.shape == log.camera and (rows != columns or as_many)
+
+
+def _reconstruction(folder: Path, log: SkyscanLog) -> Path:
+    """Return the one folder of slices below projections; raise a StackError where there is none, or more."""
+    below = [path for path in sorted(folder.iterdir()) if "rec" in path.name.lower() and path.is_dir()]
+    stacks = [path for path in below if list_series(path)[0]]
+    if len(stacks) == 1:
+        return stacks[0]
+    found = (
+        f"give one of {', '.join(map(str, stacks))}" if stacks else "reconstruct them, and give that folder"
+    )
+    raise StackError(
+        f"{folder} holds the projections of a scan ({log.path.name}: {log.projections} files, no "
+        f"reconstruction); expected its slices: {found}."
+    )
+
+
 def _only_log(folder: Path) -> SkyscanLog | None:
-    """Return the log inside the folder of slices where it is the only one, whatever its name."""
+    """Return the log inside the folder of slices whatever its name, where all there tell the same."""
     logs = list(_logs(folder))
-    return logs[0] if len(logs) == 1 else None
+    logs = [log for log in logs if log.projections is None] or logs
+    return logs[0] if len({(log.voxel_um, log.section_step) for log in logs}) == 1 else None
 
 
 def _check_numbering(folder: Path, series: SliceSeries, step: int) -> None:
-    digits = [path.stem[len(series.prefix) :] for path in series.files]
     names: list[str] = []
     missing = 0
-    for before, after, text in zip(series.indices, series.indices[1:], digits, strict=False):
+    for number, (before, after) in enumerate(pairwise(series.indices)):
         if after == before:
             raise StackError(f"{folder} has two slices numbered {before}; remove one of them.")
         gap = range(before + step, after, step)
         missing += len(gap)
         room = max(_NAMES_SHOWN - len(names), 0)
-        names += [f"{series.prefix}{index:0{len(text)}d}{series.suffix}" for index in gap[:room]]
+        names += [series.name(index, series.width(number)) for index in gap[:room]]
     if missing:
         more = ", ..." if missing > len(names) else ""
         raise StackError(

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import math
-import os
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +10,13 @@ import numpy as np
 
 from .errors import ContentError, FormatError, OutputError, ScanError
 from .files import check_writable, written_whole
-from .formats import TIFF_DTYPES, TIFF_SUFFIXES, Content, Frame, read_tiff, tiff_is_stack, write_tiff
+from .formats import TIFF_DTYPES, TIFF_SUFFIXES, Content, Frame, write_tiff
+from .itk import read_itk
 from .names import utf8_name
 from .readback import check_itk, check_tiff
+from .scan_names import scan_name, suffix_of
 from .skyscan import IMAGE_SUFFIXES, find_log, list_series, read_image, read_stack, spacing_of
+from .tiff import read_tiff, tiff_is_stack
 
 DEFAULT_VOXEL_UM = 3.2
 ITK_SUFFIXES = (".nrrd", ".nii.gz", ".nii", ".mha")
@@ -84,7 +83,11 @@ def read_volume(path: Path, voxel_um: float | None = None, *, mask: bool = False
     if not path.exists():
         raise ScanError(f"{path} does not exist; expected a scan file or a folder of slices; check the name.")
     try:
+        before = path.stat()
         content = read_stack(path) if path.is_dir() else _read_file(path)
+        after = path.stat()
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise FormatError(f"{path} changed while it was read; wait until it is written, and run again.")
     except OSError as error:
         raise ScanError(f"{path} could not be opened: {error.strerror or error}.") from error
     is_image = content.array.ndim == 2
@@ -127,7 +130,7 @@ def write_volume(
     path = Path(path)
     if array.ndim != 3 or array.size == 0 or (is_image and array.shape[1] != 1):
         raise ValueError(f"not a (Z, Y, X) volume or (Z, 1, X) image: shape {array.shape}")
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     supported = (*TIFF_SUFFIXES, ".png") if is_image else (*TIFF_SUFFIXES, *ITK_SUFFIXES)
     if suffix not in supported:
         kind = "a 2D image" if is_image else "a volume"
@@ -153,7 +156,7 @@ def write_volume(
 
 def check_dtype(path: Path, dtype: np.dtype) -> None:
     """Raise an OutputError where the format of `path` does not hold such values."""
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     dtypes = TIFF_DTYPES if suffix in TIFF_SUFFIXES else _PNG_DTYPES if suffix == ".png" else _ITK_DTYPES
     if dtype.name not in dtypes:
         raise OutputError(
@@ -167,7 +170,7 @@ def is_scan(path: Path) -> bool:
     path = Path(path)
     if path.is_dir():
         return is_stack(path)
-    return path.is_file() and not path.name.startswith(".") and _suffix(path) in READ_SUFFIXES
+    return path.is_file() and not path.name.startswith(".") and suffix_of(path) in READ_SUFFIXES
 
 
 def is_stack(folder: Path) -> bool:
@@ -190,13 +193,14 @@ def is_stack(folder: Path) -> bool:
 
 
 def _holds_scan(path: Path) -> bool:
-    return bool(list_series(path)[0]) if path.is_dir() else _suffix(path) in _ITK_HEADERS
+    return bool(list_series(path)[0]) if path.is_dir() else suffix_of(path) in _ITK_HEADERS
 
 
 def find_scans(folder: Path) -> list[Path]:
     """Return the scans of a folder: itself where it `is_stack`, else the scans in it, sorted.
 
-    Its subfolders are scans where they are stacks themselves; what lies deeper is not looked for.
+    Its subfolders are scans where they are stacks themselves, or hold one reconstruction (``..._Rec``) and no
+    images of their own; what lies deeper is not looked for.
 
     Raises
     ------
@@ -208,29 +212,28 @@ def find_scans(folder: Path) -> list[Path]:
         raise ScanError(f"{folder} is not a folder; expected one with scans in it; check the name.")
     if is_stack(folder):
         return [folder]
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and is_scan(path))
+    visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    scans = [path if is_scan(path) else _only_reconstruction(path) for path in visible]
+    return sorted(path for path in scans if path is not None)
 
 
-def _suffix(path: Path) -> str:
-    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
-
-
-def scan_name(path: Path) -> str:
-    """Return the name of a scan: of a file without its suffix, of a folder of slices the folder's."""
-    if path.is_dir():
-        return Path(os.path.abspath(path)).name  # of a link its own, not that of what it leads to
-    name = path.name[: len(path.name) - len(_suffix(path))]
-    return name[:-4] if name.lower().endswith(".ome") else name
+def _only_reconstruction(folder: Path) -> Path | None:
+    """Return the one folder of slices below a folder whose projections are gone, or None."""
+    if not folder.is_dir() or any(list_series(folder)):
+        return None
+    below = [path for path in folder.iterdir() if "rec" in path.name.lower() and path.is_dir()]
+    stacks = [path for path in below if is_stack(path)]
+    return stacks[0] if len(stacks) == 1 else None
 
 
 def _read_file(path: Path) -> Content:
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     if suffix in TIFF_SUFFIXES:
         content = read_tiff(path)
     elif suffix in IMAGE_SUFFIXES:
         content = read_image(path)
     elif suffix in READ_SUFFIXES:
-        content = _read_itk_by_name(path)
+        content = read_itk(path)
     else:
         raise FormatError(
             f"{path} is of no known format; expected a folder of slices or one of {', '.join(READ_SUFFIXES)}."
@@ -291,84 +294,7 @@ def _check_grey_levels(path: Path, array: np.ndarray, mask: bool) -> None:
         )
 
 
-# ----------------------------------------------------------------------------------- ITK and images
-
-
-class _KeptAlive:
-    """An ITK image seen as an array, which holds the image for as long as the array lives."""
-
-    def __init__(self, image: object, view: np.ndarray) -> None:
-        self.image = image
-        self.__array_interface__ = view.__array_interface__
-
-
-def _read_itk_by_name(path: Path) -> Content:
-    """Read what ITK reads, whatever the bytes of its name."""
-    with utf8_name(path) as name:
-        try:
-            return _read_itk(name)
-        except ScanError as error:
-            raise type(error)(str(error).replace(str(name), str(path))) from error
-
-
-def _read_itk(path: Path) -> Content:
-    """Read NRRD, NIfTI or MetaImage as (Z, Y, X) or (rows, columns), without a second copy."""
-    import SimpleITK as sitk
-
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    if _suffix(path) in (".nii", ".nii.gz"):
-        _check_nifti(path)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-        size, channels = reader.GetSize(), reader.GetNumberOfComponents()
-        if channels > 1 or any(length > 1 for length in size[3:]):
-            raise ContentError(
-                f"{path} has the axes {' x '.join(map(str, size))} (X, Y, Z, ...) and {channels} channel(s); "
-                "expected one grey stack X, Y, Z; save one frame or channel alone."
-            )
-        image = reader.Execute()
-    except RuntimeError as error:
-        if "allocat" in str(error):
-            raise MemoryError from error
-        raise FormatError(
-            f"{path} is not a whole {_suffix(path)} file; it may be cut short or of another format; "
-            "copy or export it again."
-        ) from error
-    view = sitk.GetArrayViewFromImage(image).reshape(size[:3][::-1])
-    digits = 6 if ".nii" in _suffix(path) else 12  # NIfTI keeps the spacing in single precision
-    spacing_um = tuple(float(f"{edge * 1000:.{digits}g}") for edge in image.GetSpacing()[:3][::-1])
-    frame = None
-    if image.GetDimension() == 3:
-        frame = Frame(image.GetOrigin(), image.GetDirection(), image.GetSpacing())
-    return Content(np.asarray(_KeptAlive(image, view)), spacing_um, frame=frame)
-
-
-def _check_nifti(path: Path) -> None:
-    """Raise a FormatError for a NIfTI-1 file that is cut short, which ITK fills up with zeros."""
-    twin = path.with_name(path.name[:-3])
-    if _suffix(path) == ".nii.gz" and twin.exists():
-        raise FormatError(f"{path} lies beside {twin.name}, which ITK would read instead; move one of them.")
-    try:
-        with gzip.open(path) if _suffix(path) == ".nii.gz" else path.open("rb") as file:
-            header = file.read(348)
-            order = "<" if header[:4] == struct.pack("<i", 348) else ">"
-            if header[:4] != struct.pack(f"{order}i", 348):
-                return  # NIfTI-2 or foreign: ITK's to judge
-            axes, *lengths = struct.unpack(f"{order}8h", header[40:56])
-            (bits,) = struct.unpack(f"{order}h", header[72:74])
-            (start,) = struct.unpack(f"{order}f", header[108:112])
-            expected = int(start) + math.prod(lengths[:axes]) * bits // 8
-            found = len(header)
-            while found < expected and (chunk := file.read(_BLOCK_BYTES)):
-                found += len(chunk)
-    except (EOFError, gzip.BadGzipFile, zlib.error, struct.error) as error:
-        raise FormatError(
-            f"{path} is not a whole .nii.gz file ({error}); copy or export it again."
-        ) from error
-    if found < expected:
-        raise FormatError(f"{path} is cut short: {expected} bytes expected, {found} found; copy it again.")
+# ------------------------------------------------------------------------------------------- writing
 
 
 def _write_itk(path: Path, array: np.ndarray, voxel_um: float, frame: Frame | None) -> None:
