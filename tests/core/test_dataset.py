@@ -324,6 +324,13 @@ def test_a_grade_is_written_on_a_share_without_locks(tmp_path: Path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == ["grades.csv"]
 
 
+def test_a_grade_is_replaced_in_either_unicode_form(tmp_path: Path) -> None:
+    composed, decomposed = "S\u00e4_1", "Sa\u0308_1"
+    (tmp_path / "grades.csv").write_text(f"sample_id,grade\n{decomposed},1\n", encoding="utf-8")
+    update_grades(tmp_path, {composed: 2})
+    assert read_grades(tmp_path / "grades.csv") == {composed: 2}
+
+
 def test_grades_are_merged(dataset: Path) -> None:
     table = dataset / "grades.csv"
     table.write_text("sample_id,grade,side\nS02_1,0,left\nS01_1,2,right\n")

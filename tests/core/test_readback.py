@@ -88,6 +88,13 @@ def test_names_in_any_encoding(suffix: str, tmp_path: Path) -> None:
 
 
 @any_name
+@pytest.mark.parametrize("suffix", [".NRRD", ".NII.GZ", ".Nii", ".MHA", ".TIF"])
+def test_suffixes_in_capitals_are_written(suffix: str, tmp_path: Path) -> None:
+    write_volume(tmp_path / f"MASK{suffix}", ARRAY, 3.2)
+    assert [path.name for path in tmp_path.iterdir()] == [f"MASK{suffix}"]
+    np.testing.assert_array_equal(read_volume(tmp_path / f"MASK{suffix}").array, ARRAY)
+
+
 def test_a_header_of_any_name_finds_the_data_beside_it(tmp_path: Path) -> None:
     image = sitk.GetImageFromArray(ARRAY)
     image.SetSpacing([0.0032] * 3)

@@ -49,8 +49,9 @@ def check_writable(path: Path, overwrite: bool = False) -> None:
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it to `path` when the block succeeds.
 
-    The temporary name starts with a dot and keeps the suffix of `path`. When the block raises, the
-    temporary file is removed and nothing appears at `path`. Within `all_or_none` it is renamed at the end.
+    The temporary name starts with a dot and keeps the suffix of `path`, in small letters, by which libraries
+    choose the format. When the block raises, the temporary file is removed and nothing appears at `path`.
+    Within `all_or_none` it is renamed at the end.
     Where `path` is a symbolic link, the file that it leads to is written, and the link stays.
 
     Raises
@@ -59,7 +60,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         If the system refuses to write or rename (disk full, permission, ...).
     """
     target = _led_to(path)
-    temporary = target.with_name(f".{secrets.token_hex(4)}.partial.{plain_name(target.name)}")
+    temporary = target.with_name(f".{secrets.token_hex(4)}.partial.{plain_name(target.name).lower()}")
     with all_or_none() as staged:  # joins one that is open
         try:
             yield temporary

@@ -62,11 +62,12 @@ def write_grades(path: Path, grades: Mapping[str, int]) -> None:
 def _change_grades(path: Path, grades: Mapping[str, int]) -> None:
     rows = _read_table(path) if path.exists() else []
     before = read_grades(path) if path.exists() else {}
+    grades = {same_form(one): grade for one, grade in grades.items()}
     if all(before.get(sample_id) == grade for sample_id, grade in grades.items()):
         return
     for row in rows:
-        row["grade"] = str(grades.get(row["sample_id"].strip(), row["grade"]))
-    listed = {row["sample_id"].strip() for row in rows}
+        row["grade"] = str(grades.get(same_form(row["sample_id"].strip()), row["grade"]))
+    listed = {same_form(row["sample_id"].strip()) for row in rows}
     rows += [{"sample_id": one, "grade": str(grade)} for one, grade in grades.items() if one not in listed]
     columns = list(dict.fromkeys(("sample_id", "grade", *(rows[0] if rows else ()))))
     with written_whole(path) as temporary, open_table(temporary) as file:
