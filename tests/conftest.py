@@ -23,7 +23,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file whose network calls hard tissue what is brighter than 150 of 255."""
     import torch
 
-    from tidemark_cli.core.unet import ModelInfo, UNet, save_model
+    from tidemark_cli.core.network.unet import ModelInfo, UNet, save_model
 
     normalisation = {"kind": "standard", "mean": 0.0, "std": 255.0}
     info = ModelInfo(
@@ -64,5 +64,5 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for downloads of the test's own; no long waits, no proxy of the machine's."""
     monkeypatch.setenv("TIDEMARK_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("tidemark_cli.core.fetch.WAITS_S", (0, 0))
+    monkeypatch.setattr("tidemark_cli.core.downloads.fetch.WAITS_S", (0, 0))
     return tmp_path / "home"

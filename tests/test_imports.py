@@ -100,7 +100,7 @@ except SystemExit:
         ("import tidemark_cli", HEAVY | SCREEN),
         ("import tidemark_cli.app", HEAVY),
         (HELP, HEAVY),
-        ("import tidemark_cli.core.volume", {"torch", "SimpleITK", "matplotlib", "scipy", "cc3d"}),
+        ("import tidemark_cli.core.scans.volume", {"torch", "SimpleITK", "matplotlib", "scipy", "cc3d"}),
     ],
     ids=["package", "app", "help", "volume"],
 )

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tidemark_cli.core.inference import load_models
-from tidemark_cli.core.metrics import height_errors, pad_voxels, zone_counts
-from tidemark_cli.core.phantom import VOXEL_UM
+from tidemark_cli.core.anatomy.surface import find_surface
+from tidemark_cli.core.network.inference import load_models
+from tidemark_cli.core.phantoms.phantom import VOXEL_UM
+from tidemark_cli.core.scans.volume import Volume
+from tidemark_cli.core.scoring.zones import height_errors, pad_voxels, zone_counts
 from tidemark_cli.core.segmentation import Settings, segment
-from tidemark_cli.core.surface import find_surface
-from tidemark_cli.core.volume import Volume
 
 sys.path.insert(0, str(Path(__file__).parent))
 from plugs import FAMILIES, Case, at_voxels, cases

@@ -17,10 +17,10 @@ import numpy as np
 import second_family
 from scipy.ndimage import gaussian_filter
 
-from tidemark_cli.core.sample import find_plug
-from tidemark_cli.core.scanner import Scanner, ring_profile
-from tidemark_cli.core.texture import make_grid
-from tidemark_cli.core.tissue import Anatomy, Stain, Tissue
+from tidemark_cli.core.anatomy.plug import find_plug
+from tidemark_cli.core.phantoms.scanner import Scanner, ring_profile
+from tidemark_cli.core.phantoms.texture import make_grid
+from tidemark_cli.core.phantoms.tissue import Anatomy, Stain, Tissue
 
 SHAPE, VOXEL_UM = (256, 160, 160), 6.4
 

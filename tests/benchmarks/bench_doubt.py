@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from tidemark_cli.core.doubt import REASONS
+from tidemark_cli.core.anatomy.confidence import REASONS
 from tidemark_cli.core.errors import ContentError
-from tidemark_cli.core.inference import load_models
-from tidemark_cli.core.phantom import draw_phantom
+from tidemark_cli.core.network.inference import load_models
+from tidemark_cli.core.phantoms.phantom import draw_phantom
+from tidemark_cli.core.scans.volume import Volume
 from tidemark_cli.core.segmentation import Settings, segment
-from tidemark_cli.core.volume import Volume
 
 sys.path.insert(0, str(Path(__file__).parent))
 from second_family import draw_plug

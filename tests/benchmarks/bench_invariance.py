@@ -15,10 +15,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tidemark_cli.core.inference import load_models
-from tidemark_cli.core.phantom import draw_phantom
+from tidemark_cli.core.network.inference import load_models
+from tidemark_cli.core.phantoms.phantom import draw_phantom
+from tidemark_cli.core.scans.volume import Volume
 from tidemark_cli.core.segmentation import Settings, segment
-from tidemark_cli.core.volume import Volume
 
 SHAPE = (512, 320, 320)
 VOXEL_UM = 3.2

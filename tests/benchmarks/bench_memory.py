@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import tifffile
 
-from tidemark_cli.core.phantom import draw_phantom
+from tidemark_cli.core.phantoms.phantom import draw_phantom
 
 VOXEL_UM = 3.2
 COARSE = 12  # the phantom is drawn at voxels this many times larger, which is quicker, and enlarged

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from tidemark_cli.core.metrics import pad_voxels, tidemark_planes, zone_counts
-from tidemark_cli.core.scores import PAPER_PADS_UM, score_pair
-from tidemark_cli.core.volume import read_volume
+from tidemark_cli.core.scans.volume import read_volume
+from tidemark_cli.core.scoring.scores import PAPER_PADS_UM, score_pair
+from tidemark_cli.core.scoring.zones import pad_voxels, tidemark_planes, zone_counts
 
 VOXEL_UM = 3.2
 PADS = [pad_voxels(pad, VOXEL_UM, paper=True) for pad in PAPER_PADS_UM]

@@ -25,15 +25,15 @@ import torch
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from tidemark_cli.core.devices import choose_device, fast_dtype
+from tidemark_cli.core.anatomy.plug import find_plug
 from tidemark_cli.core.errors import ModelError
-from tidemark_cli.core.greylevels import normaliser
-from tidemark_cli.core.inference import Prediction, _Predictor, load_models, predict
-from tidemark_cli.core.phantom import VOXEL_UM, draw_phantom
-from tidemark_cli.core.phantom_training import PhantomTraining
-from tidemark_cli.core.planes import AXES
-from tidemark_cli.core.sample import find_plug
-from tidemark_cli.core.unet import ModelInfo, UNet
+from tidemark_cli.core.network.devices import choose_device, fast_dtype
+from tidemark_cli.core.network.greylevels import normaliser
+from tidemark_cli.core.network.inference import Prediction, _Predictor, load_models, predict
+from tidemark_cli.core.network.planes import AXES
+from tidemark_cli.core.network.unet import ModelInfo, UNet
+from tidemark_cli.core.phantoms.phantom import VOXEL_UM, draw_phantom
+from tidemark_cli.core.training.on_phantoms import PhantomTraining
 
 BLOCK = 5  # neighbouring slices
 

@@ -27,10 +27,10 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from tidemark_cli.core.inference import load_models
-from tidemark_cli.core.metrics import zone_counts
+from tidemark_cli.core.network.inference import load_models
+from tidemark_cli.core.scans.volume import Volume, read_volume
+from tidemark_cli.core.scoring.zones import zone_counts
 from tidemark_cli.core.segmentation import Segmentation, Settings, segment
-from tidemark_cli.core.volume import Volume, read_volume
 
 sys.path.insert(0, str(Path(__file__).parent))
 from bench_accuracy import show

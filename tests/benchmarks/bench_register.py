@@ -18,13 +18,13 @@ import SimpleITK as sitk
 import tifffile
 from numpy.typing import NDArray
 
-from tidemark_cli.core.phantom import draw_phantom
-from tidemark_cli.core.registration import TRUSTED, hard_tissue, register, resample
-from tidemark_cli.core.scanner import Scanner, ring_profile
-from tidemark_cli.core.texture import Grid, make_grid
-from tidemark_cli.core.tissue import Anatomy, Stain, Tissue
-from tidemark_cli.core.transform import read_transform
-from tidemark_cli.core.volume import Volume
+from tidemark_cli.core.phantoms.phantom import draw_phantom
+from tidemark_cli.core.phantoms.scanner import Scanner, ring_profile
+from tidemark_cli.core.phantoms.texture import Grid, make_grid
+from tidemark_cli.core.phantoms.tissue import Anatomy, Stain, Tissue
+from tidemark_cli.core.registration.register import TRUSTED, hard_tissue, register, resample
+from tidemark_cli.core.registration.transform import read_transform
+from tidemark_cli.core.scans.volume import Volume
 
 CA4_SCANNER = Scanner(
     blur=0.8, noise=5, noise_blur=0.9, ring=0, hardening=0, shading=0, low=0, high=262, gamma=1

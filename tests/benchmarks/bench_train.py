@@ -16,16 +16,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tidemark_cli.core.augment import Augmentation
-from tidemark_cli.core.batches import augmented
-from tidemark_cli.core.dataset import find_samples, write_sample
-from tidemark_cli.core.devices import choose_device, fast_dtype
-from tidemark_cli.core.greylevels import normaliser
-from tidemark_cli.core.losses import bce_log_jaccard
-from tidemark_cli.core.phantom import VOXEL_UM, draw_phantom
-from tidemark_cli.core.training import step
-from tidemark_cli.core.trainset import Slices, load_all
-from tidemark_cli.core.unet import ModelInfo, UNet
+from tidemark_cli.core.data.dataset import find_samples, write_sample
+from tidemark_cli.core.network.devices import choose_device, fast_dtype
+from tidemark_cli.core.network.greylevels import normaliser
+from tidemark_cli.core.network.unet import ModelInfo, UNet
+from tidemark_cli.core.phantoms.phantom import VOXEL_UM, draw_phantom
+from tidemark_cli.core.training.augment import Augmentation
+from tidemark_cli.core.training.batches import augmented
+from tidemark_cli.core.training.loop import step
+from tidemark_cli.core.training.losses import bce_log_jaccard
+from tidemark_cli.core.training.slices import Slices, load_all
 
 
 def train(net: UNet, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> tuple[float, int]:

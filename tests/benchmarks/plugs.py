@@ -15,7 +15,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from second_family import KINDS, coarser, coarser_edge, draw_plug
 
-from tidemark_cli.core.phantom import VOXEL_UM, draw_phantom
+from tidemark_cli.core.phantoms.phantom import VOXEL_UM, draw_phantom
 
 SHAPE = (448, 256, 256)
 FAMILIES = ("own", "second")

@@ -14,7 +14,7 @@ import tidemark_cli
 from tests.helpers import Ended
 from tidemark_cli import __version__
 from tidemark_cli.app import app
-from tidemark_cli.core.volume import read_volume
+from tidemark_cli.core.scans.volume import read_volume
 
 Tidemark = Callable[..., Ended]
 

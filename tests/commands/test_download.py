@@ -17,8 +17,8 @@ import pytest
 
 from tests.helpers import VOXEL_UM, Ended
 from tests.server import Site, dataset_archive, serving, tree
-from tidemark_cli.core import fetch as fetching
-from tidemark_cli.core.volume import write_volume
+from tidemark_cli.core.downloads import fetch as fetching
+from tidemark_cli.core.scans.volume import write_volume
 
 Tidemark = Callable[..., Ended]
 CONTENT = dataset_archive("S01_1", "S02_1")

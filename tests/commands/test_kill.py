@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import VOXEL_UM
-from tidemark_cli.core.volume import read_volume, write_volume
+from tidemark_cli.core.scans.volume import read_volume, write_volume
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 KINDS = {"-o": "mask.tif", "--probability": "probability.tif", "--stats": "stats.json"}

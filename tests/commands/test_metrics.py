@@ -14,9 +14,9 @@ import pytest
 
 from tests.helpers import Ended
 from tidemark_cli.commands.metrics import show_scores, spread_lists
-from tidemark_cli.core.dataset import write_sample
-from tidemark_cli.core.scores import score_run
-from tidemark_cli.core.volume import write_volume
+from tidemark_cli.core.data.dataset import write_sample
+from tidemark_cli.core.scans.volume import write_volume
+from tidemark_cli.core.scoring.scores import score_run
 
 Tidemark = Callable[..., Ended]
 SHAPE = (24, 12, 12)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tests.helpers import VOXEL_UM, Ended
-from tidemark_cli.core.phantom import draw_phantom
-from tidemark_cli.core.transform import read_transform
-from tidemark_cli.core.volume import read_volume
+from tidemark_cli.core.phantoms.phantom import draw_phantom
+from tidemark_cli.core.registration.transform import read_transform
+from tidemark_cli.core.scans.volume import read_volume
 
 Tidemark = Callable[..., Ended]
 SIZE = ("--size", 80, 64, 72, "--voxel-size", VOXEL_UM)

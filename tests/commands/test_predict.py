@@ -18,9 +18,11 @@ import SimpleITK as sitk
 import tifffile
 
 from tests.helpers import SURFACE_Z, VOXEL_UM, Ended, draw_plug
-from tidemark_cli.core import inference, preview, segmentation
+from tidemark_cli.core import segmentation
 from tidemark_cli.core.errors import ScanError
-from tidemark_cli.core.volume import read_volume, write_volume
+from tidemark_cli.core.network import inference
+from tidemark_cli.core.pictures import preview
+from tidemark_cli.core.scans.volume import read_volume, write_volume
 
 Tidemark = Callable[..., Ended]
 

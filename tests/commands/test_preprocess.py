@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tests.helpers import Ended, draw_plug
-from tidemark_cli.core import preprocessing
-from tidemark_cli.core.dataset import find_samples, read_mask, read_scan, write_sample
-from tidemark_cli.core.scan_names import sample_name
-from tidemark_cli.core.volume import write_volume
+from tidemark_cli.core.data import crop as preprocessing
+from tidemark_cli.core.data.dataset import find_samples, read_mask, read_scan, write_sample
+from tidemark_cli.core.scans.scan_names import sample_name
+from tidemark_cli.core.scans.volume import write_volume
 
 Tidemark = Callable[..., Ended]
 UM = 3.2
@@ -195,7 +195,7 @@ def test_a_registered_ca4_scan_gives_the_mask(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The command's part alone: what it asks of the registration and makes of its answer."""
-    registration = ModuleType("tidemark_cli.core.registration")
+    registration = ModuleType("tidemark_cli.core.registration.register")
     answer = SimpleNamespace(matrix=np.eye(4), quality=0.9, trusted=True)
     asked: list[object] = []
 

@@ -12,10 +12,10 @@ import pytest
 import SimpleITK as sitk
 
 from tests.helpers import Ended, draw_small_plug
-from tidemark_cli.core import registration
-from tidemark_cli.core.registration import Registration
-from tidemark_cli.core.transform import read_transform, write_transform
-from tidemark_cli.core.volume import read_volume, write_volume
+from tidemark_cli.core.registration import register as registration
+from tidemark_cli.core.registration.register import Registration
+from tidemark_cli.core.registration.transform import read_transform, write_transform
+from tidemark_cli.core.scans.volume import read_volume, write_volume
 
 Tidemark = Callable[..., Ended]
 UM = 55.0

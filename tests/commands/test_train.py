@@ -19,11 +19,11 @@ import torch
 
 from tests.helpers import Ended
 from tidemark_cli.commands.train import train
-from tidemark_cli.core import fold_run, phantom_training
-from tidemark_cli.core.dataset import write_sample
-from tidemark_cli.core.inference import load_models
-from tidemark_cli.core.unet import ModelInfo, UNet, read_info, save_model
-from tidemark_cli.core.volume import read_volume
+from tidemark_cli.core.data.dataset import write_sample
+from tidemark_cli.core.network.inference import load_models
+from tidemark_cli.core.network.unet import ModelInfo, UNet, read_info, save_model
+from tidemark_cli.core.scans.volume import read_volume
+from tidemark_cli.core.training import fold_run, on_phantoms
 
 Tidemark = Callable[..., Ended]
 SIZES = ("--width", 2, "--depth", 2, "--batch", 8, "--pad-to", 20, 20, "--crop", 16, 8)
@@ -49,14 +49,14 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_options_reach_the_training(
     tidemark: Tidemark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def engine(run: Path, settings: phantom_training.PhantomTraining, **rest: Any) -> Path:
+    def engine(run: Path, settings: on_phantoms.PhantomTraining, **rest: Any) -> Path:
         rest.pop("progress")(4, 8, {"validation_loss": 0.25})
         assert (settings.slices, settings.seed, settings.width, settings.depth) == (8, 3, 2, 4)
         assert (settings.stem, settings.init, settings.batch) == (1, "start.safetensors", 2)
         assert rest == {"device": "cpu", "resume": True}
         return run / "model.safetensors"
 
-    monkeypatch.setattr(phantom_training, "train_on_phantoms", engine)
+    monkeypatch.setattr(on_phantoms, "train_on_phantoms", engine)
     options = ("--slices", 8, "--seed", 3, "--width", 2, "--depth", 4, "--stem", 1, "--device", "cpu")
     more = ("--batch", 2, "--init", "start.safetensors", "--resume")
     ended = tidemark("train", "--phantom", "-o", tmp_path, *options, *more)
@@ -74,11 +74,11 @@ def test_a_run_is_not_overwritten(tidemark: Tidemark, tmp_path: Path, dataset: P
 def test_the_defaults_are_the_engine_s(
     tidemark: Tidemark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def engine(run: Path, settings: phantom_training.PhantomTraining, **_: Any) -> Path:
-        assert settings == phantom_training.PhantomTraining()
+    def engine(run: Path, settings: on_phantoms.PhantomTraining, **_: Any) -> Path:
+        assert settings == on_phantoms.PhantomTraining()
         return run
 
-    monkeypatch.setattr(phantom_training, "train_on_phantoms", engine)
+    monkeypatch.setattr(on_phantoms, "train_on_phantoms", engine)
     assert tidemark("train", "--phantom", "-o", tmp_path).code == 0
 
 
@@ -122,7 +122,7 @@ def test_the_defaults_are_the_paper_s(planned: Callable[..., fold_run.FoldTraini
 
 
 def test_the_help_tells_the_defaults() -> None:
-    paper, phantoms = fold_run.FoldTraining(), phantom_training.PhantomTraining()
+    paper, phantoms = fold_run.FoldTraining(), on_phantoms.PhantomTraining()
     both = ("width", "depth", "stem", "batch")
     told = {name: f"[{getattr(paper, name)}; phantoms {getattr(phantoms, name)}]" for name in both}
     told |= {name: f"[{getattr(paper, name)}]" for name in ("epochs", "folds", "step", "flip", "gamma_share")}

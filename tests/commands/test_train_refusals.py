@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from tests.helpers import Ended
-from tidemark_cli.core import phantom_training
-from tidemark_cli.core.dataset import write_sample
+from tidemark_cli.core.data.dataset import write_sample
+from tidemark_cli.core.data.run import write_description
 from tidemark_cli.core.errors import ModelError, OutputError
-from tidemark_cli.core.phantom_training import PhantomTraining, read_settings, train_on_phantoms
-from tidemark_cli.core.run_folder import write_description
-from tidemark_cli.core.training import refuse_divergence
+from tidemark_cli.core.training import on_phantoms
+from tidemark_cli.core.training.loop import refuse_divergence
+from tidemark_cli.core.training.on_phantoms import PhantomTraining, read_settings, train_on_phantoms
 
 Tidemark = Callable[..., Ended]
 TINY = PhantomTraining(
@@ -76,7 +76,7 @@ def test_a_network_that_cannot_be_trained_on_a_dataset(
 def test_a_phantom_training_that_diverges_writes_no_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(phantom_training, "validate", lambda *_: {"validation_loss": float("nan")})
+    monkeypatch.setattr(on_phantoms, "validate", lambda *_: {"validation_loss": float("nan")})
     with pytest.raises(ModelError, match=r"slices up to 2 is no finite number; .* lower --learning-rate"):
         train_on_phantoms(tmp_path / "run", TINY, device="cpu", workers=0)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
@@ -101,7 +101,7 @@ def resumed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[PhantomTrai
         seen.append(settings)
         return run / "model.safetensors"
 
-    monkeypatch.setattr(phantom_training, "train_on_phantoms", engine)
+    monkeypatch.setattr(on_phantoms, "train_on_phantoms", engine)
     monkeypatch.chdir(tmp_path)
     settings = PhantomTraining(slices=8, init=str(tmp_path / "start.safetensors"))
     write_description(tmp_path / "run", {"settings": asdict(settings)})

@@ -13,15 +13,15 @@ import pytest
 
 from tests.helpers import SURFACE_Z, VOXEL_UM, draw_plug
 from tidemark_cli.core import segmentation
-from tidemark_cli.core.bone_end import judge_mask
+from tidemark_cli.core.anatomy.bone_end import judge_mask
+from tidemark_cli.core.anatomy.plug import MARGIN_UM, Plug, find_plug
 from tidemark_cli.core.errors import ContentError, DeviceError
-from tidemark_cli.core.inference import _positions, load_models
-from tidemark_cli.core.metrics import tidemark_planes
-from tidemark_cli.core.planes import AXES, find_near
-from tidemark_cli.core.sample import MARGIN_UM, Plug, find_plug
+from tidemark_cli.core.network.inference import _positions, load_models
+from tidemark_cli.core.network.planes import AXES, find_near
+from tidemark_cli.core.network.unet import UNet
+from tidemark_cli.core.scans.volume import Volume
+from tidemark_cli.core.scoring.zones import tidemark_planes
 from tidemark_cli.core.segmentation import Segmentation, Settings, memory_needed, segment
-from tidemark_cli.core.unet import UNet
-from tidemark_cli.core.volume import Volume
 
 ALL = Settings(device="cpu", uncertainty=True)
 

@@ -12,7 +12,7 @@ from .. import console
 from .options import Quiet
 
 if TYPE_CHECKING:
-    from ..core.fetch import Feedback
+    from ..core.downloads.fetch import Feedback
 
 download = typer.Typer(
     invoke_without_command=True, help="Get the public dataset or trained weights, or list them."
@@ -33,9 +33,9 @@ def list_all(context: typer.Context, as_json: AsJson = False) -> None:
             raise typer.BadParameter(f"--json: write it behind {context.invoked_subcommand}.")
         return
 
-    from ..core.assets import DATASET_URL, list_assets, remembered_sha256
     from ..core.cache import home
-    from ..core.fetch import readable_size
+    from ..core.downloads.dataset import DATASET_URL, list_assets, remembered_sha256
+    from ..core.downloads.fetch import readable_size
 
     assets = list_assets(_feedback(quiet=as_json))
     if as_json:
@@ -94,7 +94,7 @@ def dataset(
     if copy is not None and not copy.is_file():
         raise typer.BadParameter(f"--from {copy}: expected a file, found none.")
 
-    from ..core.assets import DATASET_URL, download_dataset
+    from ..core.downloads.dataset import DATASET_URL, download_dataset
 
     found = download_dataset(
         out,
@@ -134,7 +134,7 @@ def weights(
 ) -> None:
     """Get trained weights, verified, to be used by name: `tidemark predict --weights NAME`."""
     from ..core.cache import is_name
-    from ..core.weights import download_weights, name_from
+    from ..core.downloads.weights import download_weights, name_from
 
     if "://" in url:
         _check_url(url)
@@ -152,13 +152,13 @@ def weights(
 
 
 def _check_url(url: str) -> None:
-    from ..core.fetch import is_url
+    from ..core.downloads.fetch import is_url
 
     if not is_url(url):
         raise typer.BadParameter(f"--url {url}: expected http://HOST/... or https://HOST/...")
 
 
 def _feedback(quiet: bool) -> Feedback:
-    from ..core.fetch import SILENT, Feedback
+    from ..core.downloads.fetch import SILENT, Feedback
 
     return SILENT if quiet else Feedback(console.notice, console.progress)

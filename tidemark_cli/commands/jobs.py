@@ -74,7 +74,7 @@ def plan_jobs(
 def scans_in(path: Path) -> list[Path]:
     """Return the scans of a folder, or `path` itself; raise a FormatError where the folder holds none."""
     from ..core.errors import FormatError
-    from ..core.volume import find_scans
+    from ..core.scans.volume import find_scans
 
     found = find_scans(path) if path.is_dir() else [path]
     if not found:
@@ -103,7 +103,7 @@ def _means_folder(target: str) -> bool:
 
 
 def _destination(scan: Path, option: str, target: str, suffixes: tuple[str, ...], several: bool) -> Path:
-    from ..core.volume import scan_name
+    from ..core.scans.volume import scan_name
 
     if _means_folder(target):
         return Path(target) / (scan_name(scan) + suffixes[0])
@@ -124,7 +124,7 @@ def named_file(option: str, target: str, suffixes: tuple[str, ...]) -> Path:
 
 def _refuse_clashes(jobs: Sequence[Job], beside: Sequence[Path]) -> None:
     """Raise where two outputs would be one file, or an output would be a scan or one of its slices."""
-    from ..core.skyscan import list_series
+    from ..core.scans.skyscan import list_series
 
     scans = {scan.resolve() for scan in (*(job.scan for job in jobs), *beside)}
     stacks = [series for scan in scans if scan.is_dir() for series in list_series(scan)[0]]

@@ -19,7 +19,7 @@ from .jobs import named_file
 from .options import BoneEnd, Overwrite, voxel_size_option
 
 if TYPE_CHECKING:
-    from ..core.scores import Bias, Scores, Spread
+    from ..core.scoring.scores import Bias, Scores, Spread
 
 LISTS = ("--pad", "--threshold")  # options that take several values
 NAMES = {"iou": "IoU", "dice": "Dice", "volumetric_similarity": "volumetric similarity"}
@@ -141,9 +141,9 @@ def metrics(
     _check_usage(places, pad, threshold, dataset, bone_end)
     outputs = _outputs(csv, plot, overwrite)
 
-    from ..core.figure import draw_figure
-    from ..core.score_files import as_json as to_json
-    from ..core.score_files import write_csv
+    from ..core.pictures.scores import draw_figure
+    from ..core.scoring.score_files import as_json as to_json
+    from ..core.scoring.score_files import write_csv
 
     scores = _score(places, pad, threshold, paper, dataset, voxel_size, bone_end, quiet)
     if not quiet:
@@ -169,7 +169,7 @@ def show_scores(scores: Scores) -> None:
 
     Beside them stands what a mask scores that is hard tissue everywhere; below, what the bias means.
     """
-    from ..core.scores import OVERLAPS
+    from ..core.scoring.scores import OVERLAPS
 
     zones = (
         'zones of the published table, 5 voxels for "15 µm"' if scores.paper else "zones by the voxel size"
@@ -217,8 +217,8 @@ def _check_usage(
 
 def _outputs(csv: str | None, plot: str | None, overwrite: bool) -> dict[str, Path]:
     """Return the files to write, and refuse what could not be written after the work."""
-    from ..core.figure import FIGURE_SUFFIXES
     from ..core.files import check_writable
+    from ..core.pictures.scores import FIGURE_SUFFIXES
 
     wanted = {"--csv": (csv, (".csv",)), "--plot": (plot, FIGURE_SUFFIXES)}
     outputs = {
@@ -241,8 +241,8 @@ def _score(
     bone_end: BoneEnd,
     quiet: bool,
 ) -> Scores:
-    from ..core.matching import newest_run
-    from ..core.scores import PAPER_PADS_UM, score_paths, score_run
+    from ..core.scoring.pairs import newest_run
+    from ..core.scoring.scores import PAPER_PADS_UM, score_paths, score_run
 
     with console.progress("scoring", quiet) as advance:
         shared = pads or PAPER_PADS_UM, thresholds, paper, advance
@@ -255,7 +255,7 @@ def _score(
 
 
 def _show_zones(scores: Scores, measure: str, part: slice) -> None:
-    from ..core.scores import PAPER_PADS_UM, PAPER_ROWS
+    from ..core.scoring.scores import PAPER_PADS_UM, PAPER_ROWS
 
     pads = scores.pads_um[part]
     rows = []

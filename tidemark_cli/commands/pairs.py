@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from ..core.scan_names import sample_name, scan_name
+from ..core.scans.scan_names import sample_name, scan_name
 from .jobs import scans_in
 
 

@@ -12,7 +12,7 @@ from .jobs import named_file
 from .options import Overwrite, voxel_size_option
 
 if TYPE_CHECKING:
-    from ..core.phantom import Phantom
+    from ..core.phantoms.phantom import Phantom
 
 SMALLEST = 64  # voxels a side: less holds no plug
 
@@ -60,7 +60,7 @@ def phantom(
     targets = {option: path for option, path in wanted.items() if path is not None}
     plugs = _plan(targets, samples, subjects, overwrite)
 
-    from ..core.phantom import draw_phantom
+    from ..core.phantoms.phantom import draw_phantom
 
     for number, paths in enumerate(plugs):
         with console.progress(f"[{number + 1}/{len(plugs)}] {paths['OUT'].name}") as advance:
@@ -74,7 +74,7 @@ def _plan(
 ) -> list[dict[str, Path]]:
     """Name every file to write, and refuse what could not be written after the work."""
     from ..core.files import check_writable
-    from ..core.volume import ITK_SUFFIXES, TIFF_SUFFIXES, scan_name
+    from ..core.scans.volume import ITK_SUFFIXES, TIFF_SUFFIXES, scan_name
 
     if samples is None:
         suffixes = (*TIFF_SUFFIXES, *ITK_SUFFIXES)
@@ -100,8 +100,8 @@ def _plan(
 
 def _write(drawn: Phantom, paths: dict[str, Path], overwrite: bool) -> None:
     from ..core.files import all_or_none
-    from ..core.transform import write_transform
-    from ..core.volume import write_volume
+    from ..core.registration.transform import write_transform
+    from ..core.scans.volume import write_volume
 
     with all_or_none():
         for option, array in (("OUT", drawn.scan), ("--mask", drawn.mask), ("--pair", drawn.ca4)):

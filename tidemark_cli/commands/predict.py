@@ -18,9 +18,9 @@ from .jobs import Job, named_file, plan_jobs
 from .options import BoneEnd, Overwrite, Quiet, SkipExisting, refuse_both, voxel_size_option
 
 if TYPE_CHECKING:
+    from ..core.network.unet import UNet
+    from ..core.scans.volume import Volume
     from ..core.segmentation import Segmentation, Settings
-    from ..core.unet import UNet
-    from ..core.volume import Volume
 
 
 # what a person is told of the numbers; --stats and --json have them all
@@ -212,7 +212,7 @@ def predict(
 
 def _suffixes() -> dict[str, tuple[str, ...]]:
     """Return the endings that the file of each option may have; in a folder it gets the first."""
-    from ..core.volume import ITK_SUFFIXES, TIFF_SUFFIXES
+    from ..core.scans.volume import ITK_SUFFIXES, TIFF_SUFFIXES
 
     volume = (*TIFF_SUFFIXES, *ITK_SUFFIXES, ".png")
     return {
@@ -227,8 +227,8 @@ def _suffixes() -> dict[str, tuple[str, ...]]:
 
 def _load(weights: Path | None, device: str, quiet: bool) -> list[UNet]:
     """Load the models, and say which they are and where they run."""
-    from ..core.devices import choose_device
-    from ..core.inference import EMBEDDED, load_models
+    from ..core.network.devices import choose_device
+    from ..core.network.inference import EMBEDDED, load_models
 
     chosen = choose_device(device)
     models = load_models(weights)
@@ -242,8 +242,8 @@ def _load(weights: Path | None, device: str, quiet: bool) -> list[UNet]:
 
 def _segment(job: Job, label: str, run: Run) -> Outcome:
     """Segment one scan and write its outputs; an error is shown and becomes the outcome."""
+    from ..core.scans.volume import read_volume
     from ..core.segmentation import segment
-    from ..core.volume import read_volume
 
     if not job.outputs:
         return Outcome(job, "skipped", stats=_kept_stats(job))
@@ -299,7 +299,7 @@ def _tell(label: str, lines: Sequence[str]) -> None:
 def _write(job: Job, volume: Volume, segmentation: Segmentation, overwrite: bool) -> None:
     """Write every output asked for: all of them or, where one fails or the user stops it, none."""
     from ..core.files import all_or_none
-    from ..core.preview import draw_preview
+    from ..core.pictures.preview import draw_preview
 
     with all_or_none():
         for option, path in job.outputs.items():
@@ -315,7 +315,7 @@ def _write(job: Job, volume: Volume, segmentation: Segmentation, overwrite: bool
 def _write_array(
     option: str, path: Path, volume: Volume, segmentation: Segmentation, overwrite: bool
 ) -> None:
-    from ..core.volume import write_volume
+    from ..core.scans.volume import write_volume
 
     if option == "--out":
         array = segmentation.mask

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import console
-from ..core.scan_names import same_form, sample_name
+from ..core.scans.scan_names import same_form, sample_name
 from .jobs import named_file
 from .options import BoneEnd, Quiet, refuse_both, voxel_size_option
 from .pairs import pair_scans
@@ -19,8 +19,8 @@ from .pairs import pair_scans
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..core.preprocessing import Crop
-    from ..core.volume import Volume
+    from ..core.data.crop import Crop
+    from ..core.scans.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _check_options(
     overwrite: bool,
     skip_existing: bool,
 ) -> None:
-    from ..core.dataset import check_sample_id
+    from ..core.data.dataset import check_sample_id
     from ..core.errors import DatasetError
 
     refuse_both(overwrite, skip_existing)
@@ -190,9 +190,9 @@ def _plan(
     grades: Path | None,
 ) -> list[Plan]:
     """Name every sample and find its grade."""
-    from ..core.dataset import check_sample_id
+    from ..core.data.dataset import check_sample_id
+    from ..core.data.grades import read_grades
     from ..core.errors import DatasetError
-    from ..core.grades import read_grades
 
     if len(pairs) > 1 and (sample is not None or grade is not None):
         raise typer.BadParameter("--sample and --grade: expected one scan; for several, --grades CSV.")
@@ -218,10 +218,10 @@ def _plan(
 
 def _check_outputs(plans: Sequence[Plan], choices: Choices, sheet: Path | None) -> None:
     """Refuse what could not be written after the work."""
-    from ..core.dataset import dataset_root
+    from ..core.data.dataset import dataset_root
+    from ..core.data.grades import read_grades
     from ..core.errors import OutputError
     from ..core.files import check_writable
-    from ..core.grades import read_grades
 
     if choices.dataset.exists() and not choices.dataset.is_dir():
         raise OutputError(f"{choices.dataset} is a file; expected the folder of a dataset.")
@@ -245,7 +245,7 @@ def _check_outputs(plans: Sequence[Plan], choices: Choices, sheet: Path | None) 
 
 def _preprocess(plan: Plan, label: str, choices: Choices) -> Outcome:
     """Make one sample; an error is shown and becomes the outcome."""
-    from ..core.dataset import dataset_root, update_grades, write_sample
+    from ..core.data.dataset import dataset_root, update_grades, write_sample
 
     graded = {} if plan.grade is None else {plan.sample_id: plan.grade}
     try:
@@ -265,8 +265,8 @@ def _preprocess(plan: Plan, label: str, choices: Choices) -> Outcome:
 
 
 def _crop(plan: Plan, label: str, choices: Choices) -> Crop:
-    from ..core.preprocessing import crop_sample, read_mask_of
-    from ..core.volume import read_volume
+    from ..core.data.crop import crop_sample, read_mask_of
+    from ..core.scans.volume import read_volume
 
     pta = read_volume(plan.scan, choices.voxel_um)
     if not choices.quiet:
@@ -288,8 +288,8 @@ def _crop(plan: Plan, label: str, choices: Choices) -> Crop:
 def _registered(pta: Volume, plan: Plan, label: str, choices: Choices) -> NDArray:
     """Register the CA4+ scan and return its hard tissue in the frame of the PTA scan."""
     from ..core.errors import ScanError
-    from ..core.registration import hard_tissue, register, resample
-    from ..core.volume import read_volume
+    from ..core.registration.register import hard_tissue, register, resample
+    from ..core.scans.volume import read_volume
 
     ca4 = read_volume(plan.other, choices.voxel_um)
     with console.progress(f"{label}registration", choices.quiet) as advance:
@@ -306,7 +306,7 @@ def _registered(pta: Volume, plan: Plan, label: str, choices: Choices) -> NDArra
 
 def _show(outcomes: Sequence[Outcome], choices: Choices) -> None:
     """Show what was written, or for several samples what became of each."""
-    from ..core.dataset import dataset_root
+    from ..core.data.dataset import dataset_root
 
     if len(outcomes) > 1:
         rows = [(o.plan.sample_id, o.plan.scan.name, o.state, o.told) for o in outcomes]
@@ -318,8 +318,8 @@ def _show(outcomes: Sequence[Outcome], choices: Choices) -> None:
 
 def _draw(sheet: Path, choices: Choices) -> None:
     """Draw the contact sheet of all that the dataset holds, this command's samples and earlier ones."""
-    from ..core.contact_sheet import draw_contact_sheet
-    from ..core.dataset import find_samples
+    from ..core.data.dataset import find_samples
+    from ..core.pictures.contact_sheet import draw_contact_sheet
 
     draw_contact_sheet(
         sheet, find_samples(choices.dataset), overwrite=choices.overwrite or choices.skip_existing

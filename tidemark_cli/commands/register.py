@@ -19,9 +19,9 @@ from .pairs import pair_scans
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..core.registration import Registration
-    from ..core.transform import Matrix
-    from ..core.volume import Volume
+    from ..core.registration.register import Registration
+    from ..core.registration.transform import Matrix
+    from ..core.scans.volume import Volume
 
 
 class Metric(str, Enum):
@@ -155,7 +155,7 @@ def _level(threshold: str) -> float | None:
 
 def _suffixes() -> dict[str, tuple[str, ...]]:
     """Return the endings that the file of each option may have; in a folder it gets the first."""
-    from ..core.volume import ITK_SUFFIXES, TIFF_SUFFIXES
+    from ..core.scans.volume import ITK_SUFFIXES, TIFF_SUFFIXES
 
     volume = (*TIFF_SUFFIXES, *ITK_SUFFIXES)
     return {"--out": volume, "--mask": volume, "--transform": (".tfm",), "--preview": (".png",)}
@@ -163,8 +163,8 @@ def _suffixes() -> dict[str, tuple[str, ...]]:
 
 def _register(job: Job, ca4_path: Path, label: str, run: Run) -> Outcome:
     """Register one pair and write its outputs; an error is shown and becomes the outcome."""
-    from ..core.registration import resample
-    from ..core.volume import check_dtype, read_volume
+    from ..core.registration.register import resample
+    from ..core.scans.volume import check_dtype, read_volume
 
     if not job.outputs:
         return Outcome(job, ca4_path, "skipped")
@@ -196,8 +196,8 @@ def _register(job: Job, ca4_path: Path, label: str, run: Run) -> Outcome:
 def _initial(job: Job, run: Run) -> Matrix | None:
     """Read the transform to start from, of a folder the one named after the scan."""
     from ..core.errors import ScanError
-    from ..core.scan_names import same_form, scan_name
-    from ..core.transform import read_transform
+    from ..core.registration.transform import read_transform
+    from ..core.scans.scan_names import same_form, scan_name
 
     if run.initial is None:
         return None
@@ -219,7 +219,7 @@ def _announce(pta: Volume, ca4: Volume, label: str) -> None:
 
 
 def _find(pta: Volume, ca4: Volume, start: Matrix | None, label: str, run: Run) -> Registration:
-    from ..core.registration import register
+    from ..core.registration.register import register
 
     with console.progress(f"{label or pta.path.name + ': '}registering", run.quiet) as advance:
         return register(pta, ca4, metric=run.metric.value, initial=start, progress=advance)
@@ -235,10 +235,10 @@ def _write(
 ) -> None:
     """Write every output asked for: all of them or, where one fails or the user stops it, none."""
     from ..core.files import all_or_none
-    from ..core.overlay import draw_overlay
-    from ..core.registration import hard_tissue, otsu_level
-    from ..core.transform import write_transform
-    from ..core.volume import write_volume
+    from ..core.pictures.overlay import draw_overlay
+    from ..core.registration.register import hard_tissue, otsu_level
+    from ..core.registration.transform import write_transform
+    from ..core.scans.volume import write_volume
 
     level = otsu_level(registered) if run.threshold is None else run.threshold
     place: dict[str, Any] = {"overwrite": run.overwrite, "frame": pta.frame}
@@ -259,7 +259,7 @@ def _write(
 
 def _doubted(job: Job, ca4: Path, found: Registration, label: str, run: Run) -> Outcome:
     """Warn of a result whose quality is too low."""
-    from ..core.registration import TRUSTED
+    from ..core.registration.register import TRUSTED
 
     low = f"quality {found.quality:.2f}, expected {TRUSTED:g} or more: other plugs, or too little in common"
     if run.accept:

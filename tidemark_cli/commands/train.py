@@ -15,8 +15,8 @@ from .. import console
 from .options import voxel_size_option
 
 if TYPE_CHECKING:
-    from ..core.fold_run import FoldRun, FoldTraining
-    from ..core.phantom_training import PhantomTraining
+    from ..core.training.fold_run import FoldRun, FoldTraining
+    from ..core.training.on_phantoms import PhantomTraining
 
 Settings = TypeVar("Settings", "PhantomTraining", "FoldTraining")
 
@@ -195,7 +195,7 @@ def _refuse_foreign(kind: type[Settings], given: dict[str, Any]) -> None:
 def _refuse_changes(settings: Settings, given: dict[str, Any]) -> None:
     """Refuse options that say otherwise than the run that is resumed: it keeps its settings."""
     _refuse_foreign(type(settings), given)
-    from ..core.training import located
+    from ..core.training.loop import located
 
     if "init" in given:
         given = given | {"init": located(given["init"])}
@@ -215,7 +215,7 @@ def _option(name: str) -> str:
 
 def _with_sizes(given: dict[str, Any]) -> dict[str, Any]:
     """Take the sizes of the network that are not given from the model to start from."""
-    from ..core.inference import load_one
+    from ..core.network.inference import load_one
 
     sizes = ("width", "depth", "stem")
     if "init" not in given or set(sizes) <= given.keys():
@@ -225,9 +225,9 @@ def _with_sizes(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train_on_phantoms(run: Path, given: dict[str, Any], device: str, resume: bool) -> None:
-    from ..core.devices import choose_device
-    from ..core.matching import is_run
-    from ..core.phantom_training import PhantomTraining, read_settings, train_on_phantoms
+    from ..core.network.devices import choose_device
+    from ..core.scoring.pairs import is_run
+    from ..core.training.on_phantoms import PhantomTraining, read_settings, train_on_phantoms
 
     if resume and is_run(run):  # else the training says that there is none
         settings = read_settings(run)
@@ -256,11 +256,11 @@ def _train_on_dataset(
     device: str,
     resume: bool,
 ) -> None:
-    from ..core.devices import choose_device
     from ..core.files import check_writable
-    from ..core.fold_run import FoldTraining, reopen_run, start_run
-    from ..core.fold_training import train_folds
-    from ..core.trainset import load_all
+    from ..core.network.devices import choose_device
+    from ..core.training.fold_run import FoldTraining, reopen_run, start_run
+    from ..core.training.on_dataset import train_folds
+    from ..core.training.slices import load_all
 
     chosen = choose_device(device)
     if resume:
@@ -309,7 +309,7 @@ def _table(epochs: int, advance: console.Advance | None) -> Callable[[int, int, 
 
 def _show_scores(run: FoldRun) -> None:
     """Print what `tidemark metrics RUN` prints, and for the paper's choices what it prints with --paper."""
-    from ..core.scores import score_run
+    from ..core.scoring.scores import score_run
     from .metrics import show_not_scored, show_scores
 
     with console.progress("scoring") as advance:

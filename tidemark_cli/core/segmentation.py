@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .bone_end import Judgement, judge_mask
-from .bone_grey import compare_greys
-from .doubt import ENOUGH, Confidence, judge
+from .anatomy.bone_end import Judgement, judge_mask
+from .anatomy.bone_grey import compare_greys
+from .anatomy.confidence import ENOUGH, Confidence, judge
+from .anatomy.mask import clean_mask, drop_caps
+from .anatomy.offset import offset_tidemark
+from .anatomy.plug import Box, Plug, crop_box, find_plug
+from .anatomy.surface import DEFINITIONS as SURFACE_DEFINITIONS
+from .anatomy.surface import Surface, cartilage_thickness, find_surface, morphometry
 from .errors import about
-from .mask import clean_mask, drop_caps
-from .offset import offset_tidemark
-from .sample import Box, Plug, crop_box, find_plug
-from .surface import DEFINITIONS as SURFACE_DEFINITIONS
-from .surface import Surface, cartilage_thickness, find_surface, morphometry
-from .volume import Volume
+from .scans.volume import Volume
 
 if TYPE_CHECKING:
-    from .inference import Prediction
-    from .unet import UNet
+    from .network.inference import Prediction
+    from .network.unet import UNet
 
 TISSUE_UM = 300.0  # columns with more tissue than this belong to the sample
 BASE_BYTES = 2**30  # the program and its libraries, the network's activations, the labels of islands
@@ -215,8 +215,8 @@ def _mask(
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Box, Prediction, np.ndarray]:
     """Predict the box round the plug; the mask comes in the frame of the scan."""
-    from .devices import choose_device
-    from .inference import predict
+    from .network.devices import choose_device
+    from .network.inference import predict
 
     shape = volume.array.shape
     box = crop_box(shape, plug) if settings.crop else plug.box

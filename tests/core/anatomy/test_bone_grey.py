@@ -1,0 +1,89 @@
+"""Bone that is not in the mask and stains that are none, by hand: cells of one voxel of 12.8 µm."""
+
+import numpy as np
+import pytest
+
+from tidemark_cli.core.anatomy.bone_grey import BoneGrey, compare_greys
+from tidemark_cli.core.anatomy.surface import Surface, find_surface
+
+SHAPE = (40, 20, 20)
+
+
+def a_plug() -> tuple[np.ndarray, np.ndarray]:
+    """Scan and mask: 24 slices of bone (100) under cartilage (180), with two layers of marrow (0)."""
+    scan = np.full(SHAPE, 180, np.uint8)
+    scan[:24] = 100
+    scan[4:6] = 0
+    return scan, np.where(scan == 100, 255, 0).astype(np.uint8)
+
+
+def share(scan: np.ndarray, mask: np.ndarray, surface: Surface | None = None) -> float:
+    return compare_greys(scan, mask, surface or find_surface(mask, 12.8, "first"), 40.0).left_out
+
+
+def test_marrow_is_not_left_out_bone():
+    assert share(*a_plug()) == 0
+
+
+def test_debris_brighter_than_bone_is_not_left_out_bone():
+    scan, mask = a_plug()
+    scan[4:6] = 131  # bone of 100 over tissue of 40: up to 130 it would be taken for bone
+    assert share(scan, mask) == 0
+    scan[4:6] = 129
+    assert share(scan, mask) == pytest.approx(2 / 20)
+
+
+@pytest.mark.parametrize("layers", [1, 5])
+def test_bone_left_out_is_counted(layers):
+    scan, mask = a_plug()
+    mask[10 : 10 + layers] = 0
+    # 50 µm below the tidemark at 307.2 µm: middles up to 256 µm, 20 layers less two of marrow
+    assert share(scan, mask) == pytest.approx(layers / 18)
+
+
+def test_a_gap_in_the_tidemark_does_not_hide_what_is_left_out():
+    scan, mask = a_plug()
+    mask[:, 5:15, 5:15] = 0  # a quarter of the plug is hollow, up to its top
+    assert share(scan, mask) == pytest.approx(0.25)
+
+
+def test_either_end_and_any_height_of_grey_levels():
+    scan, mask = a_plug()
+    mask[10:15] = 0
+    surface = find_surface(mask[::-1], 12.8, "last")
+    assert share(scan[::-1], mask[::-1], surface) == pytest.approx(5 / 18)
+    lifted = compare_greys(scan.astype(float) * 9 - 500, mask, find_surface(mask, 12.8, "first"), -140.0)
+    assert lifted.left_out == pytest.approx(5 / 18)
+    assert lifted.brightness == pytest.approx(100 / 180)
+
+
+def test_cells_of_fine_voxels_average_their_noise():
+    scan, mask = (np.repeat(np.repeat(np.repeat(a, 4, 0), 4, 1), 4, 2) for a in a_plug())
+    mask[40:60] = 0
+    noisy = np.clip(scan + np.random.default_rng(0).normal(0, 40, scan.shape), 0, 255)
+    found = compare_greys(noisy, mask, find_surface(mask, 3.2, "first"), 40.0)
+    assert found.left_out == pytest.approx(5 / 18, abs=0.01)
+
+
+def test_a_single_slice_and_nothing_found():
+    scan, mask = (a[:, :1] for a in a_plug())
+    mask = mask.copy()
+    mask[10:15] = 0
+    assert share(scan, mask) == pytest.approx(5 / 18)
+    nothing = np.zeros_like(mask)
+    assert compare_greys(scan, nothing, find_surface(nothing, 12.8, "first"), 40.0) == BoneGrey(0, 1)
+
+
+@pytest.mark.parametrize(("bone", "expected"), [(100, 100 / 180), (250, 250 / 180)])
+def test_brightness_is_that_of_bone_over_cartilage(bone, expected):
+    scan, mask = a_plug()
+    scan[mask > 0] = bone
+    found = compare_greys(scan, mask, find_surface(mask, 12.8, "first"), 40.0)
+    assert found.brightness == pytest.approx(expected)  # marrow, of 0, is the darkest
+
+
+def test_bone_without_cartilage_has_nothing_to_be_compared_with():
+    scan, mask = a_plug()
+    scan[24:] = 0
+    found = compare_greys(scan, mask, find_surface(mask, 12.8, "first"), 40.0)
+    assert found == BoneGrey(0, 1)

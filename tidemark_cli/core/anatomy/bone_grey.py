@@ -1,0 +1,87 @@
+"""What the grey levels say of a mask: whether bone is missing from it, and whether the stain is PTA.
+
+A mask can have a perfect tidemark and be hollow below it. Bone that was left out has the grey level of the
+bone that was found; marrow and most debris have not. Stained clots may have, and are few. Under PTA bone is
+hardly brighter than the cartilage on it; under CA4+, or unstained, it is several times as bright.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from .heights import block_medians
+from .surface import Surface
+
+CELL_UM = 12.8  # cells are large enough to average noise out, and small against the plate
+BELOW_UM = 50.0  # nearer to the tidemark hard tissue is as bright as the stain that soaked into it
+ABOVE_UM = 300.0  # of cartilage on the tidemark
+
+
+@dataclass(frozen=True)
+class BoneGrey:
+    """Grey levels of bone, found and left out.
+
+    Attributes
+    ----------
+    left_out : share, 0 to 1, of what looks like bone below the tidemark that is not in the mask.
+    brightness : median grey level of the mask over that of the cartilage on it, both above the darkest.
+    """
+
+    left_out: float = 0.0
+    brightness: float = 1.0
+
+
+def compare_greys(scan: np.ndarray, mask: np.ndarray, surface: Surface, tissue_level: float) -> BoneGrey:
+    """Compare the grey levels in the mask with those below its tidemark, and those above.
+
+    Bone is what is nearer to the median grey level of the mask than half of its distance from `tissue_level`:
+    marrow is darker, and debris mostly brighter. Columns without a tidemark count with the height of the
+    nearest one: beside the plug there is nothing bright.
+
+    Parameters
+    ----------
+    scan, mask : ``(Z, Y, X)``, read in cells of about 13 µm; hard tissue where the mask is not 0.
+    surface : the tidemark found, in the frame of both.
+    tissue_level : grey level that separates air and marrow from tissue.
+
+    Returns
+    -------
+    Nothing left out and a brightness of 1 where no tidemark was found, or nothing to compare with.
+    """
+    step = max(1, round(CELL_UM / surface.voxel_um))
+    if surface.bone_end == "last":
+        scan, mask = scan[::-1], mask[::-1]
+    grey, hard = _cell_means(scan, step), _cell_means(mask, step) / max(int(mask.max()), 1)
+    height_um = block_medians(surface.height_um, step)[: grey.shape[1], : grey.shape[2]]
+    known = np.isfinite(height_um)
+    if not known.any() or not (hard > 0.9).any():
+        return BoneGrey()
+    nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    middle_um = (np.arange(len(grey)) + 0.5)[:, None, None] * step * surface.voxel_um
+    above_um = middle_um - height_um[tuple(nearest)]
+    below = above_um < -BELOW_UM
+    inside = below & (hard > 0.9)
+    level = float(np.median(grey[inside if inside.any() else hard > 0.9]))
+    outside = below & (hard < 0.1) & (np.abs(grey - level) < (level - tissue_level) / 2)
+    left_out = np.count_nonzero(outside)
+    share = left_out / max(1, left_out + np.count_nonzero(inside))
+    cartilage = (above_um > 0) & (above_um < ABOVE_UM) & (grey > tissue_level)
+    if not cartilage.any():
+        return BoneGrey(share)
+    darkest = float(np.percentile(grey, 1))
+    return BoneGrey(share, (level - darkest) / max(float(np.median(grey[cartilage])) - darkest, 1e-6))
+
+
+def _cell_means(array: np.ndarray, step: int) -> np.ndarray:
+    """Return the mean of each whole cell of `step` voxels a side; an axis of length 1 is kept."""
+    sides = [step if n > 1 else 1 for n in array.shape]
+    depth, height, width = (max(1, n // side) for n, side in zip(array.shape, sides, strict=True))
+    cells = np.empty((depth, height, width), np.float32)
+    for z in range(depth):
+        layer = array[z * sides[0] : (z + 1) * sides[0], : height * sides[1], : width * sides[2]]
+        rows = layer.mean(axis=0, dtype=np.float32)
+        cells[z] = rows.reshape(height, -1, width, rows.shape[1] // width).mean(axis=(1, 3))
+    return cells

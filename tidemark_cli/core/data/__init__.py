@@ -1,0 +1,1 @@
+"""Datasets in the layout of the public one, and the folders of training runs."""

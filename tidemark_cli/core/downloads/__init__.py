@@ -1,0 +1,1 @@
+"""What comes over the network: the public dataset and sets of weights."""

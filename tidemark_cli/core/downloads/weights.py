@@ -1,0 +1,196 @@
+"""Sets of trained weights, installed by name from a registry that `train` or anyone else has written."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ..cache import (
+    REGISTRY,
+    home,
+    is_intact,
+    is_name,
+    locked,
+    open_registry,
+    partial_folder,
+    read_registry,
+    write_registry,
+)
+from ..errors import AssetError, ModelError, OutputError
+from ..files import folder_whole
+from .fetch import SILENT, Feedback, fetch, is_url, shown
+
+if TYPE_CHECKING:
+    from pooch import Pooch
+
+MODELS = (".safetensors", ".pth")
+BESIDE = "mean_std.npy"  # what the checkpoints of the paper's authors need beside them
+MOST_REGISTRY = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Weights:
+    """An installed set of weights.
+
+    Attributes
+    ----------
+    folder : with the models in it.
+    models : their file names, sorted.
+    fresh : whether it was installed now; false where it was there already.
+    """
+
+    folder: Path
+    models: list[str]
+    fresh: bool
+
+
+def weights_folder(name: str) -> Path | None:
+    """Return the folder of an installed set of weights, None where there is none of that name."""
+    folder = home() / "weights" / name
+    return folder if is_name(name) and (folder / REGISTRY).is_file() else None
+
+
+def installed_weights() -> list[str]:
+    """Return the names of all installed sets of weights, sorted."""
+    return sorted(path.parent.name for path in (home() / "weights").glob(f"[!.]*/{REGISTRY}"))
+
+
+def name_from(registry: str) -> str | None:
+    """Return the name that weights get from where they come: the folder of the registry; None where unfit."""
+    place = urlsplit(_place(registry)).path if is_url(registry) else str(Path(_place(registry)).absolute())
+    name = PurePosixPath(place.replace("\\", "/")).parent.name
+    return name if is_name(name) else None
+
+
+def download_weights(
+    registry: str,
+    name: str,
+    *,
+    offline: bool = False,
+    overwrite: bool = False,
+    feedback: Feedback = SILENT,
+) -> Weights:
+    """Install the models that a registry lists, each verified against its checksum and read once.
+
+    Parameters
+    ----------
+    registry : URL or path of a registry in pooch's format, or of the folder with ``registry.txt`` in it. The
+        models lie beside it, or where the third word of a line says.
+    name : for `weights_folder`.
+    offline : never touch the network; then `registry` is to be a path.
+    overwrite : replace other weights of that name.
+
+    Raises
+    ------
+    AssetError
+        If the registry or a file cannot be fetched, is not what its checksum says, or is no model.
+    OutputError
+        If there are other weights of that name, or something cannot be written.
+    """
+    with locked(f"weights-{name}", needed=True, tell=feedback.tell):
+        partial, target = partial_folder(f"weights-{name}"), home() / "weights" / name
+        pup = _open(_place(registry), partial, offline, feedback)
+        files = _wanted(pup, _place(registry))
+        models = [file for file in files if file != BESIDE]
+        if target.exists() and not overwrite:
+            if read_registry(target / REGISTRY) != {file: pup.registry[file] for file in files}:
+                raise OutputError(f"{target} holds other weights; use --overwrite, or another --name.")
+            if is_intact(target):
+                return Weights(target, models, fresh=False)
+            feedback.tell(f"{target} is damaged: it is replaced")
+        for file in files:
+            _fetch(pup, file, offline, feedback)
+        _check_models(partial, models)
+        with folder_whole(target, replace=True) as stage:
+            for file in files:
+                (partial / file).replace(stage / file)
+            write_registry(stage / REGISTRY, {file: pup.registry[file] for file in files})
+        shutil.rmtree(partial)
+        return Weights(target, models, fresh=True)
+
+
+def _place(registry: str) -> str:
+    """Return the URL or path of the registry itself, where its folder may have been named."""
+    if not is_url(registry):
+        path = Path(registry)
+        return str(path / REGISTRY if path.is_dir() else path)
+    parts = urlsplit(registry)
+    if parts.path.endswith(".txt"):
+        return registry
+    return parts._replace(path=f"{parts.path.rstrip('/')}/{REGISTRY}").geturl()
+
+
+def _open(place: str, partial: Path, offline: bool, feedback: Feedback) -> Pooch:
+    if not is_url(place):
+        return open_registry(Path(place), partial, str(Path(place).parent))
+    path = partial / REGISTRY
+    path.unlink(missing_ok=True)  # of an earlier run: the weights may be others by now
+    _bring(place, path, offline, feedback, MOST_REGISTRY)
+    base = urlsplit(place)
+    folder = base._replace(path=base.path.rpartition("/")[0], query="", fragment="")
+    try:
+        return open_registry(path, partial, folder.geturl())
+    except AssetError as error:
+        raise AssetError(f"{shown(place)} is no registry: {error}") from error
+
+
+def _wanted(pup: Pooch, place: str) -> list[str]:
+    """Return the files to install, models and what they need; other files of the registry are left."""
+    names = [name for name in pup.registry if name.endswith(MODELS) or name == BESIDE]
+    if not any(name.endswith(MODELS) for name in names):
+        raise AssetError(f"{shown(place)}: expected models ({' or '.join(MODELS)}) in it, found none.")
+    for name in names:
+        if not is_name(name):  # pooch would follow it out of the folder
+            raise AssetError(f"{shown(place)}: expected plain file names, found {name!r}; it is not trusted.")
+        if name in pup.urls and not is_url(pup.urls[name]):
+            raise AssetError(f"{shown(place)}: expected http(s) URLs, found {pup.urls[name]!r} for {name}.")
+    return sorted(names)
+
+
+def _fetch(pup: Pooch, name: str, offline: bool, feedback: Feedback) -> None:
+    """Let pooch fetch and verify a file, unless an interrupted run has done so."""
+
+    def bring(url: str, output_file: str, _: Pooch) -> None:
+        whole = Path(pup.abspath) / name
+        _bring(url, whole, offline, feedback)
+        whole.replace(output_file)
+
+    try:
+        pup.fetch(name, downloader=bring)
+    except ValueError as error:
+        problem = str(error).partition(" Deleted download")[0].rstrip(".")
+        raise AssetError(
+            f"{shown(pup.get_url(name))}: {problem}; it was thrown away, get it again."
+        ) from error
+    except OSError as error:
+        raise OutputError(f"{pup.abspath / name} could not be written: {error.strerror or error}.") from error
+
+
+def _bring(place: str, target: Path, offline: bool, feedback: Feedback, limit: int | None = None) -> None:
+    """Get a file from a URL or path."""
+    if is_url(place):
+        if offline:
+            raise AssetError(
+                f"offline: {shown(place)} is on the network; run without --offline, or "
+                "name a folder on this machine."
+            )
+        fetch(place, target, feedback, limit)
+    elif Path(place).is_file():
+        shutil.copyfile(place, target)
+    else:
+        raise AssetError(f"{place}: expected the file that the registry lists, found none.")
+
+
+def _check_models(folder: Path, models: list[str]) -> None:
+    """Read every model, so that what is installed can be used."""
+    from ..network.unet import load_model
+
+    try:
+        for model in models:
+            load_model(folder / model)
+    except ModelError:
+        shutil.rmtree(folder)
+        raise

@@ -1,0 +1,1 @@
+"""The U-Net, its model files, and how it is computed on a scan."""

@@ -1,0 +1,1 @@
+"""Pictures to judge results by, and figures for papers."""

@@ -1,0 +1,169 @@
+"""One picture to judge a registration by: the hard tissue's rim on PTA, and checkerboards of both scans."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..anatomy.plug import Plug, find_plug
+from ..files import check_writable
+from ..scans.volume import Volume
+from .style import DPI, FAINT, INK, PAPER, label, scale_bar, write_picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INCHES = 16.0  # 1600 px wide
+DOUBT = "#e6007e"
+RIM, TILE = "#ffb000", "#3d9be9"  # told apart by the colour-blind, too
+TILES = 7  # squares across a plug
+BONE_SHARE = 0.3  # of the plug's length from its bone end, where the XY section lies
+_HEADING, _FOOT, _GAP = 1.0, 0.55, 0.25  # inches
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A section (rows, columns) of both scans, row 0 on top, cartilage up where it runs along Z."""
+
+    name: str
+    pta: NDArray[np.float32]
+    ca4: NDArray[np.float32]
+
+
+def draw_overlay(
+    path: Path,
+    pta: Volume,
+    registered: NDArray[Any],
+    level: float,
+    told: str,
+    *,
+    doubted: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Write a PNG with three sections through the plug, in PTA's frame, cartilage up.
+
+    Above, PTA with the rim of what is hard tissue under CA4+: it must follow the marrow cavities and the
+    tidemark. Below, squares of PTA and CA4+ in turn: edges must go on across them.
+
+    Parameters
+    ----------
+    registered : (Z, Y, X) of PTA's shape; only the sections are read.
+    level : grey level of `registered` above which tissue is hard.
+    told : what is said of the quality.
+    doubted : point out that the result is not to be trusted.
+
+    Raises
+    ------
+    OutputError
+        If `path` cannot be written, or exists and `overwrite` is false.
+    """
+    check_writable(path, overwrite)
+    from matplotlib.figure import Figure
+
+    sections = _sections(pta.array, registered, find_plug(pta.array, pta.voxel_um))
+    width = sum(s.pta.shape[1] for s in sections)
+    height = max(s.pta.shape[0] for s in sections)
+    gaps = _GAP * (len(sections) + 1)
+    scale = min((INCHES - gaps) / width, 7.0 / height)  # inches a voxel
+    inches = max(width * scale + gaps, 9.0)
+    page = _HEADING + 2 * (height * scale + _GAP) + _FOOT
+    figure = Figure(figsize=(inches, page), dpi=DPI, facecolor=PAPER)
+    _heading(figure, inches, page, pta, told, doubted)
+    left = (inches - width * scale - _GAP * (len(sections) - 1)) / 2
+    for section in sections:
+        rows, columns = section.pta.shape
+        for place, draw in ((1, _draw_rim), (0, _draw_checkerboard)):
+            bottom = _FOOT + place * (height * scale + _GAP) + (height - rows) * scale
+            box = (left / inches, bottom / page, columns * scale / inches, rows * scale / page)
+            axes = figure.add_axes(box)
+            draw(axes, section, level)
+            _finish(axes, section, pta.voxel_um)
+        left += columns * scale + _GAP
+    _legend(figure, page)
+    write_picture(path, figure)
+
+
+def _sections(pta: NDArray[Any], ca4: NDArray[Any], plug: Plug) -> list[_Section]:
+    """Cut ZX and ZY through the middle of the plug's box, and XY through its bone."""
+    z, y, x = plug.box
+    middle_y, middle_x = (y.start + y.stop) // 2, (x.start + x.stop) // 2
+    deep = round(BONE_SHARE * (z.stop - z.start))
+    bone = z.start + deep if plug.bone_end == "first" else z.stop - 1 - deep
+    up = slice(None, None, -1 if plug.bone_end == "first" else 1)
+    cuts = (("ZX", (z, middle_y, x), up), ("ZY", (z, y, middle_x), up), ("XY", (bone, y, x), slice(None)))
+    return [
+        _Section(name, *(np.asarray(scan[cut], np.float32)[order] for scan in (pta, ca4)))
+        for name, cut, order in cuts
+    ]
+
+
+def _heading(figure: Any, inches: float, page: float, pta: Volume, told: str, doubted: bool) -> None:
+    size = " × ".join(map(str, pta.array.shape))
+    left = 0.25 / inches
+    title = {"size": 17, "weight": "bold", "color": INK, "va": "center", "parse_math": False}
+    figure.text(left, 1 - 0.4 / page, pta.name, **title)
+    line = f"{size} voxels of {pta.voxel_um:g} µm; registration {told}"
+    figure.text(left, 1 - 0.72 / page, line, size=10.5, color=FAINT, va="center")
+    if doubted:
+        warning = "Not to be trusted: do edges go on from square to square?"
+        figure.text(
+            1 - left, 1 - 0.4 / page, warning, size=12, weight="bold", color=DOUBT, ha="right", va="center"
+        )
+
+
+def _window(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Stretch grey levels to 0 to 1."""
+    low, high = np.percentile(grey, (0.5, 99.7))
+    return np.clip((grey - low) / max(float(high - low), 1e-6), 0, 1)
+
+
+def _draw_rim(axes: Axes, section: _Section, level: float) -> None:
+    axes.imshow(_window(section.pta), cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
+    hard = section.ca4 > level
+    if hard.any() and not hard.all() and min(hard.shape) > 1:
+        axes.contour(section.ca4, levels=[level], colors=[RIM], linewidths=0.9)
+
+
+def _draw_checkerboard(axes: Axes, section: _Section, level: float) -> None:
+    rows, columns = section.pta.shape
+    side = max(1, math.ceil(columns / TILES))
+    square = (np.arange(rows)[:, None] // side + np.arange(columns) // side) % 2 == 0
+    mixed = np.where(square, _window(section.pta), _window(section.ca4))
+    picture = np.repeat(mixed[:, :, None], 3, axis=2)
+    axes.imshow(picture, interpolation="antialiased")
+    for edge in range(side, columns, side):
+        axes.axvline(edge - 0.5, color=TILE, lw=0.5, alpha=0.6)
+    for edge in range(side, rows, side):
+        axes.axhline(edge - 0.5, color=TILE, lw=0.5, alpha=0.6)
+
+
+def _finish(axes: Axes, section: _Section, voxel_um: float) -> None:
+    rows, columns = section.pta.shape
+    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5), xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    label(axes, 0.03, 0.975, section.name, va="top", weight="bold", size=13)
+    scale_bar(axes, voxel_um)
+
+
+def _legend(figure: Any, page: float) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles = [
+        Line2D([], [], color=RIM, lw=2.5, label="above: PTA with the rim of the hard tissue under CA4+"),
+        Patch(fc="#8a94a0", ec=TILE, lw=2, label="below: squares of PTA and CA4+ in turn, PTA first"),
+    ]
+    figure.legend(
+        handles=handles,
+        loc="center left",
+        bbox_to_anchor=(0.01, 0.28 / page),
+        ncol=2,
+        frameon=False,
+        fontsize=11,
+        labelcolor=INK,
+    )

@@ -1,0 +1,81 @@
+"""The paper's figure 4: overlap in zones about the tidemark, medians over the samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..files import check_writable
+from ..scoring.scores import PAPER_PADS_UM, PAPER_ROWS, Scores
+from .style import FAINT, INK, PAPER, write_picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
+PUBLISHED = "#9aa3ad"
+LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by the colour-blind
+PANELS = (("iou", "IoU"), ("dice", "Dice"), ("volumetric_similarity", "Volumetric similarity"))
+
+
+def draw_figure(path: Path, scores: Scores, overwrite: bool = False) -> None:
+    """Draw the medians of IoU, Dice and volumetric similarity over the pads, a line for each threshold.
+
+    A dotted line is what a mask scores that is hard tissue everywhere. Where the zones are the published
+    table's, its IoU at 15 to 75 µm is drawn as grey lines: no other figures were published as numbers.
+
+    Parameters
+    ----------
+    path : .png, .pdf or .svg.
+
+    Raises
+    ------
+    OutputError
+        If `path` cannot be written, or exists and `overwrite` is false.
+    """
+    check_writable(path, overwrite)
+    write_picture(path, _compose(scores))
+
+
+def _compose(scores: Scores) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 4.9), dpi=150, facecolor=PAPER, layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True)
+    for axes, letter, (measure, name) in zip(panels, "abc", PANELS, strict=True):
+        if measure == "iou" and scores.paper:
+            _draw_published(axes)
+        for i, threshold in enumerate(scores.thresholds):
+            medians = [zone.median for zone in scores.overlap(measure, threshold)]
+            width = min(4, 1 + len(scores.thresholds) - i)  # a line under another shows at its sides
+            style = {"color": LINES[i % len(LINES)], "lw": width, "marker": "o", "ms": 2.5 * width}
+            axes.plot(scores.pads_um, medians, label=f"threshold {threshold:g}", **style)
+        floor = [zone.median for zone in scores.all_hard(measure)]
+        axes.plot(scores.pads_um, floor, label="all hard", color=FAINT, ls=(0, (1, 2)), lw=1.4)
+        axes.set_title(f"({letter}) {name}", size=13, color=INK, loc="left")
+        axes.set_xlabel(f"pad, µm{' (5 voxels to 15 µm)' if scores.paper else ''}", color=INK, size=11)
+        axes.set_xticks(scores.pads_um)
+        axes.grid(color="#e4e7eb", lw=0.8)
+        axes.set_axisbelow(True)
+        axes.tick_params(colors=FAINT, labelcolor=INK)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[:].set_color(FAINT)
+    lowest = min(line.get_ydata().min() for axes in panels for line in axes.lines)
+    panels[0].set_ylim(min(0.4, lowest - 0.02), 1.01)  # the published points begin at 0.44
+    panels[0].set_ylabel(_ordinate(scores.count), color=INK, size=11)
+    handles, names = panels[0].get_legend_handles_labels()
+    plain: dict[str, Any] = {"frameon": False, "fontsize": 10, "labelcolor": INK}
+    figure.legend(handles, names, loc="outside lower center", ncols=6, **plain)
+    return figure
+
+
+def _draw_published(axes: Axes) -> None:
+    for (loss, threshold, points), style in zip(PAPER_ROWS, ("--", ":", "-"), strict=True):
+        pads, medians = PAPER_PADS_UM[: len(points)], [median for median, _ in points]
+        name = f"published {loss}, {threshold:g}"
+        axes.plot(pads, medians, color=PUBLISHED, ls=style, marker="o", lw=1.4, ms=3.5, label=name)
+
+
+def _ordinate(count: int) -> str:
+    return f"median of {count} samples" if count > 1 else "one sample"

@@ -1,0 +1,1 @@
+"""One scan of a plug laid on another."""

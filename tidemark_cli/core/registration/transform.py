@@ -1,0 +1,107 @@
+"""Rigid transforms in mm, read and written as ITK and 3D Slicer exchange them.
+
+A transform takes a point of the scan that stays (PTA) to the point of the scan that moves (CA4+), which is
+what ITK asks for to resample the second onto the first; loaded in 3D Slicer and put above the CA4+ volume, it
+moves that volume onto PTA.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FormatError
+from ..files import written_whole
+from ..names import utf8_name
+from ..scans.volume import Volume
+
+Matrix = NDArray[np.float64]
+
+_RIGID = 1e-3  # more than single precision loses, less than 0.1 % of stretch
+
+
+def voxels_to_mm(volume: Volume) -> Matrix:
+    """Return the (4, 4) matrix from voxel indices (x, y, z, 1) of a scan to mm, by its frame if any."""
+    matrix = np.eye(4)
+    if volume.frame is not None:
+        matrix[:3, :3] = np.reshape(volume.frame.direction, (3, 3))
+        matrix[:3, 3] = volume.frame.origin_mm
+    matrix[:3, :3] *= volume.voxel_um / 1000
+    return matrix
+
+
+def read_transform(path: Path) -> Matrix:
+    """Read a rigid transform: (4, 4), points (x, y, z, 1) in mm of PTA to points of CA4+.
+
+    Parameters
+    ----------
+    path : an ITK ``.tfm``, ``.txt`` or ``.h5`` file with a linear transform of any class, or several
+        composed, as 3D Slicer saves them (it writes a rigid one as affine).
+
+    Raises
+    ------
+    FormatError
+        If it cannot be read, is no linear 3D transform, or stretches, shears or mirrors.
+    """
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        with utf8_name(path) as name:
+            transform = sitk.ReadTransform(str(name))
+    except RuntimeError as error:
+        raise FormatError(
+            f"{path} is not an ITK transform that can be read; expected a .tfm, .txt or .h5 file as 3D "
+            "Slicer saves a linear transform; save it again."
+        ) from error
+    if transform.GetDimension() != 3 or not transform.IsLinear():
+        raise FormatError(
+            f"{path} holds a {transform.GetName()} of {transform.GetDimension()} dimensions; expected a "
+            "linear 3D transform; harden or save the rigid part alone."
+        )
+    matrix = np.eye(4)
+    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
+    for axis, unit in enumerate(np.eye(3)):
+        matrix[:3, axis] = transform.TransformPoint(unit.tolist()) - matrix[:3, 3]
+    return _rigid(path, matrix)
+
+
+def _rigid(path: Path, matrix: Matrix) -> Matrix:
+    """Return `matrix` with its rotation made exact, or refuse it where it is no rotation."""
+    if not np.isfinite(matrix).all():
+        raise FormatError(f"{path} holds NaN or infinite numbers; expected a rigid transform; save it again.")
+    left, stretch, right = np.linalg.svd(matrix[:3, :3])
+    mirrors = np.linalg.det(left @ right) < 0
+    if abs(stretch - 1).max() > _RIGID or mirrors:
+        told, mirrored = ", ".join(f"{s:.4g}" for s in stretch), " and mirrors" if mirrors else ""
+        raise FormatError(
+            f"{path} is not rigid: it stretches by {told}{mirrored}; expected 1, 1, 1; "
+            "use rotation and translation only."
+        )
+    return np.block([[left @ right, matrix[:3, 3:]], [np.zeros((1, 3)), np.ones((1, 1))]])
+
+
+def write_transform(path: Path, matrix: Matrix) -> None:
+    """Write a rigid (4, 4) `matrix` in mm as an ITK ``.tfm`` that 3D Slicer opens; it replaces what was
+    there.
+
+    Raises
+    ------
+    OutputError
+        If the system refuses to write.
+    """
+    import SimpleITK as sitk
+
+    transform = sitk.Euler3DTransform()
+    transform.SetMatrix(matrix[:3, :3].ravel().tolist(), 1e-6)
+    transform.SetTranslation(matrix[:3, 3].tolist())
+    with written_whole(path) as temporary, utf8_name(temporary) as name:
+        sitk.WriteTransform(transform, str(name))
+        try:
+            whole = np.allclose(read_transform(name), matrix, atol=1e-6)
+        except FormatError:
+            whole = False
+        if not whole:  # ITK does not say that the disk is full
+            raise OSError("the disk may be full, or a quota reached")

@@ -1,0 +1,1 @@
+"""Scans read and written: TIFF, ITK formats, folders of slices."""

@@ -1,0 +1,259 @@
+"""NRRD, NIfTI and MetaImage files to arrays: ITK tells their place in space, checksums their damage."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import ContentError, FormatError
+from ..names import utf8_name
+from .formats import Content, Frame
+from .itk_headers import Header, read_header
+
+_BLOCK_BYTES = 2**20
+_MOST_PACKED = 1100  # zlib packs no more than 1032 bytes into one
+_HEADER_BYTES = 2**20
+_GZIP = b"\x1f\x8b"
+_TOLD_SHORT = 120
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    """What ITK tells of a file: voxel edges along X, Y, Z in its own unit, and the frame."""
+
+    spacing: tuple[float, ...]
+    frame: Frame | None
+
+
+def read_itk(path: Path) -> Content:
+    """Read NRRD, NIfTI or MetaImage as (Z, Y, X) or (rows, columns), with one copy at most.
+
+    A compressed stream is read to its checksum. Where ITK refuses what the header tells of the place in
+    space, the voxels are read without it, with a note.
+
+    Raises
+    ------
+    FormatError
+        If the header is damaged, or the voxels are cut short, damaged or not there.
+    ContentError
+        If it has channels or time steps.
+    """
+    twin = path.with_name(path.name[:-3])
+    if path.name.lower().endswith(".nii.gz") and twin.exists():
+        raise FormatError(f"{path} lies beside {twin.name}, which ITK would read instead; move one of them.")
+    header = read_header(path)
+    if header.dtype is None:
+        return _by_itk(path, header)
+    array, notes = _voxels(path, header)
+    spacing_um, frame = header.spacing_um, None
+    try:
+        geometry = _geometry(path, header)
+    except RuntimeError as error:
+        notes += (f"its place in space is lost: {_reason(error)}",)
+    else:
+        frame = geometry.frame
+        if header.mm is not None:
+            spacing_um = tuple(edge * header.mm * 1000 for edge in geometry.spacing)
+    return _content(path, array, spacing_um, frame, header, notes)
+
+
+def _content(
+    path: Path,
+    array: np.ndarray,
+    spacing_um: tuple[float, ...],
+    frame: Frame | None,
+    header: Header,
+    notes: tuple[str, ...] = (),
+) -> Content:
+    digits = 6 if ".nii" in path.name.lower() else 12  # NIfTI keeps the spacing in single precision
+    edges = tuple(float(f"{edge:.{digits}g}") for edge in spacing_um[: array.ndim][::-1])
+    if frame is not None and header.mm not in (None, 1.0):
+        origin_mm = tuple(place * header.mm for place in frame.origin_mm)
+        frame = replace(frame, origin_mm=origin_mm)
+    known = len(edges) == array.ndim and min(edges) > 0 and header.mm is not None
+    return Content(array, edges if known else None, (*header.notes, *notes), frame)
+
+
+# ------------------------------------------------------------------------------------- voxels
+
+
+def _voxels(path: Path, header: Header) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the voxels (Z, Y, X) in native byte order, memory-mapped where they are stored so."""
+    assert header.dtype is not None
+    shape = header.size[::-1]
+    held = header.data.stat().st_size
+    if not header.packed:
+        if held < header.offset + header.nbytes:
+            _refuse_short(header, header.offset + header.nbytes, held)
+        array: np.ndarray = np.memmap(header.data, header.dtype, "r", header.offset, shape)
+        rest = held - header.offset - header.nbytes
+    else:
+        if header.nbytes > held * _MOST_PACKED:
+            _refuse_short(header, header.nbytes, held)
+        array = np.empty(shape, header.dtype)
+        rest = _unpack(path, header, array)
+    notes: tuple[str, ...] = ()
+    if rest >= header.nbytes // header.size[-1]:
+        notes = (f"{rest} bytes lie behind the {header.size[-1]} slices of its header: not read",)
+    native = array.dtype.newbyteorder("=")
+    slope, shift = header.scale
+    if header.scale != (1.0, 0.0):
+        exact = np.float32 if native.itemsize < 4 or native == np.float32 else np.float64
+        array = array.astype(exact) * exact(slope) + exact(shift)
+    return array if array.dtype.isnative else array.astype(native), notes
+
+
+def _unpack(path: Path, header: Header, array: np.ndarray) -> int:
+    """Fill an array from a stream of zlib or gzip, to its end; return how many bytes lie behind it."""
+    room = array.reshape(-1).view(np.uint8)
+    skip, filled, rest = (header.offset if _is_whole_stream(path) else 0), 0, 0
+    for whole in _stream(path, header):
+        chunk, skip = whole[skip:], max(skip - len(whole), 0)
+        taken = chunk[: len(room) - filled]
+        room[filled : filled + len(taken)] = np.frombuffer(taken, np.uint8)
+        filled += len(taken)
+        rest += len(chunk) - len(taken)
+    if filled < len(room):
+        _refuse_short(header, len(room), filled)
+    return rest
+
+
+def _stream(path: Path, header: Header) -> Iterator[bytes]:
+    """Yield what the compressed voxels unpack to, with what comes before them in a .nii.gz."""
+    with header.data.open("rb") as file:
+        file.seek(0 if _is_whole_stream(path) else header.offset)
+        try:
+            yield from _inflated(file)
+        except EOFError as error:
+            raise FormatError(f"{header.data} is cut short: {error}; copy it again.") from error
+        except zlib.error as error:
+            raise FormatError(
+                f"{header.data} is damaged: its compressed data do not fit their checksum ({error}); copy or "
+                "export it again."
+            ) from error
+
+
+def _is_whole_stream(path: Path) -> bool:
+    return path.name.lower().endswith(".nii.gz")
+
+
+def _inflated(file: BinaryIO) -> Iterator[bytes]:
+    """Yield what a stream of zlib or gzip unpacks to; raise where it ends early or a checksum is wrong."""
+    stream = zlib.decompressobj(wbits=47)
+    packed = file.read(_BLOCK_BYTES)
+    while packed:
+        yield stream.decompress(packed)
+        packed = file.read(_BLOCK_BYTES) if not stream.eof else stream.unused_data + file.read(2)
+        if stream.eof:
+            if packed[:2] != _GZIP:  # gzip files may have several parts
+                return
+            stream = zlib.decompressobj(wbits=47)
+    raise EOFError("its compressed data end before their checksum")
+
+
+def _refuse_short(header: Header, expected: int, found: int) -> None:
+    raise FormatError(f"{header.data} is cut short: {expected} bytes expected, {found} found; copy it again.")
+
+
+# ---------------------------------------------------------------------------------------- ITK
+
+
+def _geometry(path: Path, header: Header) -> _Geometry:
+    """Return what ITK makes of a header; raise a RuntimeError where it refuses it."""
+    name = path.name.lower()
+    suffix = name[name.rfind(".nii") :] if ".nii" in name else path.suffix.lower()
+    if path.name.endswith(suffix):
+        with utf8_name(path) as known:
+            reader = _reader(known)
+            reader.ReadImageInformation()
+    else:
+        with tempfile.TemporaryDirectory() as folder:  # ITK knows suffixes in small letters alone
+            packed = suffix.endswith(".gz")
+            copy = Path(folder) / ("header.nii" if packed else f"header{suffix}")
+            with gzip.open(path) if packed else path.open("rb") as file:
+                copy.write_bytes(file.read(_HEADER_BYTES))
+            reader = _reader(copy)
+            reader.ReadImageInformation()
+    frame = None
+    if reader.GetDimension() >= 3:
+        frame = Frame(tuple(reader.GetOrigin()[:3]), _rotation(reader), _edges_mm(reader, header))
+    return _Geometry(tuple(reader.GetSpacing()), frame)
+
+
+def _edges_mm(told: Any, header: Header) -> tuple[float, ...]:
+    """Return the edges of the voxels along X, Y, Z; empty where their unit is unknown."""
+    return () if header.mm is None else tuple(edge * header.mm for edge in told.GetSpacing()[:3])
+
+
+def _rotation(reader: Any) -> tuple[float, ...]:
+    """Return the 3 x 3 matrix of the first three axes; raise a RuntimeError where it is no rotation."""
+    axes = reader.GetDimension()
+    matrix = np.reshape(reader.GetDirection(), (axes, axes))[:3, :3]
+    if not np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-3):
+        raise RuntimeError("its axes do not stand at right angles")
+    return tuple(matrix.ravel().tolist())
+
+
+def _reader(path: Path) -> Any:
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    return reader
+
+
+class _KeptAlive:
+    """An ITK image seen as an array, which holds the image for as long as the array lives."""
+
+    def __init__(self, image: object, view: np.ndarray) -> None:
+        self.image = image
+        self.__array_interface__ = view.__array_interface__
+
+
+def _by_itk(path: Path, header: Header) -> Content:
+    """Read what is no plain block of voxels: text, several data files, more axes."""
+    import SimpleITK as sitk
+
+    if header.packed:
+        for _ in _stream(path, header):
+            pass  # to its checksum, which ITK does not look at
+    try:
+        with utf8_name(path) as known:
+            reader = _reader(known)
+            reader.ReadImageInformation()
+            size, channels = reader.GetSize(), reader.GetNumberOfComponents()
+            if channels > 1 or any(length > 1 for length in size[3:]):
+                raise ContentError(
+                    f"{path} has the axes {' x '.join(map(str, size))} (X, Y, Z, ...) and {channels} "
+                    "channel(s); expected one grey stack X, Y, Z; save one frame or channel alone."
+                )
+            image = reader.Execute()
+    except RuntimeError as error:
+        if "allocat" in str(error):
+            raise MemoryError from error
+        raise FormatError(
+            f"{path} cannot be read ({_reason(error)}); it may be cut short; copy or export it again."
+        ) from error
+    view = sitk.GetArrayViewFromImage(image).reshape(size[:3][::-1])
+    frame = None
+    if image.GetDimension() == 3:
+        frame = Frame(tuple(image.GetOrigin()), tuple(image.GetDirection()), _edges_mm(image, header))
+    spacing_um = tuple(edge * (header.mm or 0) * 1000 for edge in image.GetSpacing())
+    return _content(path, np.asarray(_KeptAlive(image, view)), spacing_um, frame, header)
+
+
+def _reason(error: Exception) -> str:
+    """Return why ITK refuses a file, without the names of its classes."""
+    line = next((line for line in reversed(str(error).strip().splitlines()) if line.strip()), "unknown")
+    return (
+        re.sub(r".*(ERROR|itk::\w+)[^:]*:\s*(\w+\(0x\w+\):\s*)?", "", line).strip()[:_TOLD_SHORT] or "unknown"
+    )

@@ -1,0 +1,1 @@
+"""Predictions scored against true masks."""

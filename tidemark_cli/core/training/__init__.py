@@ -1,0 +1,1 @@
+"""Training of networks, on a dataset or on phantoms."""

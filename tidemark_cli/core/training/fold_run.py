@@ -1,0 +1,389 @@
+"""A run on a dataset: its settings, its folds, and the folder that holds what comes of it.
+
+::
+
+    run/run.json                 settings, folds with their statistics, versions
+    run/fold_<k>.safetensors     the network of fold k, from 0
+    run/oof/<sample_id>.tif      (Z, Y, X) uint8, probability * 255, of the fold that did not see the subject
+    run/log.csv                  losses and validation IoU of every epoch
+    run/registry.txt             SHA-256 of the networks, in pooch's format: the folder can be hosted as it is
+
+Folds trained apart, with ``--fold``, have the same run.json, so that their files copied into one folder are
+a whole run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..cache import REGISTRY, write_registry
+from ..data.dataset import VOXEL_UM, Sample, find_samples, sample_shape
+from ..data.run import (
+    DESCRIPTION,
+    ON_DATASET,
+    read_description,
+    refuse_existing,
+    write_description,
+    write_log,
+)
+from ..errors import DatasetError, ModelError, OutputError
+from ..network.inference import scale_between
+from ..network.unet import ModelInfo, UNet, load_model, read_info
+from .augment import Augmentation, fitting
+from .folds import Fold, check_folds, is_stratified, split_folds
+from .loop import located, start_from
+from .losses import THRESHOLDS, loss_by_name
+from .slices import scaled
+
+
+@dataclass(frozen=True)
+class FoldTraining:
+    """How to train on a dataset; the defaults are the paper's (section 3.1) and its code's.
+
+    Attributes
+    ----------
+    loss : a name of `losses.LOSSES`.
+    epochs : passes over the training slices; the network kept is that of the epoch with the lowest
+        validation loss, of which the start is one where there is an `init`: epoch 0.
+    batch : slices a step.
+    learning_rate, weight_decay : of Adam.
+    width, depth, stem : of the network, see `unet.ModelInfo`.
+    pad, crop, flip, gamma, gamma_share : see `augment.Augmentation`; None is what fits the slices
+        (`augment.fitting`), and is settled when the run starts.
+    step : take every so many slices of both planes, in training and validation.
+    folds, seed : see `folds.split_folds`; the seed draws the weights, the order and the augmentation, too.
+    voxel_um : voxel size of the dataset in µm, which the layout does not hold. It becomes the networks';
+        with an `init`, slices are resampled to that one's.
+    init : a model file to start from, or "default", the one inside the package. How it wants to be used is
+        kept, and so are the statistics of its batch norm: few, similar slices would spoil them.
+    paper : the choices of the paper's code: the epoch with the lowest loss on the held-out fold itself, mean
+        and SD over all folds, plain groups, and both terms of a combined loss halved.
+    """
+
+    loss: str = "bce-logjaccard"
+    epochs: int = 15
+    batch: int = 32
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-4
+    width: int = 24
+    depth: int = 6
+    stem: int = 1
+    pad: tuple[int, int] | None = None
+    crop: tuple[int, int] | None = None
+    flip: float = Augmentation.flip
+    gamma: tuple[float, float] = Augmentation.gamma
+    gamma_share: float = Augmentation.gamma_share
+    step: int = 1
+    folds: int = 5
+    seed: int = 0
+    voxel_um: float = VOXEL_UM
+    init: str | None = None
+    paper: bool = False
+
+    def __post_init__(self) -> None:
+        loss_by_name(self.loss)
+        multiple = self.model_info().multiple
+        if self.crop and any(side < multiple or side % multiple for side in self.crop):
+            raise ValueError(
+                f"crop {_sides(self.crop)} is not of multiples of {multiple}, as the network needs"
+            )
+        numbers = (self.learning_rate, self.weight_decay, self.voxel_um, *self.gamma)
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError("learning rate, weight decay, gamma and voxel size must be finite numbers")
+        if not 0 < self.gamma[0] <= self.gamma[1]:
+            raise ValueError(f"gamma {self.gamma} is not a range above 0, the lower end first")
+        if min(self.epochs, self.batch, self.step) < 1 or self.folds < 2:
+            raise ValueError("epochs, batch and step must be at least 1, folds at least 2")
+        if self.batch == 1 and self.crop == (multiple, multiple) and not self.init:
+            raise ValueError(
+                f"one slice of {multiple} x {multiple} becomes a single pixel, which cannot be normalised; "
+                "give a larger batch or crop"
+            )
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """The part of the settings that is about augmentation; a run has settled it."""
+        assert self.pad and self.crop
+        return Augmentation(self.pad, self.crop, self.flip, self.gamma, self.gamma_share)
+
+    def model_info(self) -> ModelInfo:
+        """The network this trains from random weights; how it normalises grey levels is not settled yet."""
+        return ModelInfo(
+            width=self.width,
+            depth=self.depth,
+            stem=self.stem,
+            voxel_um=self.voxel_um,
+            threshold=THRESHOLDS[self.loss],
+            loss=self.loss,
+        )
+
+
+@dataclass(frozen=True)
+class FoldRun:
+    """A run that is checked and ready to be trained.
+
+    Attributes
+    ----------
+    folder : of the run.
+    dataset : the folder of the dataset.
+    samples : of the dataset, sorted by id.
+    folds : fold k is number k.
+    threshold : of its networks: probability above which a voxel is hard tissue.
+    known : mean and SD of each fold, where ``run.json`` has them already, else empty.
+    """
+
+    folder: Path
+    dataset: Path
+    samples: tuple[Sample, ...]
+    settings: FoldTraining
+    folds: tuple[Fold, ...]
+    threshold: float
+    known: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should hear before the training."""
+        subjects = len({sample.subject_id for sample in self.samples})
+        told = [f"{len(self.samples)} samples of {subjects} subjects, {len(self.folds)} folds"]
+        ungraded = [sample.sample_id for sample in self.samples if sample.grade is None]
+        if self.known:
+            told.append(f"folds as in {self.folder / DESCRIPTION}, not done yet: {_list(self.missing)}")
+        elif self.settings.paper:
+            told.append("folds grouped by subject only, as in the paper's code")
+        elif len(ungraded) == len(self.samples):
+            told.append("folds grouped by subject only: there are no grades to stratify by (--grades)")
+        elif not is_stratified(self.samples, len(self.folds)):
+            told.append("folds grouped by subject only: every grade has fewer samples than there are folds")
+        else:
+            told.append("folds grouped by subject, stratified by grade")
+            if ungraded:
+                told.append(f"without a grade, a class of their own: {', '.join(ungraded)}")
+        how = self.settings.augmentation
+        told.append(
+            f"voxels of {self.settings.voxel_um:g} µm; slices padded to {_sides(how.pad)}, crops of "
+            f"{_sides(how.crop)}"
+        )
+        if seen := self._seen_before():
+            told.append(
+                f"warning: {Path(str(self.settings.init)).name} was trained on the subject(s) "
+                f"{', '.join(seen)} of this dataset: their out-of-fold scores will be too good"
+            )
+        return told
+
+    def _seen_before(self) -> list[str]:
+        """Subjects that the model to start from was trained or its epoch chosen on, as far as it tells."""
+        start = self.settings.init and Path(self.settings.init)
+        if not start or not start.is_file() or start.suffix != ".safetensors":
+            return []
+        training = read_info(start).training
+        known = {str(one) for part in ("training", "validation") for one in training.get(part, ())}
+        return sorted({one.subject_id for one in self.samples if one.sample_id in known})
+
+    def model(self, number: int) -> Path:
+        """The network of a fold."""
+        return self.folder / f"fold_{number}.safetensors"
+
+    def checkpoint(self, number: int) -> Path:
+        """What a fold in training goes on from; it goes when the fold is done."""
+        return self.folder / f"fold_{number}.checkpoint.pt"
+
+    @property
+    def predictions(self) -> Path:
+        """The folder of the out-of-fold probabilities."""
+        return self.folder / "oof"
+
+    def prediction(self, sample_id: str) -> Path:
+        """The out-of-fold probabilities of a sample."""
+        return self.predictions / f"{sample_id}.tif"
+
+    def is_done(self, number: int) -> bool:
+        """Tell whether a fold has its network and all its predictions."""
+        held_out = self.folds[number].held_out
+        return self.model(number).exists() and all(self.prediction(one).exists() for one in held_out)
+
+    @property
+    def missing(self) -> list[int]:
+        """The folds that are not done."""
+        return [number for number in range(len(self.folds)) if not self.is_done(number)]
+
+    def provenance(self, number: int) -> dict[str, Any]:
+        """What the network of a fold tells of its training: no folder's name is in it."""
+        fold = self.folds[number]
+        settings = asdict(self.settings) | {"init": self.settings.init and Path(self.settings.init).name}
+        return {"fold": number, **{name: list(part) for name, part in asdict(fold).items()}, **settings}
+
+    def describe(self, statistics: Sequence[tuple[float, float]]) -> None:
+        """Write ``run.json``, with the mean and SD of each fold."""
+        folds = [
+            asdict(fold) | {"mean": mean, "sd": sd}
+            for fold, (mean, sd) in zip(self.folds, statistics, strict=True)
+        ]
+        content = {
+            "kind": ON_DATASET,
+            "dataset": str(self.dataset.resolve()),
+            "settings": asdict(self.settings),
+            "threshold": self.threshold,
+            "folds": folds,
+            "versions": _versions(),
+        }
+        write_description(self.folder, content)
+
+    def write_log(self, unfinished: Sequence[dict[str, Any]] = ()) -> None:
+        """Write ``log.csv`` from what the networks tell, and the rows of the fold in training."""
+        rows = [row for path in self._models() for row in read_info(path).training["log"]]
+        if rows or unfinished:
+            write_log(self.folder, [*rows, *unfinished])
+
+    def write_registry(self) -> None:
+        """Write ``registry.txt`` of the networks that are there."""
+        digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self._models()}
+        write_registry(self.folder / REGISTRY, {name: f"sha256:{sha}" for name, sha in digests.items()})
+
+    def _models(self) -> list[Path]:
+        return [path for number in range(len(self.folds)) if (path := self.model(number)).exists()]
+
+
+def start_run(folder: Path, dataset: Path, settings: FoldTraining, grades: Path | None = None) -> FoldRun:
+    """Plan a run in a new folder; nothing is written yet.
+
+    Raises
+    ------
+    OutputError
+        If the folder holds a run already, or what is left of one.
+    DatasetError
+        If the dataset cannot be used, or has too few subjects for the folds or too small slices for the crop.
+    ContentError
+        If its voxels are over 16 times as wide as those of the model to start from.
+    ModelError
+        If the model to start from does not fit.
+    """
+    refuse_existing(folder)
+    if left := [*folder.glob("fold_*"), *folder.glob("oof/*")]:
+        raise OutputError(f"{folder} has {left[0].name} of a run without its run.json; name another folder.")
+    if settings.init:
+        settings = replace(settings, init=located(settings.init))
+    start = load_start(settings)
+    info = start.info if start else settings.model_info()
+    samples = find_samples(dataset, grades)
+    settings = _fitted(settings, samples, scale_between(settings.voxel_um, info))
+    folds = split_folds(samples, settings.folds, settings.seed, settings.paper)
+    return FoldRun(folder, dataset, tuple(samples), settings, tuple(folds), info.threshold)
+
+
+def _fitted(settings: FoldTraining, samples: Sequence[Sample], scale: float) -> FoldTraining:
+    """Settle padding and crop by the largest slice of the samples, at the network's voxel size."""
+    shapes = [sample_shape(sample) for sample in samples]
+    shape = scaled((max(z for z, _, _ in shapes), max(max(y, x) for _, y, x in shapes)), scale)
+    pad, crop = fitting(shape, settings.model_info().multiple)
+    room = tuple(max(sides) for sides in zip(settings.pad or pad, shape, strict=True))
+    if settings.crop and any(side > most for side, most in zip(settings.crop, room, strict=True)):
+        raise DatasetError(
+            f"the largest slice has {_sides(shape)} pixels, padded {_sides(room)}; expected no larger crop, "
+            f"found {_sides(settings.crop)}; give a smaller --crop, a larger --pad-to, or neither."
+        )
+    try:
+        return replace(settings, pad=settings.pad or pad, crop=settings.crop or crop)
+    except ValueError as error:  # a single slice of a single pixel at the last level
+        raise DatasetError(f"{error}.") from error
+
+
+def reopen_run(folder: Path, dataset: Path) -> FoldRun:
+    """Return the run of a folder, with the settings and folds it has, to go on with it.
+
+    Raises
+    ------
+    OutputError
+        If the folder holds no such run, or a damaged one.
+    DatasetError
+        If the dataset has other samples than the run's folds, or the folds share a subject.
+    ModelError
+        If a network in the folder is of another run.
+    """
+    content = read_description(folder)
+    if content.get("kind") != ON_DATASET:
+        raise OutputError(f"{folder} holds a run on phantoms; resume it with --phantom, without a dataset.")
+    try:
+        lists = {name: tuple(value) for name, value in content["settings"].items() if isinstance(value, list)}
+        settings = FoldTraining(**content["settings"] | lists)
+        threshold = float(content["threshold"])
+        parts = [{name: tuple(fold[name]) for name in Fold.__annotations__} for fold in content["folds"]]
+        folds = tuple(Fold(**part) for part in parts)
+        known = tuple((float(fold["mean"]), float(fold["sd"])) for fold in content["folds"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise OutputError(f"{folder / DESCRIPTION} is damaged ({error}); start another run.") from error
+    samples = find_samples(dataset)
+    check_folds(folds, samples, settings.paper)
+    run = FoldRun(folder, dataset, tuple(samples), settings, folds, threshold, known)
+    for number in range(len(folds)):
+        if run.model(number).exists():
+            _check_model(run, number)
+    return run
+
+
+def load_start(settings: FoldTraining) -> UNet | None:
+    """Return the model to start from, None without one.
+
+    Raises
+    ------
+    ModelError
+        If it is no model, or not of the size of the settings.
+    """
+    if settings.init is None:
+        return None
+    net = UNet(settings.model_info())
+    net.info = start_from(net, settings.init)
+    return net
+
+
+def check_statistics(run: FoldRun, statistics: Sequence[tuple[float, float]]) -> None:
+    """Raise where the mean and SD of the grey levels are not those that ``run.json`` has.
+
+    Raises
+    ------
+    DatasetError
+        If the dataset has changed, or the run's statistics are of other samples than its folds say.
+    """
+    for number, (found, expected) in enumerate(zip(statistics, run.known, strict=False)):
+        if not np.allclose(found, expected, rtol=1e-9, atol=0):  # processors differ in the last digits
+            raise DatasetError(
+                f"{run.folder / DESCRIPTION}: the training samples of fold {number} had mean and SD "
+                f"{expected[0]:.4f}, {expected[1]:.4f}, now {found[0]:.4f}, {found[1]:.4f}; the dataset has "
+                "changed; start another run."
+            )
+
+
+def _check_model(run: FoldRun, number: int) -> None:
+    """Raise where the network of a fold was trained with other folds or settings."""
+    found, expected = load_model(run.model(number)).info.training, run.provenance(number)
+    for name, value in expected.items():
+        if found.get(name) != json.loads(json.dumps(value)):
+            raise ModelError(
+                f"{run.model(number)} is of another run: {name} is {found.get(name)}, in run.json {value}; "
+                "put together only folds of runs with the same dataset, settings and seed."
+            )
+
+
+def _sides(sides: Sequence[int]) -> str:
+    return " x ".join(map(str, sides))
+
+
+def _list(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers)) or "none"
+
+
+def _versions() -> dict[str, str]:
+    import sklearn
+    import torch
+
+    libraries = {"numpy": np, "scikit-learn": sklearn, "torch": torch}
+    found = {name: str(library.__version__) for name, library in libraries.items()}
+    return {"python": platform.python_version()} | found
