@@ -58,6 +58,8 @@ def draw_plug_of(lab: int, soak_um: float, number: int, shape: tuple[int, int, i
     moved = np.roll(plug.mask, shift, axis=0)
     if shift > 0:
         moved[:shift] = plug.mask[0]
+    elif shift < 0:
+        moved[shift:] = 0
     return replace(plug, mask=moved)
 
 

@@ -6,7 +6,7 @@ FOLDER holds NAME.png, real slices with the cartilage up. Beside each may lie
 
 - NAME_edge.csv with columns column,row: the PTA edge, the steepest fall of the grey level. It is not the
   tidemark, which lies some 17 µm (12 to 22) nearer to the cartilage. Without such a file, the edge is the
-  steepest fall within 80 µm below the surface found;
+  steepest fall from 40 µm above to 80 µm below the surface found on the slice as it is;
 - NAME_automask.png, a mask on the same pixels by a network that was trained on CA4+ truth.
 
 "above edge" is how far the surface lies above the edge, in the mean, and "scatter" its standard deviation.
@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -39,7 +39,8 @@ PIXEL_UM = {"sampleA_coronal": 3.9, "sampleA_sagittal": 3.9, "sampleA_crop_coron
 PIXEL_UM |= {"sampleA_crop2_coronal": 3.55, "sampleA_crop2_sagittal": 3.55}
 ZONE_UM = 3.2  # pixels that zones are counted on
 PADS = (5, 10, 15, 20, 25)  # "15 µm" to "75 µm" of the published table
-BELOW_UM = 80.0
+ABOVE_UM, BELOW_UM = 40.0, 80.0
+TISSUE_UM = 300.0  # columns with more tissue than this should have a surface
 
 
 @dataclass(frozen=True)
@@ -96,19 +97,27 @@ def surface_rows(found: Segmentation) -> np.ndarray:
     return height if found.plug.bone_end == "first" else len(found.mask) - 1 - height
 
 
-def edge_rows(slice_: Slice, surface: np.ndarray) -> np.ndarray:
-    """Row of the PTA edge in each column: read off, or the steepest fall below the surface found."""
-    if slice_.columns is not None and slice_.rows is not None:
-        rows = np.full(len(surface), np.nan)
-        at = np.arange(np.ceil(slice_.columns.min()), np.floor(slice_.columns.max()) + 1)
-        rows[at.astype(int)] = np.interp(at, slice_.columns, slice_.rows)
-        return rows
+def with_edge(slice_: Slice, found: Segmentation) -> Slice:
+    """Return the slice with its PTA edge: as read off, or the steepest fall about the surface found."""
+    if slice_.columns is not None:
+        return slice_
+    surface = surface_rows(found)
+    columns = np.flatnonzero(np.isfinite(surface))
     fall = -gaussian_filter1d(slice_.grey, 8 / slice_.pixel_um, axis=0, order=1)
-    reach = np.arange(round(BELOW_UM / slice_.pixel_um))
-    rows = np.full(len(surface), np.nan)
-    for x in np.flatnonzero(np.isfinite(surface)):
-        at = np.clip(round(surface[x]) + reach, 0, len(fall) - 1)
-        rows[x] = at[fall[at, x].argmax()]
+    reach = np.arange(-round(ABOVE_UM / slice_.pixel_um), round(BELOW_UM / slice_.pixel_um))
+    at = np.clip(np.round(surface[columns]).astype(int)[:, None] + reach, 0, len(fall) - 1)
+    steepest = fall[at, columns[:, None]].argmax(axis=1)
+    rows = at[np.arange(len(at)), steepest].astype(float)
+    return replace(slice_, columns=columns.astype(float), rows=rows)
+
+
+def edge_rows(slice_: Slice, width: int) -> np.ndarray:
+    """Row of the PTA edge in each column of the slice, NaN where it is not known."""
+    assert slice_.columns is not None and slice_.rows is not None
+    rows = np.full(width, np.nan)
+    first, last = max(0.0, slice_.columns.min()), min(width - 1.0, slice_.columns.max())
+    at = np.arange(np.ceil(first), np.floor(last) + 1)
+    rows[at.astype(int)] = np.interp(at, slice_.columns, slice_.rows)
     return rows
 
 
@@ -116,13 +125,14 @@ def real_row(slice_: Slice, models: list, plain: Segmentation | None = None) -> 
     """The surface against the PTA edge and the automask."""
     found = segmented(slice_, models)
     surface = surface_rows(found)
-    edge = edge_rows(slice_, surface)
+    edge = edge_rows(slice_, len(surface))
+    tissue = (slice_.grey > found.plug.tissue_level).sum(axis=0) * slice_.pixel_um > TISSUE_UM
     above = (edge - surface)[np.isfinite(edge) & np.isfinite(surface)]
     row = {
         "confidence": found.stats["confidence"],
         "above edge µm": float(above.mean() * slice_.pixel_um) if above.size else np.nan,
         "scatter px": float(above.std()) if above.size else np.nan,
-        "missed": float(np.count_nonzero(np.isfinite(edge) & ~np.isfinite(surface))),
+        "missed": float(np.count_nonzero((np.isfinite(edge) | tissue) & ~np.isfinite(surface))),
     }
     area = np.count_nonzero(found.mask) * slice_.pixel_um**2
     if plain is not None:
@@ -183,8 +193,9 @@ def main() -> None:
     parser.add_argument("--changes", action="store_true")
     options = parser.parse_args()
     models = load_models(options.weights)
-    for name, slice_ in read_slices(options.folder).items():
-        plain = segmented(slice_, models)
+    for name, as_read in read_slices(options.folder).items():
+        plain = segmented(as_read, models)
+        slice_ = with_edge(as_read, plain)
         rows = {"as it is": real_row(slice_, models, plain)}
         for changes in (basic_changes, more_changes) if options.changes else (basic_changes,):
             rows |= {how: real_row(changed, models, plain) for how, changed in changes(slice_)}

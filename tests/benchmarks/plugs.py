@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -62,7 +63,7 @@ def at_voxels(case: Case, voxel_um: float) -> Case:
     blurred = gaussian_filter(case.scan.astype(np.float32), 0.7 * ratio)
     shape = tuple(int(n / ratio) for n in blurred.shape)
     scan = coarser(blurred, ratio, shape)
-    noise = gaussian_filter(np.random.default_rng(len(case.name)).standard_normal(scan.shape), 0.8)
+    noise = gaussian_filter(np.random.default_rng(crc32(case.name.encode())).standard_normal(scan.shape), 0.8)
     scan = np.clip(np.rint(scan + 4 * noise / noise.std()), 0, 255).astype(np.uint8)
     mask = (255 * (coarser(case.mask, ratio, shape) >= 127.5)).astype(np.uint8)
     edge_um = coarser_edge(case.edge_um, ratio, shape[1:])

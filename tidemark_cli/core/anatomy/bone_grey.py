@@ -1,4 +1,4 @@
-"""What the grey levels say of a mask: whether bone is missing from it, and whether the stain is PTA.
+"""What the grey levels say of a mask: what it misses, what is too much, and whether the stain is PTA.
 
 A mask can have a perfect tidemark and be hollow below it. Bone that was left out has the grey level of the
 bone that was found; marrow and most debris have not. Stained clots may have, and are few. Under PTA bone is
@@ -17,6 +17,7 @@ from .surface import Surface
 
 CELL_UM = 12.8  # cells are large enough to average noise out, and small against the plate
 BELOW_UM = 50.0  # nearer to the tidemark hard tissue is as bright as the stain that soaked into it
+BACKGROUND = 0.01  # share of cells that must be air or marrow, or nothing tells what is dark
 ABOVE_UM = 300.0  # of cartilage on the tidemark
 
 
@@ -26,11 +27,13 @@ class BoneGrey:
 
     Attributes
     ----------
-    left_out : share, 0 to 1, of what looks like bone below the tidemark that is not in the mask.
-    brightness : median grey level of the mask over that of the cartilage on it, both above the darkest.
+    left_out : what looks like bone below the tidemark and is not in the mask, over all bone; 0 to 1.
+    filled : what is as dark as air or marrow and in the mask, over all of the mask; 0 to 1.
+    brightness : median grey level of the mask over that of the cartilage on it, both above the background's.
     """
 
     left_out: float = 0.0
+    filled: float = 0.0
     brightness: float = 1.0
 
 
@@ -49,7 +52,7 @@ def compare_greys(scan: np.ndarray, mask: np.ndarray, surface: Surface, tissue_l
 
     Returns
     -------
-    Nothing left out and a brightness of 1 where no tidemark was found, or nothing to compare with.
+    Nothing left out or filled where no tidemark was found; a brightness of 1 without cartilage or background.
     """
     step = max(1, round(CELL_UM / surface.voxel_um))
     if surface.bone_end == "last":
@@ -57,22 +60,27 @@ def compare_greys(scan: np.ndarray, mask: np.ndarray, surface: Surface, tissue_l
     grey, hard = _cell_means(scan, step), _cell_means(mask, step) / max(int(mask.max()), 1)
     height_um = block_medians(surface.height_um, step)[: grey.shape[1], : grey.shape[2]]
     known = np.isfinite(height_um)
-    if not known.any() or not (hard > 0.9).any():
+    found = hard > 0.9
+    if not known.any() or not found.any():
         return BoneGrey()
     nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
     middle_um = (np.arange(len(grey)) + 0.5)[:, None, None] * step * surface.voxel_um
     above_um = middle_um - height_um[tuple(nearest)]
     below = above_um < -BELOW_UM
-    inside = below & (hard > 0.9)
-    level = float(np.median(grey[inside if inside.any() else hard > 0.9]))
+    deep = found & below
+    level = float(np.median(grey[deep if deep.any() else found]))  # a plate may be thinner than that
     outside = below & (hard < 0.1) & (np.abs(grey - level) < (level - tissue_level) / 2)
     left_out = np.count_nonzero(outside)
-    share = left_out / max(1, left_out + np.count_nonzero(inside))
-    cartilage = (above_um > 0) & (above_um < ABOVE_UM) & (grey > tissue_level)
-    if not cartilage.any():
-        return BoneGrey(share)
-    darkest = float(np.percentile(grey, 1))
-    return BoneGrey(share, (level - darkest) / max(float(np.median(grey[cartilage])) - darkest, 1e-6))
+    dark = grey < tissue_level
+    shares = (
+        left_out / (left_out + np.count_nonzero(found)),
+        np.count_nonzero(found & dark) / np.count_nonzero(found),
+    )
+    cartilage = (above_um > 0) & (above_um < ABOVE_UM) & ~dark
+    if not cartilage.any() or dark.mean() < BACKGROUND:
+        return BoneGrey(*shares)
+    background = float(np.median(grey[dark]))
+    return BoneGrey(*shares, (level - background) / (float(np.median(grey[cartilage])) - background))
 
 
 def _cell_means(array: np.ndarray, step: int) -> np.ndarray:

@@ -16,13 +16,15 @@ from .heights import fit
 from .surface import FIT_COLUMNS, Surface
 
 ENOUGH = 0.5  # confidence below this is worth a warning
-# where a sign is as good as absent, and where it is as in any plug: see tests/benchmarks/bench_doubt.py
+# where a sign is as good as absent, and where it is as in any plug: see tests/benchmarks/bench_doubt.py and
+# bench_reliability.py
 SHARPNESS = (0.3, 0.8)
 COVERAGE = (0.2, 0.6)
 EVENNESS = (0.4, 0.8)
 BULGE = (0.08, 0.03)
 COVER_UM = (40.0, 160.0)
 LEFT_OUT = (0.2, 0.05)
+FILLED = (0.3, 0.1)
 BRIGHTNESS = (2.0, 1.5)
 COARSENESS = (2.0, 1.25)
 RIVAL = (0.8, 0.4)
@@ -40,6 +42,7 @@ REASONS = {
     "flatness": "the surface found is bent more than a tidemark",
     "cover": "there is hardly any cartilage above the surface found",
     "wholeness": "much below the tidemark is as bright as bone and not in the mask",
+    "solidity": "much of the mask is as dark as marrow or air",
     "stain": "bone is much brighter than cartilage, as under CA4+ or without a stain",
     "resolution": "the voxels are larger than those that the model was trained on",
     "singleness": "there is a second body nearly as large as the one that was segmented",
@@ -89,7 +92,7 @@ def judge(
     ``coverage``: columns with a tidemark among those of the sample. ``evenness``: neighbouring columns less
     than 40 µm apart in height. ``flatness``: the range of heights about the best-fit plane, less 100 µm for
     roughness, over the width of the surface. ``cover``: the median thickness of the cartilage. ``wholeness``,
-    ``stain``: the bone left out, and the brightness of bone. ``resolution``, ``singleness``: what is told.
+    ``solidity``, ``stain``: as `grey` has them. ``resolution``, ``singleness``: what is told.
     """
     found = np.isfinite(surface.height_um)
     if not found.any():
@@ -103,6 +106,7 @@ def judge(
         "flatness": _ramp(_bulge(surface.height_um, surface.voxel_um), BULGE),
         "cover": _ramp(float(np.median(cover)) if cover.size else 0.0, COVER_UM),
         "wholeness": _ramp(grey.left_out, LEFT_OUT),
+        "solidity": _ramp(grey.filled, FILLED),
         "stain": _ramp(grey.brightness, BRIGHTNESS),
         "resolution": _ramp(coarseness, COARSENESS),
         "singleness": _ramp(rival, RIVAL),

@@ -190,7 +190,7 @@ def cartilage_thickness(array: np.ndarray, tissue_level: float, surface: Surface
     at 3.2 µm, against noise). Above a gap only runs of at least 30 µm count, so that parafilm, dust
     and noise do not, and only across gaps of up to 100 µm, so that detached flaps and debris do not.
     A fissure shortens the columns it passes through; bare bone is 0. Columns that leave the plug
-    through its side, as they do near the rim of a tilted or tapered one (`relief.side_wall`), have no
+    through its side, as they do near the rim of a tilted or tapered one (`heights.side_wall`), have no
     thickness.
 
     Parameters

@@ -28,7 +28,7 @@ _ALONG_WALL = 0.25  # share of the single slices
 _COARSE = 4  # voxels of a slice per voxel of its overview
 COARSEST_UM = 20.0  # voxels of the scans that single slices are drawn from
 _COARSER = 0.35  # share of the single slices from scans with larger voxels
-_PROCESSED = 0.45  # share of the slices of scans that were blurred, denoised or binned
+_PROCESSED = 0.45  # share of the scans with voxels of 3.2 µm that were blurred, denoised or binned
 # a Gaussian blur across a slice, roughly, by three planes: Gauss-Hermite points for a standard deviation of 1
 _ACROSS, _ACROSS_WEIGHTS = np.array([-np.sqrt(3), 0, np.sqrt(3)]), (1 / 6, 2 / 3, 1 / 6)
 _CA4_SCANNER = Scanner(
@@ -130,8 +130,8 @@ def draw_slice(
     Anatomy, stain and scanner are each drawn from the wide ranges or, at times, from the realistic ones.
     A quarter of the slices are drawn along the plug's wall, from 0.8 to 1.05 of its radius, and are blurred
     across their thickness; the others lie anywhere within 0.95 of the radius, and are not. A third are of a
-    scan with larger voxels, up to 20 µm, enlarged as `predict` does it, and nearly half of a scan that was
-    blurred, denoised or binned.
+    scan with larger voxels, to 6.25 times as large, enlarged as `predict` does it, and over a third of a scan
+    that was blurred, denoised or binned.
 
     Parameters
     ----------
@@ -192,11 +192,13 @@ def _scan(
         low, high = max(start - scanner.halo, 0), min(stop + scanner.halo, depth)
         slab = tissue[low:high].astype(np.float32)
         level = scanner.scan(np.random.default_rng(seed), slab, grid.slab(low, high), rings)
-        for z in range(start, stop):
-            out[z] = np.rint(processing.apply(level[z - low]))
+        out[start:stop] = np.rint(level[start - low : stop - low])
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(scan, starts, seeds))
+    if processing.kind != "none":
+        for y in range(out.shape[1]):  # ZX slices, as those of training
+            out[:, y] = np.rint(processing.apply(out[:, y].astype(np.float32)))
     return out
 
 

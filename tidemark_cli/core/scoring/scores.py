@@ -218,7 +218,7 @@ def score_paths(
     Parameters
     ----------
     thresholds : None takes a run's own, else 0.5, with a note where a prediction is no mask.
-    bone_end : see `matching.read_pair`.
+    bone_end : see `pairs.read_pair`.
 
     Raises
     ------
