@@ -290,8 +290,13 @@ def _show_bias(scores: Scores, room: int) -> None:
         if bias is None or bias.low_um is None:
             continue
         where = f"threshold {threshold:g}: " if len(scores.thresholds) > 1 else ""
-        if bias.offset_um is None:
+        if bias.may_be_chance:
             told = "the interval of the bias holds 0: nothing to correct."
+        elif bias.offset_um is None:
+            told = (
+                f"the tidemark is found {abs(bias.mean_um):.0f} µm off, further than PTA soaks: look at the "
+                "previews for a wrong bone end, and at the registration of the true masks."
+            )
         else:
             side = "near the cartilage" if bias.mean_um > 0 else "deep"
             told = (

@@ -18,7 +18,7 @@ from tidemark_cli.core.scans.formats import Frame
 from tidemark_cli.core.scans.volume import write_volume
 from tidemark_cli.core.scoring.pairs import newest_run
 from tidemark_cli.core.scoring.score_files import as_json, write_csv
-from tidemark_cli.core.scoring.scores import OVERLAPS, SURFACES, score_pair, score_paths, score_run
+from tidemark_cli.core.scoring.scores import OVERLAPS, SURFACES, Bias, score_pair, score_paths, score_run
 
 VOXEL_UM = 4.0
 SHAPE = (24, 12, 12)
@@ -222,6 +222,14 @@ def test_a_prediction_that_is_nearly_full_is_warned_of(tmp_path: Path, short: in
     scores = score_paths(write(tmp_path / "f", A=full), write(tmp_path / "t", A=block(12)), (1, 2))
     notes = [note for note in scores.notes if "hard tissue in 100 % of the widest zone" in note]
     assert [note.startswith("warning: A: the prediction above 0.5 is") for note in notes] == [True] * told
+
+
+@pytest.mark.parametrize(
+    ("mean_um", "offset_um"), [(59.0, -59.0), (-59.0, 59.0), (61.0, None), (-61.0, None)]
+)
+def test_a_bias_deeper_than_stain_has_no_offset(mean_um: float, offset_um: float | None) -> None:
+    bias = Bias(mean_um, mean_um - 5, mean_um + 5, 4)
+    assert not bias.may_be_chance and bias.offset_um == offset_um
 
 
 def test_the_bias_over_samples_has_an_interval_and_an_offset_that_corrects_it(run: Path) -> None:

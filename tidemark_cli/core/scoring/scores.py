@@ -17,6 +17,7 @@ from .distances import TOLERANCES_UM, surface_distances
 from .pairs import Matched, is_run, match_paths, match_run, read_pair, read_run
 from .zones import height_errors, lowest_level, mean_interval, pad_voxels, zone_counts
 
+STAIN_UM = 60.0  # PTA soaks no deeper: a larger bias has another cause
 PAPER_PADS_UM = tuple(float(pad) for pad in range(15, 151, 15))
 PAPER_ROWS = (  # Table 1: IoU, median and SD over 35 samples, at 15, 30, 45, 60 and 75 µm
     ("BCE", 0.5, ((0.57, 0.14), (0.71, 0.11), (0.77, 0.10), (0.82, 0.09), (0.85, 0.08))),
@@ -41,7 +42,7 @@ DEFINITIONS: dict[str, str] = {
     "bias": "mean of bias_um over the samples that have one, and its 95 % interval over samples, Student's t "
     "(null for fewer than 2); where the interval excludes 0 it is most likely the laboratory's own depth "
     "of stain, PTA soaking more or less deep into the calcified cartilage: fine-tuning corrects it, or "
-    "offset_um (null where the interval holds 0) added to the offset of the prediction; µm",
+    "offset_um (null where the interval holds 0, or the bias is over 60 µm) added to the prediction's offset; µm",
     "bias_um": "mean of found minus true height of the tidemark over columns that have both; above 0 it is "
     "found too near the cartilage surface; heights by the rules of predict --surface, of all that is above "
     "the threshold: a probability is not cleaned of islands as predict's mask is; µm",
@@ -114,10 +115,13 @@ class Bias:
 
     @property
     def offset_um(self) -> float | None:
-        """The offset that corrects the bias; None where it may be chance: no interval, or 0 within it."""
-        if self.low_um is None or self.high_um is None or self.low_um <= 0 <= self.high_um:
-            return None
-        return -self.mean_um
+        """The offset that corrects the bias; None where it may be chance, or is more than stain explains."""
+        return None if self.may_be_chance or abs(self.mean_um) > STAIN_UM else -self.mean_um
+
+    @property
+    def may_be_chance(self) -> bool:
+        """Whether there is no interval, or 0 lies within it."""
+        return self.low_um is None or self.high_um is None or self.low_um <= 0 <= self.high_um
 
 
 @dataclass(frozen=True)
