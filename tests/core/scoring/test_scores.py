@@ -224,9 +224,7 @@ def test_a_prediction_that_is_nearly_full_is_warned_of(tmp_path: Path, short: in
     assert [note.startswith("warning: A: the prediction above 0.5 is") for note in notes] == [True] * told
 
 
-@pytest.mark.parametrize(
-    ("mean_um", "offset_um"), [(59.0, -59.0), (-59.0, 59.0), (61.0, None), (-61.0, None)]
-)
+@pytest.mark.parametrize(("mean_um", "offset_um"), [(59, -59), (-59, 59), (61, None), (-61, None)])
 def test_a_bias_deeper_than_stain_has_no_offset(mean_um: float, offset_um: float | None) -> None:
     bias = Bias(mean_um, mean_um - 5, mean_um + 5, 4)
     assert not bias.may_be_chance and bias.offset_um == offset_um

@@ -42,7 +42,7 @@ DEFINITIONS: dict[str, str] = {
     "bias": "mean of bias_um over the samples that have one, and its 95 % interval over samples, Student's t "
     "(null for fewer than 2); where the interval excludes 0 it is most likely the laboratory's own depth "
     "of stain, PTA soaking more or less deep into the calcified cartilage: fine-tuning corrects it, or "
-    "offset_um (null where the interval holds 0, or the bias is over 60 µm) added to the prediction's offset; µm",
+    "offset_um (null where the interval holds 0, or the bias is over 60 µm) added to the masks' own; µm",
     "bias_um": "mean of found minus true height of the tidemark over columns that have both; above 0 it is "
     "found too near the cartilage surface; heights by the rules of predict --surface, of all that is above "
     "the threshold: a probability is not cleaned of islands as predict's mask is; µm",
