@@ -133,7 +133,7 @@ def metrics(
         str | None, typer.Option(metavar="PATH", help="Draw the medians over the pads: .png, .pdf or .svg.")
     ] = None,
     overwrite: Overwrite = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No messages, no progress.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON in place of tables.")
     ] = False,
