@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from ..core.downloads.fetch import Feedback
 
 download = typer.Typer(
-    invoke_without_command=True, help="Get the public dataset or trained weights, or list them."
+    invoke_without_command=True,
+    help="Get the public dataset or trained weights, or list them.\n\n"
+    "They are kept in the folder for downloads: TIDEMARK_HOME, or the user's cache.",
 )
 
-Offline = Annotated[bool, typer.Option("--offline", help="Do not touch the network.")]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Do not touch the network; an error if that cannot be done.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")]
 
 
@@ -54,7 +58,10 @@ def dataset(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", metavar="FOLDER", help="The dataset to make. Without it, one in the cache."
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            help="The dataset to make. Without it, one in the folder for downloads.",
         ),
     ] = None,
     url: Annotated[
@@ -62,18 +69,20 @@ def dataset(
     ] = None,
     copy: Annotated[
         Path | None,
-        typer.Option("--from", metavar="FILE", help="A copy of the archive, carried by hand."),
+        typer.Option("--from", metavar="FILE", help="A copy of the archive on this machine."),
     ] = None,
     sha256: Annotated[
         str | None,
         typer.Option(
             "--sha256",
             metavar="DIGITS",
-            help="What the archive must have. Without it, what the first download had.",
+            help="The SHA-256 that the archive must have. Without it, that of the first download.",
         ),
     ] = None,
     offline: Offline = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a dataset that exists.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the dataset in FOLDER, and nothing else.")
+    ] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:

@@ -95,7 +95,8 @@ def metrics(
         typer.Option(
             metavar="UM...",
             help="Widths of the zones on either side of the tidemark, in µm: --pad 15 30 45. "
-            "Without it, the paper's: 15, 30, ... 150.",
+            "Without it, the paper's: 15, 30, ... 150. A path ends the list; write a folder named 2024 as "
+            "./2024.",
             show_default=False,
         ),
     ] = None,
@@ -121,11 +122,12 @@ def metrics(
     bone_end: Annotated[
         BoneEnd,
         typer.Option(
-            help="At which end of Z the bone lies. auto: a dataset's is first, else the mask tells."
+            help="At which end of Z the bone lies. auto: first for a dataset, else as in the true mask."
         ),
     ] = BoneEnd.auto,
     csv: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Write the scores of each sample as .csv.")
+        str | None,
+        typer.Option(metavar="PATH", help="Write the scores of each sample at each threshold as .csv."),
     ] = None,
     plot: Annotated[
         str | None, typer.Option(metavar="PATH", help="Draw the medians over the pads: .png, .pdf or .svg.")

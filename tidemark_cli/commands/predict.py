@@ -87,11 +87,18 @@ def predict(
         typer.Option(
             metavar="FILE|FOLDER|NAME",
             help="A model (.safetensors, or .pth of the paper's authors), a folder of them, averaged, or the "
-            "name of weights from `tidemark download`. Without it, or as default, the model inside tidemark: "
-            "weights installed under that name do not count.",
+            "name of weights from `tidemark download`. Without it, or as default, the embedded model, "
+            "whatever is installed under that name. A .pth needs mean_std.npy beside it; its threshold is "
+            "0.3, which suits BCE - log J: give --threshold 0.5 for BCE and focal.",
         ),
     ] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|cpu|cuda[:N]|mps",
+            help="Where to compute; auto takes a GPU if there is one, a missing device is an error.",
+        ),
+    ] = "auto",
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -107,7 +114,8 @@ def predict(
             min=1,
             max=8,
             help="Predict every so many slices and interpolate those between; 1 predicts each, as the paper "
-            "does. Large steps smooth the tidemark. Without it, the model's.",
+            "does. 2 halves the time of the paper's network; large steps smooth the tidemark. Without it, "
+            "the model's.",
         ),
     ] = None,
     offset: Annotated[
@@ -117,11 +125,17 @@ def predict(
             min=-100,
             max=100,
             help="Raise the tidemark by so many µm towards the cartilage surface; a negative number lowers "
-            "it. Minus the bias that `tidemark metrics` tells corrects that bias. Mask, surface and numbers "
-            "move, the probability stays.",
+            "it. Minus the bias that `tidemark metrics` reports corrects that bias. Mask, surface and "
+            "numbers move; probability and confidence stay.",
         ),
     ] = 0.0,
-    bone_end: Annotated[BoneEnd, typer.Option(help="At which end of Z the bone lies.")] = BoneEnd.auto,
+    bone_end: Annotated[
+        BoneEnd,
+        typer.Option(
+            help="At which end of Z the bone lies. auto guesses it from the grey levels; with the embedded "
+            "model the mask then decides."
+        ),
+    ] = BoneEnd.auto,
     crop: Annotated[
         bool, typer.Option("--crop", help="Segment the paper's 448 x 448 x 768 voxels only, at the bone end.")
     ] = False,
@@ -133,10 +147,18 @@ def predict(
     ] = None,
     uncertainty: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="Write the disagreement of planes and models, 8-bit, 255 is 1."),
+        typer.Option(
+            metavar="PATH",
+            help="Write the largest minus the smallest probability over planes and models, 8-bit, 255 is 1.",
+        ),
     ] = None,
     surface: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Write the height map of the tidemark, µm, float TIFF.")
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Write the height of the tidemark above the bone end in µm, float TIFF; NaN where there is "
+            "none.",
+        ),
     ] = None,
     stats: Annotated[
         str | None, typer.Option(metavar="PATH", help="Write the numbers, with their definitions, as JSON.")

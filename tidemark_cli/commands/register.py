@@ -82,7 +82,11 @@ def register(
     ] = None,
     threshold: Annotated[
         str,
-        typer.Option(metavar="otsu|VALUE", help="Hard tissue is where CA4+ is above this grey level."),
+        typer.Option(
+            metavar="otsu|VALUE",
+            help="Hard tissue is where CA4+ is above this grey level; otsu takes one between cartilage and "
+            "bone.",
+        ),
     ] = "otsu",
     metric: Annotated[
         Metric, typer.Option(help="Refine by mutual information, or by the paper's mean squared error.")
@@ -105,7 +109,7 @@ def register(
         str | None, typer.Option(metavar="PATH", help="Write a picture to judge the result by, PNG.")
     ] = None,
     accept: Annotated[
-        bool, typer.Option("--accept", help="Write the result even where its quality is too low.")
+        bool, typer.Option("--accept", help="Write the result even where its quality is below 0.4.")
     ] = False,
     voxel_size: Annotated[
         float | None,

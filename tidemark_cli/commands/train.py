@@ -51,16 +51,22 @@ def train(
         typer.Option(
             "--resume",
             help="Go on with the run in RUN, with the settings it has; on the CPU, to the same result as "
-            "without a stop. Options that say otherwise are refused.",
+            "without a stop. Options that contradict them are refused.",
         ),
     ] = False,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|cpu|cuda[:N]|mps",
+            help="Where to compute; auto takes a GPU if there is one, a missing device is an error.",
+        ),
+    ] = "auto",
     init: Annotated[
         str | None,
         typer.Option(
             metavar="MODEL|default",
             help="Start from this model instead of random weights, with its width, depth and stem; default "
-            "is the one inside tidemark. On a DATASET its normalisation, voxel size, planes and threshold "
+            "is the embedded one. On a DATASET its normalisation, voxel size, planes and threshold "
             "stay, the statistics of its batch norm are frozen, and as epoch 0 it is kept where no epoch is "
             "better. It must not know the held-out samples.",
         ),
@@ -136,7 +142,7 @@ def train(
     voxel_size: Annotated[
         float | None,
         voxel_size_option(
-            "Of the dataset, in µm, which its files do not tell; the networks carry it. With --init, slices "
+            "Of the dataset, in µm, since its files hold none; the networks carry it. With --init, slices "
             "are resampled to the model's, as predict does it. [3.2]"
         ),
     ] = None,
