@@ -256,7 +256,7 @@ def _load(weights: Path | None, device: str, quiet: bool) -> list[UNet]:
     models = load_models(weights)
     if not quiet:
         count = f", {len(models)} averaged" if len(models) > 1 else ""
-        told = "the one inside tidemark, trained on phantoms only"
+        told = "the embedded one, trained on phantoms only"
         console.notice(f"model: {told if str(weights or EMBEDDED) == EMBEDDED else weights}{count}")
         console.notice(f"device: {chosen}{' (auto)' if device == 'auto' else ''}")
     return models
