@@ -37,7 +37,7 @@ app.add_typer(download, name="download")
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"tidemark {__version__}")
+        console.result(f"tidemark {__version__}")
         raise typer.Exit
 
 
@@ -61,7 +61,7 @@ def run() -> NoReturn:
     except SystemExit as ended:
         code = ended.code
     if not isinstance(code, int | None):
-        print(code, file=sys.stderr)
+        console.notice(str(code))
         code = 1
     atexit._run_exitfuncs()  # temporary folders of libraries
     for stream in (sys.stdout, sys.stderr):

@@ -102,7 +102,6 @@ def test_stats_are_json_and_say_what_they_were_made_with(plug: np.ndarray, net: 
     assert found.mask[tuple(slice(*side) for side in stats["box_zyx"])].sum() == voxels * 255
 
 
-@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("uncertainty", [False, True])
 def test_no_hard_tissue_is_no_error(plug: np.ndarray, net: UNet, uncertainty: bool) -> None:
     found = run(plug, net, settings=replace(ALL, threshold=1.0, uncertainty=uncertainty))

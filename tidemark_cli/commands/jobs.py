@@ -103,7 +103,7 @@ def _means_folder(target: str) -> bool:
 
 
 def _destination(scan: Path, option: str, target: str, suffixes: tuple[str, ...], several: bool) -> Path:
-    from ..core.scans.volume import scan_name
+    from ..core.scans.scan_names import scan_name
 
     if _means_folder(target):
         return Path(target) / (scan_name(scan) + suffixes[0])

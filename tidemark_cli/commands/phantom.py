@@ -74,7 +74,9 @@ def _plan(
 ) -> list[dict[str, Path]]:
     """Name every file to write, and refuse what could not be written after the work."""
     from ..core.files import check_writable
-    from ..core.scans.volume import ITK_SUFFIXES, TIFF_SUFFIXES, scan_name
+    from ..core.scans.formats import TIFF_SUFFIXES
+    from ..core.scans.scan_names import scan_name
+    from ..core.scans.volume import ITK_SUFFIXES
 
     if samples is None:
         suffixes = (*TIFF_SUFFIXES, *ITK_SUFFIXES)

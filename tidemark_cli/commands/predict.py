@@ -234,7 +234,8 @@ def predict(
 
 def _suffixes() -> dict[str, tuple[str, ...]]:
     """Return the endings that the file of each option may have; in a folder it gets the first."""
-    from ..core.scans.volume import ITK_SUFFIXES, TIFF_SUFFIXES
+    from ..core.scans.formats import TIFF_SUFFIXES
+    from ..core.scans.volume import ITK_SUFFIXES
 
     volume = (*TIFF_SUFFIXES, *ITK_SUFFIXES, ".png")
     return {

@@ -17,7 +17,7 @@ from .options import BoneEnd, Quiet, refuse_both, voxel_size_option
 from .pairs import pair_scans
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    import numpy as np
 
     from ..core.data.crop import Crop
     from ..core.scans.volume import Volume
@@ -285,7 +285,7 @@ def _crop(plan: Plan, label: str, choices: Choices) -> Crop:
     return crop_sample(pta, hard, choices.size, choices.bone_end)
 
 
-def _registered(pta: Volume, plan: Plan, label: str, choices: Choices) -> NDArray:
+def _registered(pta: Volume, plan: Plan, label: str, choices: Choices) -> np.ndarray:
     """Register the CA4+ scan and return its hard tissue in the frame of the PTA scan."""
     from ..core.errors import ScanError
     from ..core.registration.register import hard_tissue, register, resample

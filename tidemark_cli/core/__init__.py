@@ -1,0 +1,1 @@
+"""The engine: it neither prints nor knows a screen."""

@@ -32,7 +32,7 @@ def utf8_name(path: Path) -> Iterator[Path]:
 
 
 def open_table(path: Path) -> TextIO:
-    """Open a CSV file to be written: UTF-8, in which a byte of a name that is no letter is ``\\udcfc``."""
+    r"""Open a CSV file to be written: UTF-8, in which a byte of a name that is no letter is ``\udcfc``."""
     return path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
 
 

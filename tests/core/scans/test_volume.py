@@ -508,10 +508,16 @@ def test_what_is_stored_with_0_as_white_is_inverted(dtype, top, compression, tmp
     assert scan.notes == ("stored with 0 as white: inverted",)
 
 
-def test_packed_bits_half_floats_and_transparency(tmp_path):
+def test_packed_bits(tmp_path):
     twelve = ramp(4, 8, 8, dtype="uint16") * 16
-    tifffile.imwrite(tmp_path / "packed.tif", twelve, photometric="minisblack", bitspersample=12)
+    try:
+        tifffile.imwrite(tmp_path / "packed.tif", twelve, photometric="minisblack", bitspersample=12)
+    except NotImplementedError:
+        pytest.skip("this imagecodecs reads packed bits, but does not write them")
     assert np.array_equal(read_volume(tmp_path / "packed.tif").array, twelve)
+
+
+def test_half_floats_and_transparency(tmp_path):
     half = ramp(4, 8, 8, dtype="float16")
     tifffile.imwrite(tmp_path / "half.tif", half, photometric="minisblack")
     scan = read_volume(tmp_path / "half.tif")

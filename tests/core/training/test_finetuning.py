@@ -112,7 +112,7 @@ def test_the_start_is_kept_where_no_epoch_is_better(
     found = load_model(run / "fold_0.safetensors")
     assert found.info.training["best_epoch"] == best
     assert equal(tensors(run / "fold_0.safetensors", False), tensors(start, False)) == (best == 0)
-    rows = list(csv.DictReader((run / "log.csv").open()))
+    rows = list(csv.DictReader((run / "log.csv").read_text().splitlines()))
     assert [(row["epoch"], float(row["validation_loss"])) for row in rows] == list(
         zip("012", losses, strict=True)
     )

@@ -86,7 +86,7 @@ def test_a_run_holds_all_that_is_promised(whole, dataset):
     assert sorted(path.name for path in whole.iterdir()) == [
         "fold_0.safetensors", "fold_1.safetensors", "log.csv", "oof", "registry.txt", "run.json"
     ]  # fmt: skip
-    rows = list(csv.DictReader((whole / "log.csv").open()))
+    rows = list(csv.DictReader((whole / "log.csv").read_text().splitlines()))
     assert [(row["fold"], row["epoch"]) for row in rows] == [("0", "1"), ("0", "2"), ("1", "1"), ("1", "2")]
     for line in (whole / "registry.txt").read_text().splitlines():
         name, digest = line.split(" ")
@@ -136,7 +136,7 @@ def probability(net, scan, axis):
 
 def test_it_learns(dataset, tmp_path):
     folder = train(tmp_path / "run", dataset, replace(TINY, epochs=16, step=1), only=0)
-    rows = list(csv.DictReader((folder / "log.csv").open()))
+    rows = list(csv.DictReader((folder / "log.csv").read_text().splitlines()))
     assert float(rows[-1]["loss"]) < 0.5 * float(rows[0]["loss"])
     assert max(float(row["validation_iou"]) for row in rows) > 0.9
 
@@ -372,7 +372,9 @@ def test_a_validation_sample_changes_the_validation_loss_alone(
     fold = json.loads((whole / "run.json").read_text())["folds"][0]
     altered = changed(dataset, tmp_path / "validation", fold["validation"][0])
     run = train(tmp_path / "run", altered, only=0)
-    found, known = (list(csv.DictReader((folder / "log.csv").open()))[:2] for folder in (run, whole))
+    found, known = (
+        list(csv.DictReader((folder / "log.csv").read_text().splitlines()))[:2] for folder in (run, whole)
+    )
     assert [row["loss"] for row in found] == [row["loss"] for row in known]
     assert all(
         one["validation_loss"] != other["validation_loss"] for one, other in zip(found, known, strict=True)

@@ -51,7 +51,7 @@ def test_a_run_holds_its_settings_its_log_and_a_model(tmp_path):
     assert model.info.width == 2 and model.info.either_end and model.info.threshold == 0.4
     assert model.info.training["seed"] == 5
     assert json.loads((tmp_path / "run/run.json").read_text())["settings"]["slices"] == 12
-    rows = list(csv.DictReader((tmp_path / "run/log.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "run/log.csv").read_text().splitlines()))
     assert [row["slices"] for row in rows] == ["4", "8", "12"]
     assert all(np.isfinite(float(row["validation_loss"])) for row in rows)
 

@@ -51,7 +51,7 @@ class Crop:
     notes: tuple[str, ...] = ()
 
 
-def read_mask_of(pta: Volume, path: Path, voxel_um: float | None = None) -> NDArray:
+def read_mask_of(pta: Volume, path: Path, voxel_um: float | None = None) -> np.ndarray:
     """Return the mask of a scan, ``(Z, Y, X)`` of any dtype, memory-mapped where possible.
 
     Axes that are flipped or exchanged against the scan's, as the headers of both tell, are put right.
@@ -80,7 +80,7 @@ def read_mask_of(pta: Volume, path: Path, voxel_um: float | None = None) -> NDAr
 
 
 def crop_sample(
-    pta: Volume, mask: NDArray, size: tuple[int, int, int] = SIZE, bone_end: str = "auto"
+    pta: Volume, mask: np.ndarray, size: tuple[int, int, int] = SIZE, bone_end: str = "auto"
 ) -> Crop:
     """Localise the plug and cut out what the dataset holds of it, by the rules at the top of this file.
 
@@ -131,7 +131,7 @@ def crop_sample(
     return Crop(np.pad(scan, pads, constant_values=air), np.pad(white, pads), notes + told)
 
 
-def _locate(pta: Volume, mask: NDArray, bone_end: str) -> tuple[Plug, tuple[str, ...]]:
+def _locate(pta: Volume, mask: np.ndarray, bone_end: str) -> tuple[Plug, tuple[str, ...]]:
     """Return the plug, its bone end told by the mask or the caller, and what is to be said of that."""
     with about(pta.path):
         plug = find_plug(pta.array, pta.voxel_um, bone_end)
@@ -166,7 +166,7 @@ def _moved(box: Box, plug: Plug, shape: tuple[int, ...]) -> tuple[str, ...]:
     return (f"plug near the edge: crop moved inward by {' and '.join(told)}",) if told else ()
 
 
-def _hard_tissue(pta: Volume, mask: NDArray, box: Box) -> NDArray[np.bool_]:
+def _hard_tissue(pta: Volume, mask: np.ndarray, box: Box) -> NDArray[np.bool_]:
     """Return the mask in the crop as bool; raise where it is empty there or no mask at all."""
     part = mask[box]
     hard: NDArray[np.bool_] = part != 0
@@ -183,7 +183,7 @@ def _hard_tissue(pta: Volume, mask: NDArray, box: Box) -> NDArray[np.bool_]:
     return hard
 
 
-def _doubts(grey: NDArray, hard: NDArray[np.bool_], plug: Plug) -> tuple[str, ...]:
+def _doubts(grey: np.ndarray, hard: NDArray[np.bool_], plug: Plug) -> tuple[str, ...]:
     """Return warnings of a mask that lies in air, or that reaches beyond the crop."""
     notes: list[str] = []
     in_air = 1 - np.count_nonzero(grey[hard] > plug.tissue_level) / np.count_nonzero(hard)
@@ -201,7 +201,7 @@ def _doubts(grey: NDArray, hard: NDArray[np.bool_], plug: Plug) -> tuple[str, ..
     return tuple(notes)
 
 
-def _resampled(array: NDArray, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _resampled(array: np.ndarray, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Return ``(Z, Y, X)`` float32 at another `shape`: first every slice, then along Z."""
     flat = np.empty((len(array), *shape[1:]), np.float32)
     for z, plane in enumerate(array):
@@ -212,14 +212,14 @@ def _resampled(array: NDArray, shape: tuple[int, ...]) -> NDArray[np.float32]:
     return out
 
 
-def _resized(image: NDArray, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _resized(image: np.ndarray, shape: tuple[int, ...]) -> NDArray[np.float32]:
     import cv2
 
     way = cv2.INTER_AREA if shape[0] < image.shape[0] else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image.astype(np.float32), shape[::-1], interpolation=way), np.float32)
 
 
-def _as_8bit(grey: NDArray, dtype: np.dtype, tissue_level: float) -> tuple[Voxels, int, tuple[str, ...]]:
+def _as_8bit(grey: np.ndarray, dtype: np.dtype, tissue_level: float) -> tuple[Voxels, int, tuple[str, ...]]:
     """Return the crop as uint8, the grey level of its background in that, and what is to be said.
 
     Parameters
@@ -241,7 +241,7 @@ def _as_8bit(grey: NDArray, dtype: np.dtype, tissue_level: float) -> tuple[Voxel
             f"the crop has nearly one grey level ({low:g}); expected a plug; check the scan and --bone-end."
         )
 
-    def scaled(part: NDArray) -> Voxels:
+    def scaled(part: np.ndarray) -> Voxels:
         level = np.subtract(part, low, dtype=np.float32) * np.float32(255 / (high - low))
         return np.rint(np.clip(level, 0, 255)).astype(np.uint8)
 
@@ -257,7 +257,7 @@ def _pads(shape: tuple[int, ...], size: tuple[int, int, int]) -> list[tuple[int,
     return [(0, missing[0])] + [(n // 2, n - n // 2) for n in missing[1:]]
 
 
-def _shape(array: NDArray) -> str:
+def _shape(array: np.ndarray) -> str:
     return " x ".join(map(str, array.shape))
 
 

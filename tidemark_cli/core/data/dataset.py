@@ -152,7 +152,7 @@ def middle_section(sample: Sample) -> tuple[Voxels, Voxels]:
 
 
 def write_sample(
-    dataset: Path, sample_id: str, scan: NDArray, mask: NDArray, overwrite: bool = False
+    dataset: Path, sample_id: str, scan: np.ndarray, mask: np.ndarray, overwrite: bool = False
 ) -> None:
     """Write a sample's slices; its folder appears whole or not at all.
 

@@ -122,6 +122,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(info.width, info.stem**2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, 1, H, W) of slices (N, 1, H, W); H and W are multiples of `info.multiple`."""
         x = F.pixel_unshuffle(x, self.info.stem)  # (N, stem², H/stem, W/stem)
         skips = []
         for module in self.down:

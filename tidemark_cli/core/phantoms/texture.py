@@ -32,6 +32,7 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Voxels along Z, Y and X."""
         return len(self.z), len(self.y), len(self.x)
 
     @property

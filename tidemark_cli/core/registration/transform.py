@@ -84,8 +84,7 @@ def _rigid(path: Path, matrix: Matrix) -> Matrix:
 
 
 def write_transform(path: Path, matrix: Matrix) -> None:
-    """Write a rigid (4, 4) `matrix` in mm as an ITK ``.tfm`` that 3D Slicer opens; it replaces what was
-    there.
+    """Write a rigid (4, 4) `matrix` in mm as an ITK ``.tfm`` that 3D Slicer opens, over what was there.
 
     Raises
     ------

@@ -11,7 +11,6 @@ from typing import BinaryIO
 
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
 
 _CHUNK = 1 << 20  # bytes
 _MOST_HEADER = 1 << 16  # bytes
@@ -22,7 +21,7 @@ _HEADER_END = {".nrrd": b"\n\n", ".mha": b"ElementDataFile = LOCAL\n"}
 _UNREADABLE = (OSError, EOFError, ValueError, zlib.error, LookupError, tifffile.TiffFileError)
 
 
-def check_tiff(path: Path, pixels: NDArray) -> None:
+def check_tiff(path: Path, pixels: np.ndarray) -> None:
     """Raise an OSError unless a TIFF has a page for each slice of ``(Z, Y, X)``, with its very pixels.
 
     An image (rows, columns) is one page. A page at a time is held.
@@ -39,7 +38,7 @@ def check_tiff(path: Path, pixels: NDArray) -> None:
         raise _other()
 
 
-def check_itk(path: Path, suffix: str, array: NDArray) -> None:
+def check_itk(path: Path, suffix: str, array: np.ndarray) -> None:
     """Raise an OSError unless a NRRD, MetaImage or NIfTI file that ITK has written holds ``(Z, Y, X)``.
 
     The stream is unpacked to its end, checksum and all, and compared byte by byte; a chunk at a time is held.

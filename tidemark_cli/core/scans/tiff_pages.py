@@ -53,6 +53,7 @@ class TiffPage:
 
     @property
     def compressed(self) -> bool:
+        """Whether its strips or tiles are compressed."""
         return self.layout[0] > 1
 
 

@@ -93,6 +93,7 @@ class Levels:
 
     @property
     def as_stored(self) -> bool:
+        """Whether the stored values are the grey levels."""
         return self.stored == self.dtype and self.table is None and self.top is None
 
     def of(self, values: np.ndarray) -> np.ndarray:

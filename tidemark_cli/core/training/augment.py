@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-Normalise = Callable[[NDArray], NDArray]
+Normalise = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
