@@ -11,11 +11,11 @@ SURFACE_Z = 40  # rows below are hard tissue
 
 
 def draw_plug(shape: tuple[int, int, int] = (80, 64, 64), bone_end: str = "first") -> np.ndarray:
-    """Return a uint8 cylinder (Z, Y, X) in air: bone at 200 with cavities, flat tidemark, cartilage at 90."""
+    """Return a uint8 cylinder (Z, Y, X) in air: bone at 170 with cavities, flat tidemark, cartilage at 120."""
     rng = np.random.default_rng(0)
     z, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
     inside = (y - shape[1] / 2) ** 2 + (x - shape[2] / 2) ** 2 < 25**2
-    scan = np.where(inside & (z >= 5) & (z < shape[0] - 5), np.where(z < SURFACE_Z, 200, 90), 0)
+    scan = np.where(inside & (z >= 5) & (z < shape[0] - 5), np.where(z < SURFACE_Z, 170, 120), 0)
     for centre in rng.uniform((10, 14, 14), (30, shape[1] - 14, shape[2] - 14), (20, 3)):
         scan[((z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2 < 4**2) & inside] = 10
     scan = np.clip(scan + rng.normal(0, 3, shape), 0, 255).astype(np.uint8)
