@@ -11,7 +11,7 @@ SURFACE_Z = 40  # rows below are hard tissue
 
 
 def draw_plug(shape: tuple[int, int, int] = (80, 64, 64), bone_end: str = "first") -> np.ndarray:
-    """Return a uint8 cylinder (Z, Y, X) in air: bone at 170 with cavities, flat tidemark, cartilage at 120."""
+    """Return a uint8 cylinder (Z, Y, X): bone of 170 with cavities, flat tidemark, cartilage of 120."""
     rng = np.random.default_rng(0)
     z, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
     inside = (y - shape[1] / 2) ** 2 + (x - shape[2] / 2) ** 2 < 25**2
