@@ -6,7 +6,7 @@ FOLDER holds NAME.png, real slices with the cartilage up. Beside each may lie
 
 - NAME_edge.csv with columns column,row: the PTA edge, the steepest fall of the grey level. It is not the
   tidemark, which lies some 17 µm (12 to 22) nearer to the cartilage. Without such a file, the edge is the
-  steepest fall from 40 µm above to 80 µm below the surface found on the slice as it is;
+  steepest fall from 40 µm above to 80 µm below the surface found on the slice as it is, gaps bridged;
 - NAME_automask.png, a mask on the same pixels by a network that was trained on CA4+ truth.
 
 "above edge" is how far the surface lies above the edge, in the mean, and "scatter" its standard deviation.
@@ -40,7 +40,6 @@ PIXEL_UM |= {"sampleA_crop2_coronal": 3.55, "sampleA_crop2_sagittal": 3.55}
 ZONE_UM = 3.2  # pixels that zones are counted on
 PADS = (5, 10, 15, 20, 25)  # "15 µm" to "75 µm" of the published table
 ABOVE_UM, BELOW_UM = 40.0, 80.0
-TISSUE_UM = 300.0  # columns with more tissue than this should have a surface
 
 
 @dataclass(frozen=True)
@@ -126,13 +125,12 @@ def real_row(slice_: Slice, models: list, plain: Segmentation | None = None) -> 
     found = segmented(slice_, models)
     surface = surface_rows(found)
     edge = edge_rows(slice_, len(surface))
-    tissue = (slice_.grey > found.plug.tissue_level).sum(axis=0) * slice_.pixel_um > TISSUE_UM
     above = (edge - surface)[np.isfinite(edge) & np.isfinite(surface)]
     row = {
         "confidence": found.stats["confidence"],
         "above edge µm": float(above.mean() * slice_.pixel_um) if above.size else np.nan,
         "scatter px": float(above.std()) if above.size else np.nan,
-        "missed": float(np.count_nonzero((np.isfinite(edge) | tissue) & ~np.isfinite(surface))),
+        "missed": float(np.count_nonzero(np.isfinite(edge) & ~np.isfinite(surface))),
     }
     area = np.count_nonzero(found.mask) * slice_.pixel_um**2
     if plain is not None:
