@@ -473,7 +473,8 @@ def test_a_2d_image_gives_a_2d_mask(
 
 
 def test_a_16_bit_scan(tidemark: Tidemark, tmp_path: Path, model: Path, plug: np.ndarray) -> None:
-    write_volume(tmp_path / "scan.tif", plug.astype(np.uint16) * 200 + 1000, VOXEL_UM)
+    dim = np.where(plug > 150, plug, plug // 2).astype(np.uint16)  # stretched, cartilage stays below 150
+    write_volume(tmp_path / "scan.tif", dim * 200 + 1000, VOXEL_UM)
     assert (
         tidemark("predict", tmp_path / "scan.tif", "-o", tmp_path / "mask.tif", "--weights", model).code == 0
     )
