@@ -44,7 +44,8 @@ def no_plugs(count: int) -> Iterator[tuple[str, np.ndarray, float]]:
         assert plug.ca4 is not None
         top = int(np.flatnonzero((plug.mask > 0).any(axis=(1, 2)))[-1])
         yield f"CA4+ instead of PTA, {seed}", plug.ca4, VOXEL_UM
-        two = np.concatenate([plug.scan, plug.scan[:, :, ::-1]], axis=2)
+        gap = np.zeros((*SHAPE[:2], round(300 / VOXEL_UM)), np.uint8)  # nearer than 150 µm they are one body
+        two = np.concatenate([plug.scan, gap, plug.scan[:, :, ::-1]], axis=2)
         yield f"two plugs side by side, {seed}", two, VOXEL_UM
         yield f"cartilage without bone, {seed}", np.ascontiguousarray(plug.scan[top + 20 :]), VOXEL_UM
         low = int(np.percentile(np.flatnonzero((plug.mask > 0).any(axis=(1, 2))), 50))
