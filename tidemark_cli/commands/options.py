@@ -17,6 +17,13 @@ class BoneEnd(str, Enum):
     last = "last"
 
 
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda[:N]|mps",
+        help="Where to compute; auto takes a GPU if there is one, a missing device is an error.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 SkipExisting = Annotated[
     bool, typer.Option("--skip-existing", help="Keep outputs that exist and make the missing ones.")

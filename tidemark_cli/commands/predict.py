@@ -15,7 +15,7 @@ import typer
 
 from .. import __version__, console
 from .jobs import Job, named_file, plan_jobs
-from .options import BoneEnd, Overwrite, Quiet, SkipExisting, refuse_both, voxel_size_option
+from .options import BoneEnd, Device, Overwrite, Quiet, SkipExisting, refuse_both, voxel_size_option
 
 if TYPE_CHECKING:
     from ..core.network.unet import UNet
@@ -92,13 +92,7 @@ def predict(
             "0.3, which suits BCE - log J: give --threshold 0.5 for BCE and focal.",
         ),
     ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|cpu|cuda[:N]|mps",
-            help="Where to compute; auto takes a GPU if there is one, a missing device is an error.",
-        ),
-    ] = "auto",
+    device: Device = "auto",
     threshold: Annotated[
         float | None,
         typer.Option(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from .. import console
-from .options import voxel_size_option
+from .options import Device, voxel_size_option
 
 if TYPE_CHECKING:
     from ..core.training.fold_run import FoldRun, FoldTraining
@@ -54,13 +54,7 @@ def train(
             "without a stop. Options that contradict them are refused.",
         ),
     ] = False,
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|cpu|cuda[:N]|mps",
-            help="Where to compute; auto takes a GPU if there is one, a missing device is an error.",
-        ),
-    ] = "auto",
+    device: Device = "auto",
     init: Annotated[
         str | None,
         typer.Option(

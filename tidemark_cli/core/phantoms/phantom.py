@@ -156,7 +156,8 @@ def draw_slice(
     along_wall = rng.random() < _ALONG_WALL
     chord = rng.choice((-1, 1)) * rng.uniform(0.8, 1.05) if along_wall else rng.uniform(-0.95, 0.95)
     aside = rng.uniform(-0.4, 0.4) * anatomy.radius_um
-    grid = make_grid((shape[0], 1, shape[1]), voxel_um, (chord * anatomy.radius_um, aside))
+    centre = (chord * anatomy.radius_um, aside)
+    grid = make_grid((shape[0], 1, shape[1]), voxel_um, centre)
     # elsewhere two more planes change little, and take half of the time
     across, weights = (_ACROSS, _ACROSS_WEIGHTS) if along_wall else (np.zeros(1), (1,))
     thick = Grid(grid.z, (grid.y + scanner.blur * voxel_um * across).astype(np.float32), grid.x)
@@ -166,7 +167,6 @@ def draw_slice(
     scan_grid = grid
     if scanned != shape:
         blurred = resized(blurred, scanned)
-        centre = (chord * anatomy.radius_um, aside)
         scan_grid = make_grid((scanned[0], 1, scanned[1]), voxel_um * shape[1] / scanned[1], centre)
     scan = scanner.scan(rng, blurred[:, None], scan_grid, ring_profile(rng, 4096))[:, 0]
     scan = resized(processing.apply(scan), shape)
