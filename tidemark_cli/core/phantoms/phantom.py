@@ -28,6 +28,7 @@ _ALONG_WALL = 0.25  # share of the single slices
 _COARSE = 4  # voxels of a slice per voxel of its overview
 COARSEST_UM = 20.0  # voxels of the scans that single slices are drawn from
 _COARSER = 0.35  # share of the single slices from scans with larger voxels
+_FINER = 0.1  # and with smaller ones, to half as large
 _PROCESSED = 0.45  # share of the scans with voxels of 3.2 µm that were blurred, denoised or binned
 # a Gaussian blur across a slice, roughly, by three planes: Gauss-Hermite points for a standard deviation of 1
 _ACROSS, _ACROSS_WEIGHTS = np.array([-np.sqrt(3), 0, np.sqrt(3)]), (1 / 6, 2 / 3, 1 / 6)
@@ -130,8 +131,8 @@ def draw_slice(
     Anatomy, stain and scanner are each drawn from the wide ranges or, at times, from the realistic ones.
     A quarter of the slices are drawn along the plug's wall, from 0.8 to 1.05 of its radius, and are blurred
     across their thickness; the others lie anywhere within 0.95 of the radius, and are not. A third are of a
-    scan with larger voxels, to 6.25 times as large, enlarged as `predict` does it, and over a third of a scan
-    that was blurred, denoised or binned.
+    scan with larger voxels, to 6.25 times as large, enlarged as `predict` does it, a tenth of one with smaller
+    voxels, averaged, and over a third of a scan that was blurred, denoised or binned.
 
     Parameters
     ----------
@@ -151,8 +152,12 @@ def draw_slice(
     anatomy = Anatomy.draw(rng, shape[0] * voxel_um, shape[1] * voxel_um, bool(wide_anatomy), odd=True)
     stain = Stain.draw(rng, wide=bool(wide_stain))
     scanner = Scanner.draw(rng, max(stain.deep, stain.bone), wide=bool(wide_scanner))
-    ratio = float(np.exp(rng.uniform(0, np.log(COARSEST_UM / VOXEL_UM)))) if rng.random() < _COARSER else 1.0
-    processing = Processing.draw(rng, _PROCESSED / ratio)
+    ratio, fate = 1.0, rng.random()
+    if fate < _COARSER:
+        ratio = float(np.exp(rng.uniform(0, np.log(COARSEST_UM / VOXEL_UM))))
+    elif fate < _COARSER + _FINER:
+        scanner = scanner.averaged(rng.uniform(1, 2))
+    processing = Processing.draw(rng, _PROCESSED / np.sqrt(ratio))
     along_wall = rng.random() < _ALONG_WALL
     chord = rng.choice((-1, 1)) * rng.uniform(0.8, 1.05) if along_wall else rng.uniform(-0.95, 0.95)
     aside = rng.uniform(-0.4, 0.4) * anatomy.radius_um

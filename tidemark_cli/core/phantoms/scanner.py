@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -42,6 +42,12 @@ class Scanner:
             low=u(-30, 25) if window else u(-3, 3),
             high=brightest * u(0.9, 2.2) if window else max(brightest * 1.15, u(190, 260)),
             gamma=float(np.exp(rng.normal(0, 0.3))) if wide else 1.0,
+        )
+
+    def averaged(self, factor: float) -> Scanner:
+        """Return the scanner as it looks in voxels `factor` times as large as its own, each a mean."""
+        return replace(
+            self, blur=self.blur / factor, noise=self.noise / factor, noise_blur=self.noise_blur / factor
         )
 
     @property

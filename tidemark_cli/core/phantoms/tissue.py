@@ -92,8 +92,8 @@ class Anatomy:
             step_um=rng.normal(0, 30),
             plate_um=float(np.exp(u(np.log(30), np.log(1000)))) if odd else u(180, 420),
             breach=-9.0 if solid else u(-3.4, -1.2) if wide else u(-3.4, -2.2),
-            marrow=-9.0 if solid else u(-0.9, 1.1) if wide else u(-0.2, 0.6),
-            cavity_um=u(90, 320) if wide else u(150, 260),
+            marrow=-9.0 if solid else u(-0.9, 1.4) if wide else u(-0.2, 0.6),
+            cavity_um=u(70, 320) if wide else u(150, 260),
             pores=9.0 if odd and chance() < 0.2 else u(1.9, 3.6),
         )
 
@@ -180,7 +180,7 @@ class Stain:
             crest_dip=u(0, 0.5) if wide else u(0, 0.25),
             crest_patchiness=u(0, 1),
             bone=bone,
-            soak_um=1.0 if chance() < 0.05 else _log_normal(rng, 22, 0.5 if wide else 0.35, (5, 45)),
+            soak_um=1.0 if chance() < 0.05 else _log_normal(rng, 24, 0.5 if wide else 0.35, (5, 45)),
             soak_spread=u(0, 0.5) if wide else u(0.1, 0.35),
             soak_shape=u(1.15, 3.2) if wide else u(1.4, 2.4),
             lost=u(0.4, 1) * (chance() < (0.4 if wide else 0.1)),
@@ -212,7 +212,7 @@ class Stain:
             crumbs=u(1.7, 4),
             crumbs_above=chance() < 0.3,
             clot=bone * u(0.8, 1.2),
-            clot_threshold=u(0, 1.5) if wide and chance() < 0.35 else 9.0,
+            clot_threshold=u(0.8, 2) if wide and chance() < 0.2 else 9.0,
             wax=u(4, 70) * (chance() < (0.3 if wide else 0.15)),
             parafilm=u(10, 90) * (chance() < 0.4),
         )
