@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidemark_cli.core.anatomy.plug import Plug, crop_box, find_plug
+from tidemark_cli.core.anatomy.plug import Plug, crop_box, find_plug, find_plugs
 from tidemark_cli.core.errors import ContentError
 from tidemark_cli.core.phantoms.phantom import draw_phantom
 
@@ -74,6 +74,17 @@ def test_a_second_plug_is_a_rival_and_debris_is_none() -> None:
     half = two.copy()
     half[30:, :, SHAPE[2] :] = 0
     assert 0.2 < find_plug(noisy(half), UM).rival < 0.8
+
+
+def test_several_plugs_come_in_the_order_in_which_they_lie() -> None:
+    plug = draw()
+    assert len(find_plugs(noisy(plug), UM)) == 1
+    left, right = find_plugs(noisy(np.concatenate([plug[:, :, ::-1], plug], axis=2)), UM)
+    assert left.box[2].stop <= right.box[2].start + 12 and right.box[2].stop > SHAPE[2]  # margins may meet
+    assert not (left.outline & right.outline).any()
+    low, high = find_plugs(noisy(np.concatenate([plug[::-1], plug])), UM)
+    assert low.box[0].start < SHAPE[0] < high.box[0].stop
+    assert (low.bone_end, high.bone_end) == ("last", "first")
 
 
 def test_flipped_scan_gives_the_flipped_plug() -> None:

@@ -207,9 +207,9 @@ def test_slices_along_the_wall_are_blurred_across_their_thickness(
     monkeypatch: pytest.MonkeyPatch, along_wall: float
 ):
     monkeypatch.setattr(phantoms, "_ALONG_WALL", along_wall)
-    blurred, hard, _ = draw_slice((5, 6), (96, 64))
+    blurred, hard, _ = draw_slice((5, 7), (96, 64))
     monkeypatch.setattr(phantoms, "_ACROSS_WEIGHTS", (0, 1, 0))
-    sharp, same, _ = draw_slice((5, 6), (96, 64))
+    sharp, same, _ = draw_slice((5, 7), (96, 64))
     assert 0.1 < hard.mean() < 0.9
     np.testing.assert_array_equal(hard, same)
     if along_wall:

@@ -20,6 +20,7 @@ SAMPLE_UM = 16.0  # finest spacing worth looking at: a plug is 2000 µm wide
 OPENING_UM = 40.0  # thinner things (parafilm lines, rings) are no plug
 CLOSING_UM = 150.0  # pieces of tissue nearer than this belong together
 MARGIN_UM = 100.0
+RIVAL_SHARE = 0.4  # a body with this share of the size of the largest may be a plug, too
 LEVEL_FRACTION = 0.4  # of the way from background to tissue: above marrow fat, below pale cartilage
 
 
@@ -37,7 +38,7 @@ class Plug:
     outline : ``(z, y, x)`` bool, the plug with its cavities, over the whole scan on a coarse grid.
     cell : size of the cells of this grid along (Z, Y, X), in voxels.
     far_centre_yx : as `centre_yx`, of the third at the other end.
-    rival : size of the second largest body in the scan over that of the plug, 0 to 1.
+    rival : size of the largest other body in the scan over that of the plug.
     """
 
     box: Box
@@ -68,7 +69,12 @@ class Plug:
 
 
 def find_plug(array: np.ndarray, voxel_um: float, bone_end: str = "auto") -> Plug:
-    """Find the plug in a scan with air, wax, parafilm, debris, rings and noise around it.
+    """Find the plug in a scan, the largest where there are several; see `find_plugs`."""
+    return min(find_plugs(array, voxel_um, bone_end), key=lambda plug: plug.rival)
+
+
+def find_plugs(array: np.ndarray, voxel_um: float, bone_end: str = "auto") -> tuple[Plug, ...]:
+    """Find the plugs in a scan with air, wax, parafilm, debris, rings and noise around them.
 
     Parameters
     ----------
@@ -77,6 +83,11 @@ def find_plug(array: np.ndarray, voxel_um: float, bone_end: str = "auto") -> Plu
     voxel_um : voxel size in µm.
     bone_end : ``"first"`` or ``"last"`` end of Z, or ``"auto"`` to find it by the grey levels
         (`bone_end.judge_scan`).
+
+    Returns
+    -------
+    The largest body and those at least 0.4 times as large, in their order along the axis (Z, Y, X) on which
+    they lie farthest apart.
 
     Raises
     ------
@@ -94,17 +105,30 @@ def find_plug(array: np.ndarray, voxel_um: float, bone_end: str = "auto") -> Plu
     sample_um = voxel_um * float(np.max(scale))
     smooth = _smoothed(small)
     level = _tissue_level(smooth, sample_um)
-    outline, rival = _plug_outline(smooth > level, sample_um)
-    box = _full_box(outline, scale, array.shape, MARGIN_UM / voxel_um)
-    tissue = (smooth > level) & outline
-    if bone_end == "auto":
-        judged = judge_scan(smooth, tissue, level, sample_um)
-    else:
-        judged = Judgement("first" if bone_end == "first" else "last", 1.0)
-    ends: tuple[BoneEnd, BoneEnd] = ("first", "last") if judged.end == "first" else ("last", "first")
-    centre_yx, far_centre_yx = (_third_centre(tissue, end, scale) for end in ends)
-    cell = tuple(map(float, scale))
-    return Plug(box, judged.end, level, centre_yx, judged.confidence, outline, cell, far_centre_yx, rival)
+    plugs = []
+    for outline, rival in _outlines(smooth > level, sample_um, RIVAL_SHARE):
+        tissue = (smooth > level) & outline
+        if bone_end == "auto":
+            judged = judge_scan(smooth, tissue, level, sample_um)
+        else:
+            judged = Judgement("first" if bone_end == "first" else "last", 1.0)
+        ends: tuple[BoneEnd, BoneEnd] = ("first", "last") if judged.end == "first" else ("last", "first")
+        plugs.append(
+            Plug(
+                box=_full_box(outline, scale, array.shape, MARGIN_UM / voxel_um),
+                bone_end=judged.end,
+                tissue_level=level,
+                centre_yx=_third_centre(tissue, ends[0], scale),
+                bone_end_confidence=judged.confidence,
+                outline=outline,
+                cell=tuple(map(float, scale)),
+                far_centre_yx=_third_centre(tissue, ends[1], scale),
+                rival=rival,
+            )
+        )
+    middles = np.array([[side.start + side.stop for side in plug.box] for plug in plugs])
+    axis = int(np.ptp(middles, axis=0).argmax())
+    return tuple(plugs[k] for k in np.argsort(middles[:, axis], kind="stable"))
 
 
 def crop_box(shape: tuple[int, ...], plug: Plug, size: tuple[int, int, int] = (768, 448, 448)) -> Box:
@@ -247,8 +271,7 @@ def _inside_field(smooth: np.ndarray) -> np.ndarray:
 
 def _continues(smooth: np.ndarray, high: float, low: float, sample_um: float) -> bool:
     """Whether what lies between `low` and `high` continues the plug along Z at the same width."""
-    core, _ = _plug_outline(smooth > high, sample_um)
-    whole, _ = _plug_outline(smooth > low, sample_um)
+    (core, _), (whole, _) = (_outlines(smooth > level, sample_um, 1)[0] for level in (high, low))
     core_area = core.sum((1, 2), dtype=float)
     whole_area = whole.sum((1, 2), dtype=float)
     slices = core_area > 0.5 * core_area.max()
@@ -262,12 +285,15 @@ def _radius(um: float, sample_um: float, shape: tuple[int, ...]) -> float:
     return min(um / sample_um, max(shape) / 20)
 
 
-def _plug_outline(tissue: np.ndarray, sample_um: float) -> tuple[np.ndarray, float]:
-    """Return the largest body of `tissue`, opened and closed, and the size of the next one over its own."""
+def _outlines(tissue: np.ndarray, sample_um: float, share: float) -> list[tuple[np.ndarray, float]]:
+    """Return the bodies of `tissue`, opened and closed, that have `share` of the size of the largest.
+
+    Beside each the size of the largest other body over its own.
+    """
     from scipy import ndimage
 
     if tissue.all() or not tissue.any():
-        return tissue, 0.0
+        return [(tissue, 0.0)]
     opening = max(1.0, OPENING_UM / 2 / sample_um)
     thick = ndimage.distance_transform_edt(tissue) > opening
     if not thick.any():
@@ -275,16 +301,15 @@ def _plug_outline(tissue: np.ndarray, sample_um: float) -> tuple[np.ndarray, flo
     radius = _radius(CLOSING_UM / 2, sample_um, tissue.shape)
     grown = ndimage.distance_transform_edt(~thick) <= radius + opening
     labels, count = ndimage.label(grown, np.ones((3, 3, 3)))
-    rival = 0.0
-    if count > 1:
-        sizes = np.bincount(labels[thick], minlength=count + 1)[1:]
-        grown = labels == int(sizes.argmax()) + 1
-        second, largest = np.sort(sizes)[-2:]
-        rival = float(second / largest)
-    if grown.all():
-        return grown, rival
-    closed = ndimage.distance_transform_edt(grown) > radius
-    return closed if closed.any() else grown & tissue, rival
+    sizes = np.bincount(labels[thick], minlength=count + 1)[1:]
+    found = []
+    for k in np.flatnonzero(sizes >= share * sizes.max()):
+        body = labels == k + 1
+        others = np.delete(sizes, k)
+        closed = body if body.all() else ndimage.distance_transform_edt(body) > radius
+        outline = closed if closed.any() else body & tissue
+        found.append((outline, float(others.max(initial=0) / sizes[k])))
+    return found
 
 
 def _full_box(outline: np.ndarray, scale: np.ndarray, shape: tuple[int, ...], margin: float) -> Box:
