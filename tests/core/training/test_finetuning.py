@@ -17,7 +17,7 @@ from tidemark_cli.core.data.dataset import write_sample
 from tidemark_cli.core.errors import ContentError, DatasetError
 from tidemark_cli.core.network.unet import ModelInfo, UNet, load_model, save_model
 from tidemark_cli.core.scans.volume import read_volume
-from tidemark_cli.core.training import on_dataset
+from tidemark_cli.core.training import loop, on_dataset
 from tidemark_cli.core.training.batches import augmented
 from tidemark_cli.core.training.fold_run import FoldTraining, reopen_run, start_run
 from tidemark_cli.core.training.on_dataset import train_folds
@@ -83,7 +83,7 @@ def plan_losses(monkeypatch: pytest.MonkeyPatch, *losses: float) -> None:
     def validate(*_: Any) -> dict[str, float]:
         return {"validation_loss": next(planned), "validation_iou": 0.5}
 
-    monkeypatch.setattr(on_dataset, "validate", validate)
+    monkeypatch.setattr(loop, "validate", validate)
 
 
 def test_the_statistics_of_the_batch_norm_stay_while_the_weights_train(
@@ -134,7 +134,7 @@ class Stopped(Exception):
 def test_a_fine_tuning_goes_on_after_a_stop_to_the_same_files(
     dataset: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
-    monkeypatch.setattr(on_dataset, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_S", 0.0)
     settings = replace(TINY, init=str(start))
     whole = train(tmp_path / "whole", dataset, settings)
     calls, seen = iter(range(1, 1000)), []
@@ -186,10 +186,10 @@ def test_slices_are_resampled_to_the_voxel_size_of_the_start(
     seen = []
 
     def watched(net: UNet, batches: Any, *_: Any) -> dict[str, float]:
-        seen.extend(target.shape[2:] for _, target in batches)
+        seen.extend(target.shape[2:] for _, target, _ in batches)
         return {"validation_loss": 1.0, "validation_iou": 0.0}
 
-    monkeypatch.setattr(on_dataset, "validate", watched)
+    monkeypatch.setattr(loop, "validate", watched)
     settings = replace(TINY, init=str(start), voxel_um=6.4, pad=None, crop=None)
     run = train(tmp_path / "run", dataset, settings)
     assert set(seen) == {(44, 40)}  # 22 x 20 voxels, twice as wide as those of the start
