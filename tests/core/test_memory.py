@@ -26,7 +26,7 @@ def limit_process(monkeypatch: pytest.MonkeyPatch, most: int, taken: int) -> Non
 
 
 def system(root: Path, **files: str) -> Path:
-    """Write the files that a system tells of its limits in; ``__`` is a slash and ``_`` a dot after memory."""
+    """Write the files in which a system tells its limits; ``__`` is a slash and ``_`` a dot after memory."""
     for name, text in files.items():
         path = root / name.replace("__", "/").replace("memory_", "memory.")
         path.parent.mkdir(parents=True, exist_ok=True)

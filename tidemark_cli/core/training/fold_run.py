@@ -213,8 +213,9 @@ def _fitted(settings: FoldTraining, samples: Sequence[Sample], scale: float) -> 
     room = tuple(max(sides) for sides in zip(settings.pad or pad, shape, strict=True))
     if settings.crop and any(side > most for side, most in zip(settings.crop, room, strict=True)):
         raise DatasetError(
-            f"the largest slice has {sides_text(shape)} pixels, padded {sides_text(room)}; expected no larger "
-            f"crop, found {sides_text(settings.crop)}; give a smaller --crop, a larger --pad-to, or neither."
+            f"the largest slice has {sides_text(shape)} pixels, padded {sides_text(room)}; expected no "
+            f"larger crop, found {sides_text(settings.crop)}; give a smaller --crop, a larger --pad-to, or "
+            "neither."
         )
     try:
         return replace(settings, pad=settings.pad or pad, crop=settings.crop or crop)
