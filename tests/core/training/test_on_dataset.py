@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,16 +15,16 @@ import pytest
 import torch
 
 from tidemark_cli.core.data.dataset import find_samples, read_scan, write_sample
-from tidemark_cli.core.errors import DatasetError, ModelError, OutputError
+from tidemark_cli.core.errors import DatasetError, ModelError
 from tidemark_cli.core.network.inference import load_models
 from tidemark_cli.core.network.unet import ModelInfo, UNet, load_model, save_model
 from tidemark_cli.core.scans.volume import read_volume
 from tidemark_cli.core.training import loop, on_dataset
 from tidemark_cli.core.training.batches import augmented
-from tidemark_cli.core.training.fold_run import FoldTraining, check_statistics, reopen_run, start_run
-from tidemark_cli.core.training.loop import save_checkpoint
+from tidemark_cli.core.training.fold_run import reopen_run, start_run
 from tidemark_cli.core.training.losses import Loss
 from tidemark_cli.core.training.on_dataset import train_folds
+from tidemark_cli.core.training.settings import FoldTraining
 from tidemark_cli.core.training.slices import load_all
 from tidemark_cli.core.training.validation import Checked
 
@@ -284,42 +283,6 @@ def test_a_fold_of_another_run_is_refused(whole, dataset, tmp_path):
         reopen_run(tmp_path / "run", dataset)
 
 
-def test_runs_are_not_overwritten_and_not_resumed_from_nothing(whole, dataset, tmp_path):
-    with pytest.raises(OutputError, match="--resume"):
-        start_run(whole, dataset, TINY)
-    with pytest.raises(OutputError, match="found none"):
-        reopen_run(tmp_path, dataset)
-    (tmp_path / "left").mkdir()
-    shutil.copy(whole / "fold_1.safetensors", tmp_path / "left")
-    with pytest.raises(OutputError, match="fold_1"):
-        start_run(tmp_path / "left", dataset, TINY)
-    (tmp_path / "run.json").write_text('{"settings": {}}')
-    with pytest.raises(OutputError, match="--phantom"):
-        reopen_run(tmp_path, dataset)
-    for damaged in ("{", "[]", '{"kind": "folds", "settings": {"loss": "dice"}, "folds": []}'):
-        (tmp_path / "run.json").write_text(damaged)
-        with pytest.raises(OutputError, match="damaged"):
-            reopen_run(tmp_path, dataset)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
-def test_a_checkpoint_on_a_full_disk_is_one_line(tmp_path):
-    import resource
-
-    net = UNet(ModelInfo(width=4, depth=2))
-    optimiser = torch.optim.Adam(net.parameters())
-    save_checkpoint(tmp_path / "a.pt", net, optimiser)
-    whole, limits = (tmp_path / "a.pt").read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # stands for a disk or a quota
-    try:
-        with pytest.raises(OutputError, match="no room left"):
-            save_checkpoint(tmp_path / "a.pt", net, optimiser)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert (tmp_path / "a.pt").read_bytes() == whole
-    assert len(list(tmp_path.iterdir())) == 1
-
-
 def test_a_damaged_checkpoint_is_named(dataset, tmp_path):
     with pytest.raises(Stopped):
         train(tmp_path / "run", dataset, progress=stopping_at(1))
@@ -379,13 +342,6 @@ def test_a_validation_sample_changes_the_validation_loss_alone(
     assert all(
         one["validation_loss"] != other["validation_loss"] for one, other in zip(found, known, strict=True)
     )
-
-
-def test_the_last_digits_of_another_processor_are_no_other_dataset(whole, dataset):
-    run = reopen_run(whole, dataset)
-    check_statistics(run, [(mean * (1 + 1e-14), sd) for mean, sd in run.known])
-    with pytest.raises(DatasetError, match="changed"):
-        check_statistics(run, [(mean + 1e-5, sd) for mean, sd in run.known])
 
 
 def test_the_paper_s_choices_do_look_at_the_held_out_fold(dataset, tmp_path):
@@ -470,32 +426,10 @@ def test_a_start_that_has_seen_the_subjects_is_told(dataset, whole, tmp_path):
     assert not any("warning" in note for note in start_run(tmp_path / "other", dataset, stranger).notes)
 
 
-def test_a_bad_start_leaves_no_run_behind(dataset, tmp_path):
-    save_model(tmp_path / "wide.safetensors", UNet(ModelInfo(width=3, depth=2)))
-    for name in ("wide.safetensors", "none.safetensors"):
-        with pytest.raises(ModelError, match=name):
-            start_run(tmp_path / "run", dataset, replace(TINY, init=str(tmp_path / name)))
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_training_that_diverges_says_so(dataset, tmp_path):
     with pytest.raises(ModelError, match="--learning-rate"):
         train(tmp_path / "run", dataset, replace(TINY, learning_rate=1e30))
     assert not list(tmp_path.rglob("*.safetensors"))
-
-
-def test_the_notes_tell_how_the_folds_came_about(dataset, whole, tmp_path):
-    told = start_run(tmp_path / "run", dataset, TINY).notes
-    assert told[0] == "5 samples of 4 subjects, 2 folds"
-    assert "no grades" in told[1]
-    grades = tmp_path / "grades.csv"
-    grades.write_text("sample_id,grade\nA_1,1\nA_2,1\nB_1,0\nC_1,0\n")
-    told = start_run(tmp_path / "run", dataset, TINY, grades).notes
-    assert "stratified by grade" in told[1] and told[2].endswith("D_1")
-    grades.write_text("sample_id,grade\nA_1,1\nB_1,0\n")
-    assert "fewer samples" in start_run(tmp_path / "run", dataset, TINY, grades).notes[1]
-    assert "paper" in start_run(tmp_path / "run", dataset, replace(TINY, paper=True), grades).notes[1]
-    assert "not done yet: none" in reopen_run(whole, dataset).notes[1]
 
 
 def test_no_folder_s_name_is_in_a_network(whole, dataset):
