@@ -15,7 +15,7 @@ from tests.helpers import Ended
 from tidemark_cli.core.data.dataset import write_sample
 from tidemark_cli.core.data.run import write_description
 from tidemark_cli.core.errors import ModelError, OutputError
-from tidemark_cli.core.training import on_phantoms
+from tidemark_cli.core.training import loop, on_phantoms
 from tidemark_cli.core.training.loop import refuse_divergence
 from tidemark_cli.core.training.on_phantoms import PhantomTraining, read_settings, train_on_phantoms
 
@@ -76,7 +76,7 @@ def test_a_network_that_cannot_be_trained_on_a_dataset(
 def test_a_phantom_training_that_diverges_writes_no_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(on_phantoms, "validate", lambda *_: {"validation_loss": float("nan")})
+    monkeypatch.setattr(loop, "validate", lambda *_: {"validation_loss": float("nan")})
     with pytest.raises(ModelError, match=r"slices up to 2 is no finite number; .* lower --learning-rate"):
         train_on_phantoms(tmp_path / "run", TINY, device="cpu", workers=0)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]

@@ -5,15 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 from tidemark_cli.core.errors import OutputError
 from tidemark_cli.core.files import all_or_none, check_writable, folder_whole, written_whole
-from tidemark_cli.core.locks import one_at_a_time
-from tidemark_cli.core.names import utf8_name
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="names, modes and locks of POSIX")
 any_name = pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names there are Unicode")
@@ -190,51 +187,9 @@ def test_a_share_that_tells_late_that_it_is_full(
     assert contents(tmp_path) == {"a.txt": "old", "b.txt": "old"}
 
 
-@posix
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_a_share_without_locks(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr("fcntl.flock", refuse)
-    inside = threading.Event()
-    waited: list[bool] = []
-
-    def second() -> None:
-        with one_at_a_time(tmp_path / "lock", lambda: waited.append(inside.is_set())):
-            assert not inside.is_set()
-
-    with one_at_a_time(tmp_path / "lock"):
-        inside.set()
-        thread = threading.Thread(target=second)
-        thread.start()
-        while not waited and thread.is_alive():
-            thread.join(0.01)
-        inside.clear()
-    thread.join()
-    assert waited == [True]
-    assert list(tmp_path.iterdir()) == []
-
-
 # -------------------------------------------------------------------------------------------- names
 
 
 def test_a_very_long_name_can_be_written(tmp_path: Path) -> None:
     write(tmp_path / f"{'a' * 240}.txt", "new")
     assert contents(tmp_path) == {f"{'a' * 240}.txt": "new"}
-
-
-@any_name
-def test_a_library_that_wants_utf8_reaches_any_file(tmp_path: Path) -> None:
-    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller"))
-    folder.mkdir()
-    odd = folder / os.fsdecode(b"\xe4.nii.gz")
-    for path in (tmp_path / "µ.txt", folder / "a.txt", odd):
-        path.write_text(repr(path))
-        with utf8_name(path) as name:
-            assert str(name).encode().decode() == str(name)  # no byte that is no letter
-            assert name.read_text() == repr(path)
-            assert name.name.endswith(".nii.gz" if path == odd else path.name)
-    with written_whole(odd) as temporary, utf8_name(temporary) as name:
-        name.write_text("new")
-    assert odd.read_text() == "new"

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from tidemark_cli.core.memory import memory_available
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="not told on Windows")
+FREE = 2048 * 1024  # of the machine
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with 2 MiB free, and no limit of the process."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=FREE))
+    limit_process(monkeypatch, psutil.RLIM_INFINITY, 0)
+
+
+def limit_process(monkeypatch: pytest.MonkeyPatch, most: int, taken: int) -> None:
+    process = SimpleNamespace(rlimit=lambda _: (most, -1), memory_info=lambda: SimpleNamespace(vms=taken))
+    monkeypatch.setattr(psutil, "Process", lambda: process)
 
 
 def system(root: Path, **files: str) -> Path:
-    """Write the files that a system tells of itself in; ``__`` is a slash and ``_`` a dot after memory."""
-    files = {"proc__meminfo": "MemTotal: 9 kB\nMemAvailable:  2048 kB\n"} | files
+    """Write the files in which a system tells its limits; ``__`` is a slash and ``_`` a dot after memory."""
     for name, text in files.items():
         path = root / name.replace("__", "/").replace("memory_", "memory.")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,7 +35,7 @@ def system(root: Path, **files: str) -> Path:
 
 
 def test_of_a_machine(tmp_path: Path) -> None:
-    assert memory_available(system(tmp_path)) == 2048 * 1024
+    assert memory_available(tmp_path) == FREE
 
 
 def test_of_a_container(tmp_path: Path) -> None:
@@ -56,10 +68,7 @@ def test_of_a_job_on_an_older_system(tmp_path: Path) -> None:
     assert memory_available(system(tmp_path, **files)) == 2000
 
 
+@pytest.mark.skipif(not hasattr(psutil, "RLIMIT_AS"), reason="limits of Linux")
 def test_of_a_process_with_a_limit_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-    import resource
-
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (100 * os.sysconf("SC_PAGE_SIZE"), -1))
-    files = {"proc__self__statm": "60 20 5 1 0 9 0\n"}
-    assert memory_available(system(tmp_path, **files)) == 40 * os.sysconf("SC_PAGE_SIZE")
+    limit_process(monkeypatch, 1000, taken=600)
+    assert memory_available(tmp_path) == 400

@@ -15,19 +15,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import lazy_loader as lazy
+from platformdirs import user_cache_path
+
 from .errors import AssetError, OutputError
-from .files import written_whole
+from .files import REGISTRY
 from .locks import one_at_a_time
 
 if TYPE_CHECKING:
-    from pooch import Pooch
+    import pooch
+else:
+    pooch = lazy.load("pooch")
 
-REGISTRY = "registry.txt"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -35,8 +39,6 @@ def home() -> Path:
     """Return the folder for downloads: TIDEMARK_HOME, else the user's cache folder of this system."""
     if chosen := os.environ.get("TIDEMARK_HOME"):
         return Path(os.path.abspath(os.path.expanduser(chosen)))
-    from platformdirs import user_cache_path
-
     return user_cache_path("tidemark", appauthor=False)
 
 
@@ -53,17 +55,14 @@ def partial_folder(asset: str) -> Path:
 # --------------------------------------------------------------------------------------- registries
 
 
-def open_registry(path: Path, folder: Path, base_url: str = "") -> Pooch:
-    """Read a registry; the Pooch returned fetches its files from below `base_url` into `folder`.
+def open_registry(path: Path, folder: Path, base_url: str = "") -> pooch.Pooch:
+    """Read a registry; the Pooch returned knows where its files are below `base_url`.
 
     Raises
     ------
     AssetError
         If the file is missing or no registry.
     """
-    import pooch
-
-    pooch.get_logger().setLevel("CRITICAL")  # it would write to the screen
     files = pooch.create(folder, base_url)
     try:
         files.load_registry(path)
@@ -80,28 +79,27 @@ def read_registry(path: Path) -> dict[str, str]:
     return dict(open_registry(path, path.parent).registry) if path.is_file() else {}
 
 
-def write_registry(path: Path, checksums: Mapping[str, str]) -> None:
-    """Write a registry, whole or not at all; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary:
-        lines = [f"{name} {checksum}\n" for name, checksum in checksums.items()]
-        temporary.write_text("".join(lines), encoding="utf-8")
+def checksum_of(path: Path, algorithm: str = "sha256") -> str:
+    """Return the digits of a file's checksum; ValueError for an algorithm that is not known."""
+    return str(pooch.file_hash(path, algorithm))
 
 
 def is_intact(folder: Path) -> bool:
     """Tell whether every file in the registry of `folder` is there and has its checksum."""
-    import pooch
-
     try:
         files = read_registry(folder / REGISTRY)
     except AssetError:
         return False
-    for name, checksum in files.items():
-        kind, _, digits = checksum.rpartition(":")
-        path = folder / name
-        if not path.is_file() or pooch.file_hash(path, kind or "sha256") != digits:
-            return False
-    return True
+    return all(has_checksum(folder / name, checksum) for name, checksum in files.items())
+
+
+def has_checksum(path: Path, checksum: str) -> bool:
+    """Tell whether a file is there and has a checksum, ``algorithm:digits`` or digits of SHA-256."""
+    kind, _, digits = checksum.rpartition(":")
+    try:
+        return path.is_file() and checksum_of(path, kind or "sha256") == digits
+    except ValueError:
+        return False
 
 
 # ------------------------------------------------------------------------------------- one at a time
@@ -135,3 +133,14 @@ def locked(asset: str, needed: bool, tell: Callable[[str], None]) -> Iterator[No
                     "that can be."
                 ) from error
         yield
+
+
+def weights_folder(name: str) -> Path | None:
+    """Return the folder of an installed set of weights, None where there is none of that name."""
+    folder = home() / "weights" / name
+    return folder if is_name(name) and (folder / REGISTRY).is_file() else None
+
+
+def installed_weights() -> list[str]:
+    """Return the names of all installed sets of weights, sorted."""
+    return sorted(path.parent.name for path in (home() / "weights").glob(f"[!.]*/{REGISTRY}"))

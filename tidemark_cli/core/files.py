@@ -6,13 +6,15 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
 from .errors import OutputError
 from .names import plain_name
+
+REGISTRY = "registry.txt"  # the usual name of one, in pooch's format
 
 # within `all_or_none`: the files that are written but do not have their names yet, temporary and final
 _staged: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("_staged", default=None)
@@ -102,6 +104,14 @@ def all_or_none() -> Iterator[list[tuple[Path, Path]]]:
         _staged.reset(token)
         for temporary, _ in staged:
             _remove(temporary)
+
+
+def write_registry(path: Path, checksums: Mapping[str, str]) -> None:
+    """Write a registry in pooch's format, a line ``name sha256:...`` for each file; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as temporary:
+        lines = [f"{name} {checksum}\n" for name, checksum in checksums.items()]
+        temporary.write_text("".join(lines), encoding="utf-8")
 
 
 def replace(source: Path, target: Path) -> None:

@@ -7,6 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
+try:
+    import fcntl
+except ImportError:  # Windows, which always has locks
+    fcntl = None  # type: ignore[assignment]
+
 _PATIENCE_S = 10  # for a lock that a killed process may have left
 
 
@@ -26,8 +33,6 @@ def one_at_a_time(lock: Path, waiting: Callable[[], object] = lambda: None) -> I
     OSError
         If the lock file cannot be made.
     """
-    from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
-
     has_locks = _has_locks(lock)
     patience_s = -1 if has_locks else _PATIENCE_S
     held: BaseFileLock = FileLock(lock) if has_locks else SoftFileLock(lock.with_name(f"{lock.name}.held"))
@@ -45,9 +50,7 @@ def one_at_a_time(lock: Path, waiting: Callable[[], object] = lambda: None) -> I
 
 def _has_locks(lock: Path) -> bool:
     """Tell whether the file system of a lock file has locks; NFS without its lock daemon has none."""
-    try:
-        import fcntl
-    except ImportError:  # Windows always has
+    if fcntl is None:
         return True
     made = not lock.exists()
     with lock.open("ab") as file:

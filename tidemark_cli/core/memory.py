@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 _V2 = ("memory.max", "memory.current", "inactive_file")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 
-def memory_available(root: Path = Path("/")) -> int | None:
-    """Return the bytes of memory that are free, or all there are; None where the system does not tell.
+def memory_available(root: Path = Path("/")) -> int:
+    """Return the bytes of memory that this process may still take, at least 0.
 
     Parameters
     ----------
-    root : where ``proc`` and ``sys`` are.
+    root : where ``proc`` and ``sys`` are, which tell the limits of a container or a job.
     """
-    if sys.platform == "win32":
-        return None
-    rooms = [_of_machine(root), *_of_groups(root), _of_process(root)]
-    told = [room for room in rooms if room is not None]
-    return max(0, min(told)) if told else None
+    free: int = psutil.virtual_memory().available
+    return max(0, min([free, *_of_process(), *_of_groups(root)]))
 
 
-def _of_machine(root: Path) -> int | None:
-    for name, *rest in _lines(root / "proc/meminfo"):
-        if name == "MemAvailable:":
-            return int(rest[0]) * 1024
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (OSError, ValueError):
-        return None
+def _of_process() -> Iterator[int]:
+    """Yield what is left of the address space that ``ulimit -v`` allows."""
+    if hasattr(psutil, "RLIMIT_AS"):  # Linux
+        process = psutil.Process()
+        most, _ = process.rlimit(psutil.RLIMIT_AS)
+        if most != psutil.RLIM_INFINITY:
+            yield most - process.memory_info().vms
 
 
 def _of_groups(root: Path) -> Iterator[int]:
@@ -56,17 +52,6 @@ def _of_group(folder: Path, limit: str, usage: str, cache: str) -> Iterator[int]
         # what is only kept of files read is given back
         kept = sum(int(count) for name, count in _lines(folder / "memory.stat") if name == cache)
         yield int(most[0][0]) - int(used[0][0]) + kept
-
-
-def _of_process(root: Path) -> int | None:
-    """Return what is left of the address space that ``ulimit -v`` allows."""
-    import resource
-
-    most, _ = resource.getrlimit(resource.RLIMIT_AS)
-    taken = _lines(root / "proc/self/statm")
-    if most == resource.RLIM_INFINITY or not taken:
-        return None
-    return most - int(taken[0][0]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _lines(path: Path) -> list[list[str]]:

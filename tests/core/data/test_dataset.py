@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import errno
-import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -296,69 +293,3 @@ def test_grades_from_another_file(dataset: Path, tmp_path: Path) -> None:
     assert [sample.grade for sample in find_samples(dataset, table)] == [3, None, None]
     with pytest.raises(DatasetError, match=r"nowhere\.csv"):
         find_samples(dataset, tmp_path / "nowhere.csv")
-
-
-def test_grades_written_at_once_are_all_kept(tmp_path: Path) -> None:
-    (tmp_path / "pre_processed").mkdir()
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda i: update_grades(tmp_path, {f"S{i}_1": i}), range(40)))
-    assert read_grades(tmp_path / "grades.csv") == {f"S{i}_1": i for i in range(40)}
-
-
-def test_a_grade_of_a_name_that_is_no_utf8_is_found_again(tmp_path: Path) -> None:
-    name = os.fsdecode(b"M\xfcller_1")
-    update_grades(tmp_path, {name: 2})
-    update_grades(tmp_path, {"S1_1": 3})
-    assert read_grades(tmp_path / "grades.csv") == {name: 2, "S1_1": 3}
-    assert "M\\udcfcller_1,2\n" in (tmp_path / "grades.csv").read_text(encoding="utf-8")
-
-
-@pytest.mark.skipif(os.name == "nt", reason="locks of POSIX")
-def test_a_grade_is_written_on_a_share_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("fcntl.flock", refuse)
-    update_grades(tmp_path, {"S1_1": 3})
-    assert read_grades(tmp_path / "grades.csv") == {"S1_1": 3}
-    assert [path.name for path in tmp_path.iterdir()] == ["grades.csv"]
-
-
-def test_a_grade_is_replaced_in_either_unicode_form(tmp_path: Path) -> None:
-    composed, decomposed = "S\u00e4_1", "Sa\u0308_1"
-    (tmp_path / "grades.csv").write_text(f"sample_id,grade\n{decomposed},1\n", encoding="utf-8")
-    update_grades(tmp_path, {composed: 2})
-    assert read_grades(tmp_path / "grades.csv") == {composed: 2}
-
-
-def test_grades_are_merged(dataset: Path) -> None:
-    table = dataset / "grades.csv"
-    table.write_text("sample_id,grade,side\nS02_1,0,left\nS01_1,2,right\n")
-    update_grades(dataset, {"S01_1": 3, "S03_1": 1})
-    assert table.read_text() == "sample_id,grade,side\nS02_1,0,left\nS01_1,3,right\nS03_1,1,\n"
-    before = table.stat().st_mtime_ns
-    update_grades(dataset, {"S03_1": 1})
-    assert table.stat().st_mtime_ns == before
-
-
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("", "columns"),
-        ("id,grade\nS01_1,2\n", "sample_id"),
-        ("sample_id,grade\nS01_1,mild\n", "'mild' of S01_1"),
-        ("sample_id,grade\nS01_1,1.5\n", "1.5"),
-        ("sample_id,grade\nS01_1,1\nS01_1,2\n", "S01_1 has the grades 1 and 2"),
-        ("sample_id,grade\nS01_1\n", "1 field"),
-    ],
-)
-def test_bad_grades(dataset: Path, text: str, complaint: str) -> None:
-    (dataset / "grades.csv").write_text(text)
-    with pytest.raises(DatasetError, match=complaint):
-        find_samples(dataset)
-
-
-def test_grades_that_are_no_text(dataset: Path) -> None:
-    (dataset / "grades.csv").write_bytes(b"PK\x03\x04\xff\xfe")
-    with pytest.raises(DatasetError, match="not UTF-8"):
-        find_samples(dataset)

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests.server import Site, dataset_archive, serving, tree
-from tidemark_cli.core import cache
 from tidemark_cli.core.data.dataset import find_samples
 from tidemark_cli.core.downloads import fetch as fetching
 from tidemark_cli.core.downloads.dataset import download_dataset, list_assets, remembered_sha256
@@ -287,22 +286,3 @@ def test_the_list(url: str, site: Site, home: Path) -> None:
     (home / "archives" / "registry.txt").unlink()
     assert list_assets()[0].state == "unverified"
     assert len(site.asked) == asked
-
-
-@pytest.mark.parametrize("text", ["<!DOCTYPE html>\n<p>", "one\n", "a b c d\n", 'a "b\n', "\xff\xfe"])
-def test_a_registry_that_is_none(home: Path, text: str) -> None:
-    (home / "archives").mkdir(parents=True)
-    (home / "archives" / "registry.txt").write_bytes(text.encode("latin-1"))
-    with pytest.raises(AssetError, match=r"registry\.txt: expected a registry"):
-        remembered_sha256()
-
-
-def test_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cache.home() == tmp_path / "home"
-    monkeypatch.setenv("TIDEMARK_HOME", "~/data")
-    assert cache.home() == Path.home() / "data"
-    monkeypatch.setenv("TIDEMARK_HOME", "")
-    default = cache.home()
-    assert default.is_absolute() and "tidemark" in default.parts
-    monkeypatch.delenv("TIDEMARK_HOME")
-    assert cache.home() == default

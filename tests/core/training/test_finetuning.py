@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from tidemark_cli.core.data.dataset import write_sample
-from tidemark_cli.core.errors import ContentError, DatasetError
 from tidemark_cli.core.network.unet import ModelInfo, UNet, load_model, save_model
 from tidemark_cli.core.scans.volume import read_volume
-from tidemark_cli.core.training import on_dataset
+from tidemark_cli.core.training import loop, on_dataset
 from tidemark_cli.core.training.batches import augmented
-from tidemark_cli.core.training.fold_run import FoldTraining, reopen_run, start_run
+from tidemark_cli.core.training.fold_run import reopen_run, start_run
 from tidemark_cli.core.training.on_dataset import train_folds
+from tidemark_cli.core.training.settings import FoldTraining
 from tidemark_cli.core.training.slices import load_all
 
 WINDOW = {"kind": "window", "low": 1.0, "high": 99.0}
@@ -83,7 +83,7 @@ def plan_losses(monkeypatch: pytest.MonkeyPatch, *losses: float) -> None:
     def validate(*_: Any) -> dict[str, float]:
         return {"validation_loss": next(planned), "validation_iou": 0.5}
 
-    monkeypatch.setattr(on_dataset, "validate", validate)
+    monkeypatch.setattr(loop, "validate", validate)
 
 
 def test_the_statistics_of_the_batch_norm_stay_while_the_weights_train(
@@ -134,7 +134,7 @@ class Stopped(Exception):
 def test_a_fine_tuning_goes_on_after_a_stop_to_the_same_files(
     dataset: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
-    monkeypatch.setattr(on_dataset, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_S", 0.0)
     settings = replace(TINY, init=str(start))
     whole = train(tmp_path / "whole", dataset, settings)
     calls, seen = iter(range(1, 1000)), []
@@ -186,10 +186,10 @@ def test_slices_are_resampled_to_the_voxel_size_of_the_start(
     seen = []
 
     def watched(net: UNet, batches: Any, *_: Any) -> dict[str, float]:
-        seen.extend(target.shape[2:] for _, target in batches)
+        seen.extend(target.shape[2:] for _, target, _ in batches)
         return {"validation_loss": 1.0, "validation_iou": 0.0}
 
-    monkeypatch.setattr(on_dataset, "validate", watched)
+    monkeypatch.setattr(loop, "validate", watched)
     settings = replace(TINY, init=str(start), voxel_um=6.4, pad=None, crop=None)
     run = train(tmp_path / "run", dataset, settings)
     assert set(seen) == {(44, 40)}  # 22 x 20 voxels, twice as wide as those of the start
@@ -199,36 +199,3 @@ def test_slices_are_resampled_to_the_voxel_size_of_the_start(
     for path in (run / "oof").glob("*.tif"):
         volume = read_volume(path, mask=True)  # which may be of one grey level
         assert volume.array.shape == (22, 17, 20) and volume.voxel_um == pytest.approx(6.4)
-
-
-def test_voxels_much_wider_than_those_of_the_start_are_refused(
-    dataset: Path, start: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(ContentError, match="are 20 times as wide as the model's"):
-        start_run(tmp_path / "run", dataset, replace(TINY, init=str(start), voxel_um=64.0))
-
-
-# ------------------------------------------------------------------------------------------- crops
-
-
-def test_padding_and_crop_fit_the_largest_slice_and_are_written_down(dataset: Path, tmp_path: Path) -> None:
-    run = start_run(tmp_path / "run", dataset, replace(TINY, pad=None, crop=None))
-    assert (run.settings.pad, run.settings.crop) == ((23, 23), (20, 16))  # 5/6 of 22 and 20: 18.3, 16.7
-    assert "slices padded to 23 x 23, crops of 20 x 16" in run.notes[-1]
-    given = start_run(tmp_path / "run", dataset, replace(TINY, pad=(40, 40), crop=None)).settings
-    assert (given.pad, given.crop) == ((40, 40), (20, 16))
-
-
-@pytest.mark.parametrize(
-    ("sizes", "told"),
-    [
-        ({"pad": None, "crop": (24, 16)}, "22 x 20 pixels, padded 23 x 23; .* crop, found 24 x 16"),
-        ({"pad": (30, 30), "crop": (16, 32)}, "padded 30 x 30; expected no larger crop, found 16 x 32"),
-        ({"pad": None, "crop": None, "depth": 5, "batch": 1}, "a single pixel"),
-    ],
-)  # fmt: skip
-def test_a_crop_that_no_slice_has_is_refused(
-    dataset: Path, tmp_path: Path, sizes: dict[str, Any], told: str
-) -> None:
-    with pytest.raises(DatasetError, match=told):
-        start_run(tmp_path / "run", dataset, replace(TINY, **sizes))

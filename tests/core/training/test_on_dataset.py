@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,17 +15,18 @@ import pytest
 import torch
 
 from tidemark_cli.core.data.dataset import find_samples, read_scan, write_sample
-from tidemark_cli.core.errors import DatasetError, ModelError, OutputError
+from tidemark_cli.core.errors import DatasetError, ModelError
 from tidemark_cli.core.network.inference import load_models
 from tidemark_cli.core.network.unet import ModelInfo, UNet, load_model, save_model
 from tidemark_cli.core.scans.volume import read_volume
-from tidemark_cli.core.training import on_dataset
+from tidemark_cli.core.training import loop, on_dataset
 from tidemark_cli.core.training.batches import augmented
-from tidemark_cli.core.training.fold_run import FoldTraining, check_statistics, reopen_run, start_run
-from tidemark_cli.core.training.loop import save_checkpoint
-from tidemark_cli.core.training.losses import Loss, bce
-from tidemark_cli.core.training.on_dataset import train_folds, validate
+from tidemark_cli.core.training.fold_run import reopen_run, start_run
+from tidemark_cli.core.training.losses import Loss
+from tidemark_cli.core.training.on_dataset import train_folds
+from tidemark_cli.core.training.settings import FoldTraining
 from tidemark_cli.core.training.slices import load_all
+from tidemark_cli.core.training.validation import Checked
 
 TINY = FoldTraining(
     epochs=2,
@@ -165,14 +165,13 @@ def test_a_fold_is_trained_with_the_loss_and_the_optimiser_asked_for(
         x: torch.Tensor,
         y: torch.Tensor,
         loss: Loss,
-        *_: Any,
-        frozen: bool,
+        *rest: Any,
     ) -> torch.Tensor:
         (group,) = optimiser.param_groups
-        assert (group["lr"], group["weight_decay"], frozen) == (0.25, 0.125, False)
+        assert (group["lr"], group["weight_decay"], *rest[1:]) == (0.25, 0.125, None, False)
         return loss(torch.zeros(1, 1, 1, 2), torch.tensor([[[[1.0, 0.0]]]]))
 
-    monkeypatch.setattr(on_dataset, "step", step)
+    monkeypatch.setattr(loop, "step", step)
     settings = replace(TINY, loss=name, paper=paper, learning_rate=0.25, weight_decay=0.125, epochs=1)
     info = load_model(train(tmp_path / "run", dataset, settings, only=0) / "fold_0.safetensors").info
     assert info.training["log"][0]["loss"] == pytest.approx(cost)
@@ -210,7 +209,7 @@ def test_the_weights_kept_are_those_of_the_epoch_with_the_lowest_validation_loss
         seen.append({name: tensor.clone() for name, tensor in net.state_dict().items()})
         return {"validation_loss": next(losses), "validation_iou": 0.0}
 
-    monkeypatch.setattr(on_dataset, "validate", planned)
+    monkeypatch.setattr(loop, "validate", planned)
     run = train(tmp_path / "run", dataset, replace(TINY, epochs=4), only=0)
     told = load_model(run / "fold_0.safetensors").info.training
     assert told["best_epoch"] == 2
@@ -242,7 +241,7 @@ def count_calls(folder, dataset):
 
 @pytest.mark.parametrize("checkpoint_s", [0.0, 600.0], ids=["after every step", "after every epoch"])
 def test_a_resumed_run_has_the_same_files_bit_for_bit(whole, dataset, tmp_path, monkeypatch, checkpoint_s):
-    monkeypatch.setattr(on_dataset, "CHECKPOINT_S", checkpoint_s)
+    monkeypatch.setattr(loop, "CHECKPOINT_S", checkpoint_s)
     calls = count_calls(tmp_path / "counted", dataset)
     moments = sorted(np.random.default_rng().integers(1, calls // 2, 4).tolist())
     with pytest.raises(Stopped):
@@ -282,42 +281,6 @@ def test_a_fold_of_another_run_is_refused(whole, dataset, tmp_path):
     shutil.copy(other / "fold_1.safetensors", tmp_path / "run")
     with pytest.raises(ModelError, match=r"fold_1.*another run"):
         reopen_run(tmp_path / "run", dataset)
-
-
-def test_runs_are_not_overwritten_and_not_resumed_from_nothing(whole, dataset, tmp_path):
-    with pytest.raises(OutputError, match="--resume"):
-        start_run(whole, dataset, TINY)
-    with pytest.raises(OutputError, match="found none"):
-        reopen_run(tmp_path, dataset)
-    (tmp_path / "left").mkdir()
-    shutil.copy(whole / "fold_1.safetensors", tmp_path / "left")
-    with pytest.raises(OutputError, match="fold_1"):
-        start_run(tmp_path / "left", dataset, TINY)
-    (tmp_path / "run.json").write_text('{"settings": {}}')
-    with pytest.raises(OutputError, match="--phantom"):
-        reopen_run(tmp_path, dataset)
-    for damaged in ("{", "[]", '{"kind": "folds", "settings": {"loss": "dice"}, "folds": []}'):
-        (tmp_path / "run.json").write_text(damaged)
-        with pytest.raises(OutputError, match="damaged"):
-            reopen_run(tmp_path, dataset)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
-def test_a_checkpoint_on_a_full_disk_is_one_line(tmp_path):
-    import resource
-
-    net = UNet(ModelInfo(width=4, depth=2))
-    optimiser = torch.optim.Adam(net.parameters())
-    save_checkpoint(tmp_path / "a.pt", net, optimiser)
-    whole, limits = (tmp_path / "a.pt").read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # stands for a disk or a quota
-    try:
-        with pytest.raises(OutputError, match="no room left"):
-            save_checkpoint(tmp_path / "a.pt", net, optimiser)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert (tmp_path / "a.pt").read_bytes() == whole
-    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_damaged_checkpoint_is_named(dataset, tmp_path):
@@ -381,13 +344,6 @@ def test_a_validation_sample_changes_the_validation_loss_alone(
     )
 
 
-def test_the_last_digits_of_another_processor_are_no_other_dataset(whole, dataset):
-    run = reopen_run(whole, dataset)
-    check_statistics(run, [(mean * (1 + 1e-14), sd) for mean, sd in run.known])
-    with pytest.raises(DatasetError, match="changed"):
-        check_statistics(run, [(mean + 1e-5, sd) for mean, sd in run.known])
-
-
 def test_the_paper_s_choices_do_look_at_the_held_out_fold(dataset, tmp_path):
     settings = replace(TINY, paper=True, epochs=1)
     before = train(tmp_path / "before", dataset, settings, only=0)
@@ -444,11 +400,11 @@ def test_validation_slices_are_seen_in_the_grey_levels_of_their_own_scan(
 ) -> None:
     seen = []
 
-    def watched(net: UNet, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], *_: Any) -> dict[str, float]:
-        seen.extend(x for x, _ in batches)
+    def watched(net: UNet, batches: Iterable[Checked], *_: Any) -> dict[str, float]:
+        seen.extend(x for x, *_ in batches)
         return {"validation_loss": 0.0, "validation_iou": 0.0}
 
-    monkeypatch.setattr(on_dataset, "validate", watched)
+    monkeypatch.setattr(loop, "validate", watched)
     start = tmp_path / "start.safetensors"
     window = {"kind": "window", "low": 1.0, "high": 99.0}
     save_model(start, UNet(ModelInfo(width=4, depth=2, normalisation=window)))
@@ -470,65 +426,10 @@ def test_a_start_that_has_seen_the_subjects_is_told(dataset, whole, tmp_path):
     assert not any("warning" in note for note in start_run(tmp_path / "other", dataset, stranger).notes)
 
 
-def test_a_bad_start_leaves_no_run_behind(dataset, tmp_path):
-    save_model(tmp_path / "wide.safetensors", UNet(ModelInfo(width=3, depth=2)))
-    for name in ("wide.safetensors", "none.safetensors"):
-        with pytest.raises(ModelError, match=name):
-            start_run(tmp_path / "run", dataset, replace(TINY, init=str(tmp_path / name)))
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_training_that_diverges_says_so(dataset, tmp_path):
     with pytest.raises(ModelError, match="--learning-rate"):
         train(tmp_path / "run", dataset, replace(TINY, learning_rate=1e30))
     assert not list(tmp_path.rglob("*.safetensors"))
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"loss": "dice"}, {"crop": (640, 380)}, {"crop": (0, 384)}, {"gamma": (2.0, 0.5)},
-        {"gamma": (0.0, 1.0)}, {"epochs": 0}, {"folds": 1}, {"learning_rate": float("nan")},
-    ],
-)  # fmt: skip
-def test_settings_that_cannot_be(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", " ")):
-        FoldTraining(**wrong)
-
-
-def test_the_notes_tell_how_the_folds_came_about(dataset, whole, tmp_path):
-    told = start_run(tmp_path / "run", dataset, TINY).notes
-    assert told[0] == "5 samples of 4 subjects, 2 folds"
-    assert "no grades" in told[1]
-    grades = tmp_path / "grades.csv"
-    grades.write_text("sample_id,grade\nA_1,1\nA_2,1\nB_1,0\nC_1,0\n")
-    told = start_run(tmp_path / "run", dataset, TINY, grades).notes
-    assert "stratified by grade" in told[1] and told[2].endswith("D_1")
-    grades.write_text("sample_id,grade\nA_1,1\nB_1,0\n")
-    assert "fewer samples" in start_run(tmp_path / "run", dataset, TINY, grades).notes[1]
-    assert "paper" in start_run(tmp_path / "run", dataset, replace(TINY, paper=True), grades).notes[1]
-    assert "not done yet: none" in reopen_run(whole, dataset).notes[1]
-
-
-class Same(torch.nn.Module):
-    """Predicts its input, as logits; the threshold is half."""
-
-    info = ModelInfo(threshold=0.5)
-
-    def forward(self, x):
-        return x
-
-
-def test_validation_by_hand():
-    # found 1 1 0 0 of hard 1 0 1 0; then, in a batch of two, nothing of nothing and all of all
-    x = torch.tensor([9.0, 9.0, -9.0, -9.0]).reshape(1, 1, 1, 4)
-    y = torch.tensor([1.0, 0.0, 1.0, 0.0]).reshape(1, 1, 1, 4)
-    two = torch.cat([torch.full((1, 1, 1, 4), -9.0), torch.full((1, 1, 1, 4), 9.0)])
-    wide = torch.nn.functional.pad(two, (0, 3), value=9.0)  # beyond the mask: left out
-    found = validate(Same(), [(x, y), (wide, (two > 0).float())], bce, torch.device("cpu"))
-    assert found["validation_iou"] == pytest.approx((1 + 4) / (3 + 4))
-    expected = (float(bce(x, y)) + 2 * float(bce(two, (two > 0).float()))) / 3
-    assert found["validation_loss"] == pytest.approx(expected)
 
 
 def test_no_folder_s_name_is_in_a_network(whole, dataset):

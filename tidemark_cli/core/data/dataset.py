@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -289,8 +290,6 @@ def _as_mask(pixels: Voxels, path: Path) -> Voxels:
 
 def _write_slices(folder: Path, array: Voxels) -> None:
     """Write the ZX and ZY slices of ``(Z, Y, X)`` into a new folder, encoded on all cores."""
-    import cv2
-
     folder.mkdir(parents=True)
     names = [("ZX", y) for y in range(array.shape[1])] + [("ZY", x) for x in range(array.shape[2])]
 

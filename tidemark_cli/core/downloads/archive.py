@@ -19,6 +19,8 @@ FREE_OF_RATIO = 64 << 20  # unpacked bytes; small archives of small files are mo
 MOST_HEADER = 1 << 20  # bytes from the end of one file to the start of the next
 BLOCK = 1 << 16
 
+# raises a TarError where Python itself sees harm; the first releases of 3.10 and 3.11 have none
+_filter = getattr(tarfile, "data_filter", lambda member, folder: member)
 _DAMAGED = (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, ValueError, RecursionError)
 
 
@@ -83,7 +85,9 @@ def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: Path, folder: 
     parts = PurePosixPath(member.name).parts
     if ".." in parts or member.name.startswith("/") or any(sign in member.name for sign in "\\:\0"):
         raise AssetError(f"{archive}: {member.name!r} leads out of the folder; expected names inside it.")
-    target = folder.joinpath(*parts[parts[:1] == (root,) :])
+    name = PurePosixPath(*parts[parts[:1] == (root,) :])
+    _filter(member.replace(name=str(name), deep=False), str(folder))
+    target = folder / name
     try:
         if member.isdir():
             target.mkdir(parents=True, exist_ok=True)

@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..cache import (
-    REGISTRY,
     home,
+    installed_weights,
     is_intact,
     locked,
     partial_folder,
     read_registry,
-    write_registry,
 )
 from ..errors import AssetError, OutputError
-from ..files import folder_whole
+from ..files import REGISTRY, write_registry
 from .archive import unpack
 from .fetch import SILENT, Feedback, check_room, fetch, shown
-from .weights import installed_weights
+from .install import installing, verified
 
 DATASET_URL = "http://mipt-ml.oulu.fi/data/mCTSegmentation/PTA_dataset.tar.gz"
 ARCHIVE = "PTA_dataset.tar.gz"
 SOURCE = "archive.txt"  # in an unpacked dataset: a registry of the archive it came from
+_CHANGED = "get it again, or, if the archive is known to have changed, say so with --sha256 {found}"
 _ELSEWHERE = "The host may be gone: take a mirror with --url, or a copy carried by hand with --from."
 
 
@@ -85,7 +85,7 @@ def _archive_asset(feedback: Feedback) -> Asset:
         return Asset("archive", ARCHIVE, "interrupted" if came else "absent", came, archive)
     known = remembered_sha256()
     state = "unverified" if known is None else "damaged"
-    if known == _sha256(archive, feedback):
+    if known == _sha256(archive, None, feedback):
         state = "verified"
     return Asset("archive", ARCHIVE, state, archive.stat().st_size, archive)
 
@@ -129,19 +129,13 @@ def download_dataset(
     with locked("dataset", not any(path and path.is_file() for path in local), feedback.tell):
         known = sha256 or remembered_sha256()
         if copy is not None:
-            known = _verified(copy, known, feedback)
+            known = _sha256(copy, known, feedback)
         there = _checksum(target / SOURCE)
         if there and not overwrite and known in (None, there):
             return Dataset(target, _count_samples(target), there, fresh=False)
         _check_target(target, overwrite, made=out is None)
-        archive = copy or _archive_from_cache(known, feedback)
-        if archive is None and offline:
-            raise AssetError(
-                f"offline: {_cached_archive()} is missing or has another checksum; run without --offline, or "
-                "name a copy of the archive with --from."
-            )
-        archive = archive or _archive_from(url, feedback)
-        return _install(archive, known, target, overwrite, feedback)
+        archive, found = (copy, known) if copy and known else _archive(url, known, offline, feedback)
+        return _install(archive, found, target, overwrite, feedback)
 
 
 def remembered_sha256() -> str | None:
@@ -158,21 +152,10 @@ def _checksum(registry: Path) -> str | None:
     return found and found.removeprefix("sha256:")
 
 
-def _sha256(path: Path, feedback: Feedback) -> str:
-    import pooch
-
-    feedback.tell(f"computing the SHA-256 of {path}")
-    return str(pooch.file_hash(path))
-
-
-def _verified(archive: Path, known: str | None, feedback: Feedback) -> str:
-    found = _sha256(archive, feedback)
-    if known not in (None, found):
-        raise AssetError(
-            f"{archive}: expected the SHA-256 {known}, found {found}; get it again, or, if the archive is "
-            f"known to have changed, say so with --sha256 {found}."
-        )
-    return found
+def _sha256(archive: Path, known: str | None, feedback: Feedback) -> str:
+    """Return the SHA-256 of an archive; raise an AssetError where it is not the one that is known."""
+    feedback.tell(f"computing the SHA-256 of {archive}")
+    return verified(archive, known, advice=_CHANGED)
 
 
 def _check_target(target: Path, overwrite: bool, made: bool) -> None:
@@ -186,34 +169,40 @@ def _check_target(target: Path, overwrite: bool, made: bool) -> None:
         raise OutputError(f"{target} cannot be made: {target.parent} does not exist; create it first.")
 
 
-def _archive_from_cache(known: str | None, feedback: Feedback) -> Path | None:
-    cached = _cached_archive()
-    if not cached.is_file():
-        return None
-    if known in (None, _sha256(cached, feedback)):
-        return cached
-    feedback.tell(f"{cached} has another SHA-256 than {known}: it is not used")
-    return None
+def _archive(url: str, known: str | None, offline: bool, feedback: Feedback) -> tuple[Path, str]:
+    """Return the archive, from the cache or the network, and its SHA-256.
 
-
-def _archive_from(url: str, feedback: Feedback) -> Path:
-    """Fetch the archive; it stays among the unfinished until it has proved whole."""
-    archive = partial_folder("dataset") / ARCHIVE
+    One that is fetched stays among the unfinished until it has proved whole.
+    """
+    cached, archive = _cached_archive(), partial_folder("dataset") / ARCHIVE
+    if cached.is_file():
+        found = _sha256(cached, None, feedback)
+        if known in (None, found):
+            return cached, found
+        feedback.tell(f"{cached} has another SHA-256 than {known}: it is not used")
+    if offline:
+        raise AssetError(
+            f"offline: {cached} is missing or has another checksum; run without --offline, or "
+            "name a copy of the archive with --from."
+        )
     if not archive.exists():  # else an earlier run was stopped while it unpacked
         feedback.tell(f"downloading {shown(url)}")
         try:
             fetch(url, archive, feedback)
         except AssetError as error:
             raise AssetError(f"{error} {_ELSEWHERE}") from error
-    return archive
+    try:
+        return archive, _sha256(archive, known, feedback)
+    except AssetError:
+        archive.unlink()
+        raise
 
 
-def _install(archive: Path, known: str | None, target: Path, overwrite: bool, feedback: Feedback) -> Dataset:
-    """Verify and unpack the archive, then keep it, and remember its checksum."""
+def _install(archive: Path, sha256: str, target: Path, overwrite: bool, feedback: Feedback) -> Dataset:
+    """Unpack an archive, keep it where it was fetched, and remember its checksum."""
     fetched = archive.parent == partial_folder("dataset")
     try:
-        found = _verified(archive, known, feedback) if fetched else known or _sha256(archive, feedback)
-        samples = _unpack(archive, found, target, overwrite, feedback)
+        samples = _unpack(archive, sha256, target, overwrite, feedback)
     except AssetError:
         if fetched:
             archive.unlink()
@@ -222,24 +211,23 @@ def _install(archive: Path, known: str | None, target: Path, overwrite: bool, fe
         if fetched:
             _cached_archive().parent.mkdir(parents=True, exist_ok=True)
             archive.replace(_cached_archive())
-        if found != remembered_sha256():
-            write_registry(_cached_archive().with_name(REGISTRY), {ARCHIVE: f"sha256:{found}"})
+        if sha256 != remembered_sha256():
+            write_registry(_cached_archive().with_name(REGISTRY), {ARCHIVE: f"sha256:{sha256}"})
     except (OSError, OutputError) as error:
         feedback.tell(f"the archive and its SHA-256 could not be kept: {error}")
-    return Dataset(target, samples, found, fresh=True)
+    return Dataset(target, samples, sha256, fresh=True)
 
 
 def _unpack(archive: Path, sha256: str, target: Path, overwrite: bool, feedback: Feedback) -> int:
     target.parent.mkdir(parents=True, exist_ok=True)
     check_room(target.parent, archive.stat().st_size)
-    with folder_whole(target, overwrite) as stage:
+    with installing(target, overwrite, SOURCE, {ARCHIVE: f"sha256:{sha256}"}) as stage:
         with feedback.progress(f"unpacking {archive.name}") as advance:
             unpack(archive, stage, "Data", advance)
         samples = _count_samples(stage)
         if not samples:
             found = ", ".join(sorted(path.name for path in stage.iterdir())[:5]) or "nothing"
             raise AssetError(f"{archive}: expected pre_processed/SAMPLE/imgs and masks in it, found {found}.")
-        write_registry(stage / SOURCE, {ARCHIVE: f"sha256:{sha256}"})
     return samples
 
 

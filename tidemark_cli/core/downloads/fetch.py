@@ -10,26 +10,22 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from requests import Response, Session, exceptions
+from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from ... import __version__
 from ..errors import AssetError, OutputError
 from ..files import replace
 
-if TYPE_CHECKING:
-    from requests import Response, Session
-
 CONNECT_S, STALL_S = 10, 30  # seconds without an answer, or without a byte, before another attempt
 WAITS_S = (1, 2, 4, 8)  # between attempts that bring nothing new; then it is given up
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that another attempt may not meet
 CHUNK = 1 << 14  # bytes; one that a host stalls in is lost
+_LASTING = (exceptions.SSLError, exceptions.TooManyRedirects, ValueError)  # ValueError: of the URL itself
 
 Advance = Callable[[int, int], None]
-
-
-def _no_progress(label: str) -> AbstractContextManager[Advance | None]:
-    return nullcontext(None)
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class Feedback:
     """
 
     tell: Callable[[str], None] = lambda text: None
-    progress: Callable[[str], AbstractContextManager[Advance | None]] = _no_progress
+    progress: Callable[[str], AbstractContextManager[Advance | None]] = lambda label: nullcontext()
 
 
 SILENT = Feedback()
@@ -74,10 +70,8 @@ def fetch(url: str, target: Path, feedback: Feedback = SILENT, limit: int | None
     OutputError
         If the file cannot be written, or the disk has no room for it.
     """
-    import requests
-
     try:
-        with requests.Session() as session:
+        with Session() as session:
             # not compressed on the way: a length and a range then mean the file's own bytes
             session.headers.update(
                 {"Accept-Encoding": "identity", "User-Agent": f"tidemark-cli/{__version__}"}
@@ -129,24 +123,19 @@ def check_room(folder: Path, need: int) -> None:
 
 def _persist(session: Session, url: str, target: Path, feedback: Feedback, limit: int | None) -> None:
     """Try until the file is whole, or several attempts in a row have brought nothing new."""
-    from requests import RequestException
-    from urllib3.exceptions import HTTPError
-
     failures, most = 0, _size(_part(target))
     while True:
         try:
             if _attempt(session, url, target, feedback, limit):
                 return
-            continue
-        except (RequestException, HTTPError, _PassingError) as error:
-            problem, cause = _describe(error), error
-        have = _size(_part(target))
-        failures, most = (1, have) if have > most else (failures + 1, most)
-        if failures > len(WAITS_S) or not _may_pass(cause):
-            kept = f" {readable_size(have)} are kept to go on from." if have else ""
-            raise AssetError(f"{shown(url)}: {problem}.{kept}") from cause
-        feedback.tell(f"{problem}; trying again in {WAITS_S[failures - 1]} s")
-        time.sleep(WAITS_S[failures - 1])
+        except (exceptions.RequestException, HTTPError, _PassingError) as error:
+            have = _size(_part(target))
+            failures, most = (1, have) if have > most else (failures + 1, most)
+            if failures > len(WAITS_S) or isinstance(error, _LASTING):
+                kept = f" {readable_size(have)} are kept to go on from." if have else ""
+                raise AssetError(f"{shown(url)}: {_describe(error)}.{kept}") from error
+            feedback.tell(f"{_describe(error)}; trying again in {WAITS_S[failures - 1]} s")
+            time.sleep(WAITS_S[failures - 1])
 
 
 def _attempt(session: Session, url: str, target: Path, feedback: Feedback, limit: int | None) -> bool:
@@ -237,18 +226,8 @@ def _size(path: Path | None) -> int:
     return path.stat().st_size if path else 0
 
 
-def _may_pass(error: Exception) -> bool:
-    from requests import exceptions
-
-    lasting = (exceptions.SSLError, exceptions.TooManyRedirects, ValueError)  # ValueError: of the URL itself
-    return not isinstance(error, lasting)
-
-
 def _describe(error: Exception) -> str:
     """Say in a few words why an attempt failed."""
-    from requests import exceptions
-    from urllib3.exceptions import ProtocolError, ReadTimeoutError
-
     if isinstance(error, exceptions.ConnectTimeout):
         return f"the host does not answer within {CONNECT_S} s"
     if isinstance(error, (exceptions.ReadTimeout, ReadTimeoutError)):

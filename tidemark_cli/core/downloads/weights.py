@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..cache import (
-    REGISTRY,
+    has_checksum,
     home,
     is_intact,
     is_name,
@@ -17,11 +17,12 @@ from ..cache import (
     open_registry,
     partial_folder,
     read_registry,
-    write_registry,
 )
 from ..errors import AssetError, ModelError, OutputError
-from ..files import folder_whole
-from .fetch import SILENT, Feedback, fetch, is_url, shown
+from ..files import REGISTRY
+from ..network.unet import load_model
+from .fetch import SILENT, Feedback, is_url, shown
+from .install import bring, installing, verified
 
 if TYPE_CHECKING:
     from pooch import Pooch
@@ -47,17 +48,6 @@ class Weights:
     fresh: bool
 
 
-def weights_folder(name: str) -> Path | None:
-    """Return the folder of an installed set of weights, None where there is none of that name."""
-    folder = home() / "weights" / name
-    return folder if is_name(name) and (folder / REGISTRY).is_file() else None
-
-
-def installed_weights() -> list[str]:
-    """Return the names of all installed sets of weights, sorted."""
-    return sorted(path.parent.name for path in (home() / "weights").glob(f"[!.]*/{REGISTRY}"))
-
-
 def name_from(registry: str) -> str | None:
     """Return the name that weights get from where they come: the folder of the registry; None where unfit."""
     place = urlsplit(_place(registry)).path if is_url(registry) else str(Path(_place(registry)).absolute())
@@ -79,7 +69,7 @@ def download_weights(
     ----------
     registry : URL or path of a registry in pooch's format, or of the folder with ``registry.txt`` in it. The
         models lie beside it, or where the third word of a line says.
-    name : for `weights_folder`.
+    name : for `cache.weights_folder`.
     offline : never touch the network; then `registry` is to be a path.
     overwrite : replace other weights of that name.
 
@@ -102,12 +92,12 @@ def download_weights(
                 return Weights(target, models, fresh=False)
             feedback.tell(f"{target} is damaged: it is replaced")
         for file in files:
-            _fetch(pup, file, offline, feedback)
+            _fetch(pup, file, partial, offline, feedback)
         _check_models(partial, models)
-        with folder_whole(target, replace=True) as stage:
+        checksums = {file: pup.registry[file] for file in files}
+        with installing(target, replace=True, registry=REGISTRY, checksums=checksums) as stage:
             for file in files:
                 (partial / file).replace(stage / file)
-            write_registry(stage / REGISTRY, {file: pup.registry[file] for file in files})
         shutil.rmtree(partial)
         return Weights(target, models, fresh=True)
 
@@ -128,7 +118,7 @@ def _open(place: str, partial: Path, offline: bool, feedback: Feedback) -> Pooch
         return open_registry(Path(place), partial, str(Path(place).parent))
     path = partial / REGISTRY
     path.unlink(missing_ok=True)  # of an earlier run: the weights may be others by now
-    _bring(place, path, offline, feedback, MOST_REGISTRY)
+    bring(place, path, offline, feedback, MOST_REGISTRY)
     base = urlsplit(place)
     folder = base._replace(path=base.path.rpartition("/")[0], query="", fragment="")
     try:
@@ -150,44 +140,23 @@ def _wanted(pup: Pooch, place: str) -> list[str]:
     return sorted(names)
 
 
-def _fetch(pup: Pooch, name: str, offline: bool, feedback: Feedback) -> None:
-    """Let pooch fetch and verify a file, unless an interrupted run has done so."""
-
-    def bring(url: str, output_file: str, _: Pooch) -> None:
-        whole = Path(pup.abspath) / name
-        _bring(url, whole, offline, feedback)
-        whole.replace(output_file)
-
+def _fetch(pup: Pooch, name: str, folder: Path, offline: bool, feedback: Feedback) -> None:
+    """Get and verify a file, unless an interrupted run has done so."""
+    path, known, place = folder / name, pup.registry[name], pup.get_url(name)
+    if has_checksum(path, known):
+        return
     try:
-        pup.fetch(name, downloader=bring)
-    except ValueError as error:
-        problem = str(error).partition(" Deleted download")[0].rstrip(".")
-        raise AssetError(
-            f"{shown(pup.get_url(name))}: {problem}; it was thrown away, get it again."
-        ) from error
+        bring(place, path, offline, feedback)
+        verified(path, known, place)
+    except AssetError:
+        path.unlink(missing_ok=True)
+        raise
     except OSError as error:
-        raise OutputError(f"{pup.abspath / name} could not be written: {error.strerror or error}.") from error
-
-
-def _bring(place: str, target: Path, offline: bool, feedback: Feedback, limit: int | None = None) -> None:
-    """Get a file from a URL or path."""
-    if is_url(place):
-        if offline:
-            raise AssetError(
-                f"offline: {shown(place)} is on the network; run without --offline, or "
-                "name a folder on this machine."
-            )
-        fetch(place, target, feedback, limit)
-    elif Path(place).is_file():
-        shutil.copyfile(place, target)
-    else:
-        raise AssetError(f"{place}: expected the file that the registry lists, found none.")
+        raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
 
 
 def _check_models(folder: Path, models: list[str]) -> None:
     """Read every model, so that what is installed can be used."""
-    from ..network.unet import load_model
-
     try:
         for model in models:
             load_model(folder / model)

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..anatomy.plug import MARGIN_UM
-from ..downloads.weights import installed_weights, weights_folder
+from ..cache import installed_weights, weights_folder
 from ..errors import ContentError, ModelError
 from .devices import fast_dtype, keep_freed_memory, streams
 from .greylevels import Normalise, black, normaliser

@@ -5,7 +5,7 @@ Grey levels stay 8-bit until the end: gamma and normalisation of a slice are one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,34 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-Normalise = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """What is done to a slice; the defaults are the paper's, as `fitting` makes pad and crop of its slices.
-
-    Attributes
-    ----------
-    pad : rows and columns that a smaller slice is padded to with zeros, on all sides alike.
-    crop : rows and columns of the part that is cut out at random.
-    flip : probability of a flip of the columns.
-    gamma : lowest and highest exponent of the grey levels, as shares of 255; drawn uniformly.
-    gamma_share : probability of a gamma correction.
-    turn : probability of a flip of the rows, for networks that take the bone at either end.
-    """
-
-    pad: tuple[int, int] = (800, 800)
-    crop: tuple[int, int] = (640, 384)
-    flip: float = 0.5
-    gamma: tuple[float, float] = (0.5, 2.0)
-    gamma_share: float = 0.5
-    turn: float = 0.0
-
-    def padded(self, shape: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns that slices of `shape` are padded to: never less than they or the crop have."""
-        rows, columns = (max(sides) for sides in zip(self.pad, self.crop, shape, strict=True))
-        return rows, columns
+from ..network.greylevels import Normalise
+from .settings import Augmentation
 
 
 def fitting(shape: tuple[int, int], multiple: int) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .augment import Augmentation, Draws, Normalise, augment, draw, grey_tables, look_up
+from ..network.greylevels import Normalise
+from .augment import Draws, augment, draw, grey_tables, look_up
+from .settings import Augmentation
 from .slices import Slices
 
 Item = TypeVar("Item")

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sklearn
+import torch
 
-from ..cache import REGISTRY, write_registry
-from ..data.dataset import VOXEL_UM, Sample, find_samples, sample_shape
+from ..data.dataset import Sample, find_samples, sample_shape
 from ..data.run import (
     DESCRIPTION,
     ON_DATASET,
@@ -36,95 +36,15 @@ from ..data.run import (
     write_log,
 )
 from ..errors import DatasetError, ModelError, OutputError
+from ..files import REGISTRY, write_registry
 from ..network.inference import scale_between
-from ..network.unet import ModelInfo, UNet, load_model, read_info
-from .augment import Augmentation, fitting
+from ..network.unet import load_model, read_info
+from .augment import fitting
 from .folds import Fold, check_folds, is_stratified, split_folds
-from .loop import located, start_from
-from .losses import THRESHOLDS, loss_by_name
+from .loop import load_start, located
+from .settings import FoldTraining as FoldTraining
+from .settings import described, sides_text
 from .slices import scaled
-
-
-@dataclass(frozen=True)
-class FoldTraining:
-    """How to train on a dataset; the defaults are the paper's (section 3.1) and its code's.
-
-    Attributes
-    ----------
-    loss : a name of `losses.LOSSES`.
-    epochs : passes over the training slices; the network kept is that of the epoch with the lowest
-        validation loss, of which the start is one where there is an `init`: epoch 0.
-    batch : slices a step.
-    learning_rate, weight_decay : of Adam.
-    width, depth, stem : of the network, see `unet.ModelInfo`.
-    pad, crop, flip, gamma, gamma_share : see `augment.Augmentation`; None is what fits the slices
-        (`augment.fitting`), and is settled when the run starts.
-    step : take every so many slices of both planes, in training and validation.
-    folds, seed : see `folds.split_folds`; the seed draws the weights, the order and the augmentation, too.
-    voxel_um : voxel size of the dataset in µm, which the layout does not hold. It becomes the networks';
-        with an `init`, slices are resampled to that one's.
-    init : a model file to start from, or "default", the one inside the package. How it wants to be used is
-        kept, and so are the statistics of its batch norm: few, similar slices would spoil them.
-    paper : the choices of the paper's code: the epoch with the lowest loss on the held-out fold itself, mean
-        and SD over all folds, plain groups, and both terms of a combined loss halved.
-    """
-
-    loss: str = "bce-logjaccard"
-    epochs: int = 15
-    batch: int = 32
-    learning_rate: float = 1e-4
-    weight_decay: float = 1e-4
-    width: int = 24
-    depth: int = 6
-    stem: int = 1
-    pad: tuple[int, int] | None = None
-    crop: tuple[int, int] | None = None
-    flip: float = Augmentation.flip
-    gamma: tuple[float, float] = Augmentation.gamma
-    gamma_share: float = Augmentation.gamma_share
-    step: int = 1
-    folds: int = 5
-    seed: int = 0
-    voxel_um: float = VOXEL_UM
-    init: str | None = None
-    paper: bool = False
-
-    def __post_init__(self) -> None:
-        loss_by_name(self.loss)
-        multiple = self.model_info().multiple
-        if self.crop and any(side < multiple or side % multiple for side in self.crop):
-            raise ValueError(
-                f"crop {_sides(self.crop)} is not of multiples of {multiple}, as the network needs"
-            )
-        numbers = (self.learning_rate, self.weight_decay, self.voxel_um, *self.gamma)
-        if not all(map(math.isfinite, numbers)):
-            raise ValueError("learning rate, weight decay, gamma and voxel size must be finite numbers")
-        if not 0 < self.gamma[0] <= self.gamma[1]:
-            raise ValueError(f"gamma {self.gamma} is not a range above 0, the lower end first")
-        if min(self.epochs, self.batch, self.step) < 1 or self.folds < 2:
-            raise ValueError("epochs, batch and step must be at least 1, folds at least 2")
-        if self.batch == 1 and self.crop == (multiple, multiple) and not self.init:
-            raise ValueError(
-                f"one slice of {multiple} x {multiple} becomes a single pixel, which cannot be normalised; "
-                "give a larger batch or crop"
-            )
-
-    @property
-    def augmentation(self) -> Augmentation:
-        """The part of the settings that is about augmentation; a run has settled it."""
-        assert self.pad and self.crop
-        return Augmentation(self.pad, self.crop, self.flip, self.gamma, self.gamma_share)
-
-    def model_info(self) -> ModelInfo:
-        """The network this trains from random weights; how it normalises grey levels is not settled yet."""
-        return ModelInfo(
-            width=self.width,
-            depth=self.depth,
-            stem=self.stem,
-            voxel_um=self.voxel_um,
-            threshold=THRESHOLDS[self.loss],
-            loss=self.loss,
-        )
 
 
 @dataclass(frozen=True)
@@ -169,8 +89,8 @@ class FoldRun:
                 told.append(f"without a grade, a class of their own: {', '.join(ungraded)}")
         how = self.settings.augmentation
         told.append(
-            f"voxels of {self.settings.voxel_um:g} µm; slices padded to {_sides(how.pad)}, crops of "
-            f"{_sides(how.crop)}"
+            f"voxels of {self.settings.voxel_um:g} µm; slices padded to {sides_text(how.pad)}, crops of "
+            f"{sides_text(how.crop)}"
         )
         if seen := self._seen_before():
             told.append(
@@ -217,9 +137,15 @@ class FoldRun:
 
     def provenance(self, number: int) -> dict[str, Any]:
         """What the network of a fold tells of its training: no folder's name is in it."""
-        fold = self.folds[number]
-        settings = asdict(self.settings) | {"init": self.settings.init and Path(self.settings.init).name}
-        return {"fold": number, **{name: list(part) for name, part in asdict(fold).items()}, **settings}
+        parts = {name: list(part) for name, part in asdict(self.folds[number]).items()}
+        return {"fold": number, **parts, **described(self.settings)}
+
+    def remove_leftovers(self, number: int) -> None:
+        """Remove the half-written files that a killed training of this fold has left."""
+        predictions = map(self.prediction, self.folds[number].held_out)
+        for path in (self.model(number), self.checkpoint(number), *predictions):
+            for leftover in path.parent.glob(f".*.partial.{path.name}"):
+                leftover.unlink()
 
     def describe(self, statistics: Sequence[tuple[float, float]]) -> None:
         """Write ``run.json``, with the mean and SD of each fold."""
@@ -287,8 +213,9 @@ def _fitted(settings: FoldTraining, samples: Sequence[Sample], scale: float) -> 
     room = tuple(max(sides) for sides in zip(settings.pad or pad, shape, strict=True))
     if settings.crop and any(side > most for side, most in zip(settings.crop, room, strict=True)):
         raise DatasetError(
-            f"the largest slice has {_sides(shape)} pixels, padded {_sides(room)}; expected no larger crop, "
-            f"found {_sides(settings.crop)}; give a smaller --crop, a larger --pad-to, or neither."
+            f"the largest slice has {sides_text(shape)} pixels, padded {sides_text(room)}; expected no "
+            f"larger crop, found {sides_text(settings.crop)}; give a smaller --crop, a larger --pad-to, or "
+            "neither."
         )
     try:
         return replace(settings, pad=settings.pad or pad, crop=settings.crop or crop)
@@ -329,21 +256,6 @@ def reopen_run(folder: Path, dataset: Path) -> FoldRun:
     return run
 
 
-def load_start(settings: FoldTraining) -> UNet | None:
-    """Return the model to start from, None without one.
-
-    Raises
-    ------
-    ModelError
-        If it is no model, or not of the size of the settings.
-    """
-    if settings.init is None:
-        return None
-    net = UNet(settings.model_info())
-    net.info = start_from(net, settings.init)
-    return net
-
-
 def check_statistics(run: FoldRun, statistics: Sequence[tuple[float, float]]) -> None:
     """Raise where the mean and SD of the grey levels are not those that ``run.json`` has.
 
@@ -372,18 +284,11 @@ def _check_model(run: FoldRun, number: int) -> None:
             )
 
 
-def _sides(sides: Sequence[int]) -> str:
-    return " x ".join(map(str, sides))
-
-
 def _list(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers)) or "none"
 
 
 def _versions() -> dict[str, str]:
-    import sklearn
-    import torch
-
     libraries = {"numpy": np, "scikit-learn": sklearn, "torch": torch}
     found = {name: str(library.__version__) for name, library in libraries.items()}
     return {"python": platform.python_version()} | found

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from ..data.dataset import Sample
 from ..errors import DatasetError
@@ -138,8 +139,6 @@ def _ids(samples: Sequence[Sample]) -> tuple[str, ...]:
 
 def _parts(samples: Sequence[Sample], count: int, seed: int | None) -> list[list[Sample]]:
     """Split samples into `count` parts by subject, stratified by grade; plainly where `seed` is None."""
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
-
     subjects = sorted(_subjects(samples))
     classes = np.zeros(len(samples), int)
     if is_stratified(samples, count):

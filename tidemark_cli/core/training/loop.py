@@ -1,28 +1,179 @@
-"""What all kinds of training share: a step, and checkpoints."""
+"""The one loop of every training: steps, a validation after each round of them, and checkpoints."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import ModelError
 from ..files import written_whole
-from ..network.devices import fast_dtype
 from ..network.inference import EMBEDDED, load_one
 from ..network.unet import ModelInfo, UNet
 from .losses import Loss
+from .settings import FoldTraining, PhantomTraining
+from .validation import Checked, forward, validate
+
+CHECKPOINT_S = 600.0  # an epoch of the paper's network takes hours on a processor
+
+Batch = tuple[Tensor, Tensor]
+Row = dict[str, Any]
 
 
-def forward(net: UNet, x: Tensor, device: torch.device) -> Tensor:
-    """Logits (N, 1, H, W) float32 of normalised slices, in mixed precision where the device is fast at it."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=fast_dtype(device) == torch.bfloat16):
-        logits: Tensor = net(x.to(device, memory_format=torch.channels_last))
-    return logits.float()
+class Source(Protocol):
+    """Where a training gets its slices from; its rounds are numbered from 1.
+
+    Attributes
+    ----------
+    name : of the training, for messages.
+    rounds : how many there are.
+    """
+
+    name: str
+    rounds: int
+
+    def steps(self, number: int) -> int:
+        """Batches of a round."""
+
+    def training(self, number: int, start: int) -> Iterable[Batch]:
+        """Yield the batches of a round from number `start` on: slices and 0/1 masks, (N, 1, H, W) each."""
+
+    def validation(self) -> Iterable[Checked]:
+        """Yield what `validate` takes, the same after every round."""
+
+    def row(self, number: int) -> Row:
+        """Name the round: the first entries of its row in the log."""
+
+    def told(self, number: int) -> str:
+        """Name the round for messages."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained, whatever its slices are.
+
+    Attributes
+    ----------
+    learning_rate, weight_decay : of Adam.
+    schedule : the share of the learning rate after a share of the steps; without it, 1.
+    clip : largest norm of the gradient.
+    tuning : the network is good already: the statistics of its batch norm stay, for few, similar slices would
+        spoil them, and it is validated as round 0 before the first step.
+    keep_best : the network becomes that of the round with the lowest validation loss, not of the last one.
+    """
+
+    loss: Loss
+    learning_rate: float
+    weight_decay: float
+    schedule: Callable[[float], float] | None = None
+    clip: float | None = None
+    tuning: bool = False
+    keep_best: bool = False
+
+
+class Trainer:
+    """A network in training, which goes on from its checkpoint where there is one.
+
+    On the CPU, with the same number of threads, it ends bit for bit where it does without the stop.
+
+    Attributes
+    ----------
+    log : a row for each round that has ended.
+    losses : of the steps of the round under way.
+    """
+
+    def __init__(
+        self, net: UNet, source: Source, recipe: Recipe, checkpoint: Path, device: torch.device
+    ) -> None:
+        self.source, self.recipe, self.checkpoint, self.device = source, recipe, checkpoint, device
+        self.net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = torch.optim.Adam(
+            self.net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.log: list[Row] = []
+        self.losses: list[Any] = []
+        self.best: dict[str, Tensor] = {}
+        if checkpoint.is_file():
+            state = restore(checkpoint, self.net, self.optimiser, device)
+            self.log, self.losses, self.best = state["log"], state["losses"], state["best"]
+
+    @property
+    def number(self) -> int:
+        """Number of the round under way."""
+        return len(self.log) + (0 if self.recipe.tuning else 1)
+
+    @property
+    def steps_done(self) -> int:
+        """Steps taken in all rounds."""
+        return sum(map(self.source.steps, range(1, self.number))) + len(self.losses)
+
+    def run(self, ended: Callable[[Row], None]) -> None:
+        """Train all rounds that are not done yet.
+
+        Parameters
+        ----------
+        ended : called after each round, when its checkpoint is saved, with its row of the log.
+
+        Raises
+        ------
+        ModelError
+            If the training diverges.
+        """
+        while self.number <= self.source.rounds:
+            if self.number > 0:
+                self._take_steps()
+            self._end_round()
+            self.save()
+            ended(self.log[-1])
+        if self.best:
+            self.net.load_state_dict(self.best)
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        save_checkpoint(
+            self.checkpoint,
+            self.net,
+            self.optimiser,
+            log=self.log,
+            losses=[float(loss) for loss in self.losses],
+            best=self.best,
+        )
+
+    def _take_steps(self) -> None:
+        """Take the steps of the round under way that are not done yet."""
+        recipe, saved = self.recipe, time.monotonic()
+        steps = sum(map(self.source.steps, range(1, self.source.rounds + 1)))
+        for x, target in self.source.training(self.number, len(self.losses)):
+            if recipe.schedule:
+                for group in self.optimiser.param_groups:
+                    group["lr"] = recipe.learning_rate * recipe.schedule(self.steps_done / steps)
+            loss = step(
+                self.net, self.optimiser, x, target, recipe.loss, self.device, recipe.clip, recipe.tuning
+            )
+            self.losses.append(loss)
+            if time.monotonic() - saved >= CHECKPOINT_S:
+                self.save()
+                saved = time.monotonic()
+
+    def _end_round(self) -> None:
+        """Validate, log, and keep the weights if they are the best so far."""
+        loss = float(np.mean([float(loss) for loss in self.losses])) if self.losses else None
+        row = self.source.row(self.number) | {"loss": loss}
+        row |= validate(self.net, self.source.validation(), self.recipe.loss, self.device)
+        refuse_divergence(
+            (loss or 0) + row["validation_loss"], self.source.name, self.source.told(self.number)
+        )
+        if self.recipe.keep_best and all(row["validation_loss"] < one["validation_loss"] for one in self.log):
+            self.best = {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
+        self.log.append(row)
+        self.losses = []
 
 
 def step(
@@ -77,24 +228,32 @@ def located(init: str) -> str:
     return init if init == EMBEDDED else str(Path(init).resolve())
 
 
-def start_from(net: UNet, init: str) -> ModelInfo:
-    """Copy the weights of a model of the same size; gives how that one is used.
-
-    Parameters
-    ----------
-    init : as `inference.load_one` takes it.
+def load_start(settings: FoldTraining | PhantomTraining) -> UNet | None:
+    """Return the model to start from, None without one.
 
     Raises
     ------
     ModelError
-        If `init` is no model, or its width, depth or stem is another.
+        If it is no model, or its width, depth or stem is not that of the settings.
     """
-    model = load_one(init)
-    sizes = [(info.width, info.depth, info.stem) for info in (net.info, model.info)]
+    if settings.init is None:
+        return None
+    start = load_one(settings.init)
+    sizes = [(one.width, one.depth, one.stem) for one in (settings, start.info)]
     if sizes[0] != sizes[1]:
-        raise ModelError(f"{init}: expected width, depth and stem {sizes[0]} as asked for, found {sizes[1]}.")
-    net.load_state_dict(model.state_dict())
-    return model.info
+        raise ModelError(
+            f"{settings.init}: expected width, depth and stem {sizes[0]} as asked for, found {sizes[1]}."
+        )
+    return start
+
+
+def new_network(info: ModelInfo, seed: int, start: UNet | None) -> UNet:
+    """Return a network with the weights of `start`, without one with random ones."""
+    torch.manual_seed(seed)
+    net = UNet(info)
+    if start:
+        net.load_state_dict(start.state_dict())
+    return net
 
 
 def save_checkpoint(path: Path, net: UNet, optimiser: torch.optim.Optimizer, **rest: Any) -> None:
@@ -109,10 +268,8 @@ def save_checkpoint(path: Path, net: UNet, optimiser: torch.optim.Optimizer, **r
             raise
 
 
-def restore(
-    path: Path, net: UNet, optimiser: torch.optim.Optimizer, device: torch.device, rest: Sequence[str]
-) -> dict[str, Any]:
-    """Load a checkpoint into the network and the optimiser; gives the entries named by `rest`.
+def restore(path: Path, net: UNet, optimiser: torch.optim.Optimizer, device: torch.device) -> dict[str, Any]:
+    """Load a checkpoint into the network and the optimiser; gives its ``log``, ``losses`` and ``best``.
 
     Raises
     ------
@@ -123,7 +280,7 @@ def restore(
         state = torch.load(path, map_location=device, weights_only=True)
         net.load_state_dict(state["net"])
         optimiser.load_state_dict(state["optimiser"])
-        return {name: state[name] for name in rest}
+        return {name: state[name] for name in ("log", "losses", "best")}
     except Exception as error:  # torch raises half a dozen kinds for a bad file
         message = f"{path} is damaged or of another run; delete it to start that training anew."
         raise ModelError(message) from error

@@ -71,8 +71,6 @@ LOSSES: dict[str, Loss] = {
     "bce-jaccard": bce_jaccard,
     "bce-logjaccard": bce_log_jaccard,
 }
-# the paper's for cross-entropy, focal loss and equation 1; the other two are of the last one's kind
-THRESHOLDS = {"bce": 0.5, "focal": 0.5, "jaccard": 0.3, "bce-jaccard": 0.3, "bce-logjaccard": 0.3}
 
 
 def loss_by_name(name: str, halved: bool = False) -> Loss:
@@ -81,14 +79,7 @@ def loss_by_name(name: str, halved: bool = False) -> Loss:
     Parameters
     ----------
     halved : weight each term of a sum of two with 0.5, as the paper's code does and its text does not.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown.
     """
-    if name not in LOSSES:
-        raise ValueError(f"loss {name!r} is unknown: expected one of {', '.join(LOSSES)}")
     loss = LOSSES[name]
     if halved and name.startswith("bce-"):
         return lambda logits, target: 0.5 * loss(logits, target)

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from ... import __version__
 from ..network.devices import choose_device
-from ..network.greylevels import normaliser
+from ..network.greylevels import Normalise, normaliser
 from ..network.inference import predict, scale_between
 from ..network.unet import ModelInfo, UNet, load_model, save_model
 from ..scans.volume import write_volume
-from .augment import Normalise
 from .batches import augmented, steps_of, whole
-from .fold_run import FoldRun, FoldTraining, check_statistics, load_start
-from .folds import Fold
-from .loop import forward, refuse_divergence, restore, save_checkpoint, step
-from .losses import Loss, loss_by_name
+from .fold_run import FoldRun, check_statistics
+from .loop import Batch, Recipe, Row, Trainer, load_start, new_network
+from .losses import loss_by_name
+from .settings import FoldTraining
 from .slices import Loaded, Slices, mean_and_sd
+from .validation import Checked
 
-CHECKPOINT_S = 600.0  # an epoch of the paper's network takes hours on a processor
 _BACKWARD = 3  # a step costs as much as three times the network forward
-
 
 Progress = Callable[[int, int, dict[str, Any] | None], None]
 
@@ -65,16 +61,21 @@ def train_folds(
     where = choose_device(device)
     wanted = run.missing if only is None else [number for number in run.missing if number == only]
     # a run that is trained needs the model it started from no more
-    start = None if all(run.model(number).exists() for number in wanted) else load_start(run.settings)
-    statistics = [_statistics(fold, samples, run.settings.paper) for fold in run.folds]
+    untrained = [number for number in wanted if not run.model(number).exists()]
+    start = load_start(run.settings) if untrained else None
+    parts = [samples if run.settings.paper else fold.training for fold in run.folds]
+    statistics = [mean_and_sd([samples[one] for one in part]) for part in parts]
     check_statistics(run, statistics)
     run.describe(statistics)
-    infos = [_info(run.settings, found, start) for found in statistics]
-    meter = _Meter(progress, sum(_work(run, number, samples, infos[number]) for number in wanted))
+    meter = _Meter(progress)
+    infos = {number: _info(run.settings, statistics[number], start) for number in untrained}
+    sources = {number: _FoldSlices(run, number, samples, infos[number], where, meter) for number in infos}
+    meter.total = sum(source.all_work() for source in sources.values())
+    meter.total += sum(2 * samples[one].scan.size for number in wanted for one in run.folds[number].held_out)
     for number in wanted:
-        _remove_leftovers(run, number)
-        if not run.model(number).exists():
-            _Trainer(run, number, samples, infos[number], start, where, meter).train()
+        run.remove_leftovers(number)
+        if number in sources:
+            _train_fold(run, sources[number], start)
         _predict_held_out(run, number, samples, where, meter)
         run.checkpoint(number).unlink(missing_ok=True)
         run.write_registry()
@@ -90,89 +91,20 @@ def _info(settings: FoldTraining, statistics: tuple[float, float], start: UNet |
     return replace(settings.model_info(), normalisation={"kind": "standard", "mean": mean, "std": sd})
 
 
-def _statistics(fold: Fold, samples: Mapping[str, Loaded], paper: bool) -> tuple[float, float]:
-    """Mean and SD of the grey levels of a fold's training samples; of all samples for `paper`."""
-    return mean_and_sd(list(samples.values()) if paper else [samples[one] for one in fold.training])
-
-
-def _remove_leftovers(run: FoldRun, number: int) -> None:
-    """Remove the half-written files that a killed training of this fold has left."""
-    for path in (run.model(number), run.checkpoint(number), *map(run.prediction, run.folds[number].held_out)):
-        for leftover in path.parent.glob(f".*.partial.{path.name}"):
-            leftover.unlink()
-
-
-# --------------------------------------------------------------------------------------------- work
-
-
 class _Meter:
-    """Adds up the work of all folds and reports it."""
+    """Adds up the work of all folds, in pixels through the network, and reports it."""
 
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self.progress, self.total, self.done = progress, total, 0
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress, self.total, self.done = progress, 0, 0
 
-    def add(self, work: int, row: dict[str, Any] | None = None) -> None:
+    def add(self, work: int, row: Row | None = None) -> None:
         self.done += work
         if self.progress is not None:
             self.progress(self.done, self.total, row)
 
-    def skip(self, work: int) -> None:
-        """Take out work that was done before a stop, so that the time left is of what is to be done."""
-        self.total -= work
 
-
-def _work(run: FoldRun, number: int, samples: Mapping[str, Loaded], info: ModelInfo) -> int:
-    """Pixels that go through the network for a fold, a step counted as three passes."""
-    fold, settings = run.folds[number], run.settings
-    predicted = sum(2 * samples[one].scan.size for one in fold.held_out)
-    if run.model(number).exists():
-        return predicted
-    parts = (fold.training, fold.validation)
-    training, validation = (_slices(samples, part, settings, info) for part in parts)
-    steps = steps_of(training, settings.batch) * _step_work(training, settings)
-    validations = settings.epochs + (settings.init is not None)
-    return settings.epochs * steps + validations * _pixels(validation) + predicted
-
-
-def _step_work(slices: Slices, settings: FoldTraining) -> int:
-    return _BACKWARD * min(settings.batch, len(slices)) * math.prod(settings.augmentation.crop)
-
-
-def _slices(
-    samples: Mapping[str, Loaded], part: Sequence[str], settings: FoldTraining, info: ModelInfo
-) -> Slices:
-    scale = scale_between(settings.voxel_um, info)
-    return Slices([samples[one] for one in part], settings.step, scale)
-
-
-def _pixels(slices: Slices) -> int:
-    return len(slices) * math.prod(slices.shape)
-
-
-# ----------------------------------------------------------------------------------------- one fold
-
-
-@dataclass
-class _State:
-    """Where the training of a fold stands: with weights and optimiser, all that a checkpoint holds.
-
-    Attributes
-    ----------
-    log : a row for each epoch that has ended.
-    losses : of the steps of the epoch under way; their number is that of the next batch.
-    best : weights of the epoch with the lowest validation loss.
-    """
-
-    log: list[dict[str, Any]] = field(default_factory=list)
-    losses: list[Any] = field(default_factory=list)
-    best: dict[str, Tensor] = field(default_factory=dict)
-
-    def content(self) -> dict[str, Any]:
-        return {"log": self.log, "losses": [float(loss) for loss in self.losses], "best": self.best}
-
-
-class _Trainer:
-    """The training of one fold, from the start or its checkpoint to its network."""
+class _FoldSlices:
+    """The slices of a fold, an epoch a round: a `loop.Source`."""
 
     def __init__(
         self,
@@ -180,133 +112,86 @@ class _Trainer:
         number: int,
         samples: Mapping[str, Loaded],
         info: ModelInfo,
-        start: UNet | None,
         device: torch.device,
         meter: _Meter,
     ) -> None:
-        self.run, self.number, self.settings, self.fold = run, number, run.settings, run.folds[number]
-        self.device, self.meter, self.state = device, meter, _State()
-        self.loss = loss_by_name(self.settings.loss, halved=self.settings.paper)
-        self.training = _slices(samples, self.fold.training, self.settings, info)
-        self.validation = _slices(samples, self.fold.validation, self.settings, info)
-        # trained on one way up alone, a network that takes either would forget the other
-        self.augmentation = replace(self.settings.augmentation, turn=0.5 if info.either_end else 0.0)
-        torch.manual_seed(self.settings.seed + number)
-        self.net = UNet(info)
-        if start:
-            self.net.load_state_dict(start.state_dict())
-        self.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = torch.optim.Adam(
-            self.net.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+        self.number, self.settings, self.info = number, run.settings, info
+        self.device, self.meter = device, meter
+        self.name, self.rounds = f"fold {number}", run.settings.epochs
+        scale, fold = scale_between(run.settings.voxel_um, info), run.folds[number]
+        self.seen, self.unseen = (
+            Slices([samples[one] for one in part], run.settings.step, scale)
+            for part in (fold.training, fold.validation)
         )
 
-    def train(self) -> None:
-        """Train all epochs and write the network of the best one; the start of a fine-tuning is epoch 0."""
-        checkpoint = self.run.checkpoint(self.number)
-        if checkpoint.is_file():
-            names = list(self.state.content())
-            self.state = _State(**restore(checkpoint, self.net, self.optimiser, self.device, names))
-            self.meter.skip(self._work_done())
-        while self._epoch <= self.settings.epochs:
-            if self._epoch > 0:
-                self._train_epoch()
-            self._end_epoch()
-            self._save()
-            self.meter.add(0, self.state.log[-1])
-            self.run.write_log(self.state.log)
-        best = min(self.state.log, key=lambda row: float(row["validation_loss"]))
-        self.net.load_state_dict(self.state.best)
-        told = {"tidemark": __version__, "best_epoch": best["epoch"]} | self.run.provenance(self.number)
-        self.net.info = replace(self.net.info, training=told | {"log": self.state.log})
-        save_model(self.run.model(self.number), self.net.cpu())
+    def steps(self, number: int) -> int:
+        return steps_of(self.seen, self.settings.batch)
 
-    @property
-    def _epoch(self) -> int:
-        """Number of the epoch under way."""
-        return len(self.state.log) + (0 if self.settings.init else 1)
-
-    def _train_epoch(self) -> None:
-        """Take the steps of the epoch under way that are not done yet."""
-        saved = time.monotonic()
+    def training(self, number: int, start: int) -> Iterator[Batch]:
+        # trained on one way up alone, a network that takes either would forget the other
+        how = replace(self.settings.augmentation, turn=0.5 if self.info.either_end else 0.0)
+        chances = (self.settings.seed, self.number, number)
+        batch, normalise = self.settings.batch, self._normalise[0]
         for x, target in augmented(
-            self.training,
-            self.settings.batch,
-            self.augmentation,
-            self._normalise(self.training),
-            chances=(self.settings.seed, self.number, self._epoch),
-            device=self.device,
-            start=len(self.state.losses),
+            self.seen, batch, how, normalise, chances=chances, device=self.device, start=start
         ):
-            frozen = self.settings.init is not None
-            loss = step(self.net, self.optimiser, x, target, self.loss, self.device, frozen=frozen)
-            self.state.losses.append(loss)
-            if time.monotonic() - saved >= CHECKPOINT_S:
-                self._save()
-                saved = time.monotonic()
+            yield x, target
             self.meter.add(_BACKWARD * x.numel())
 
-    def _end_epoch(self) -> None:
-        """Validate, log, and keep the weights if they are the best so far."""
-        state = self.state
-        loss = float(np.mean(state.content()["losses"])) if self._epoch > 0 else None
-        normalise = self._normalise(self.validation)
-        batches = whole(self.validation, self.settings.batch, self.net.info.multiple, normalise, self.device)
-        row: dict[str, Any] = {"fold": self.number, "epoch": self._epoch, "loss": loss}
-        row |= validate(self.net, self._metered(batches), self.loss, self.device)
-        refuse_divergence(
-            (loss or 0) + row["validation_loss"], f"fold {self.number}", f"epoch {row['epoch']}"
-        )
-        if all(row["validation_loss"] < earlier["validation_loss"] for earlier in state.log):
-            state.best = {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
-        state.log.append(row)
-        state.losses = []
-
-    def _metered(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-        for x, target in batches:
-            yield x, target
+    def validation(self) -> Iterator[Checked]:
+        batch, normalise = self.settings.batch, self._normalise[1]
+        for x, target in whole(self.unseen, batch, self.info.multiple, normalise, self.device):
+            yield x, target, torch.zeros(len(x), dtype=torch.bool)
             self.meter.add(target.numel())
 
-    def _normalise(self, slices: Slices) -> list[Normalise]:
-        return [normaliser(loaded.scan, self.net.info) for loaded in slices.samples]
+    def row(self, number: int) -> Row:
+        return {"fold": self.number, "epoch": number}
 
-    def _save(self) -> None:
-        save_checkpoint(self.run.checkpoint(self.number), self.net, self.optimiser, **self.state.content())
+    def told(self, number: int) -> str:
+        return f"epoch {number}"
 
-    def _work_done(self) -> int:
-        """Pixels that the steps and validations before the checkpoint took."""
-        validations, epochs = len(self.state.log), max(0, self._epoch - 1)
-        steps = epochs * steps_of(self.training, self.settings.batch) + len(self.state.losses)
-        return steps * _step_work(self.training, self.settings) + validations * _pixels(self.validation)
+    def work(self, validations: int, steps: int) -> int:
+        """Pixels that go through the network, a step counted as three passes."""
+        a_step = min(self.settings.batch, len(self.seen)) * math.prod(self.settings.augmentation.crop)
+        return _BACKWARD * steps * a_step + validations * len(self.unseen) * math.prod(self.unseen.shape)
+
+    def all_work(self) -> int:
+        """Pixels of the whole training of the fold."""
+        return self.work(self.rounds + (self.settings.init is not None), self.rounds * self.steps(1))
+
+    @cached_property
+    def _normalise(self) -> list[list[Normalise]]:
+        """For each sample trained and validated on its function of grey levels."""
+        return [
+            [normaliser(loaded.scan, self.info) for loaded in slices.samples]
+            for slices in (self.seen, self.unseen)
+        ]
 
 
-@torch.no_grad()
-def validate(
-    net: UNet, batches: Iterable[tuple[Tensor, Tensor]], loss: Loss, device: torch.device
-) -> dict[str, float]:
-    """Return the mean loss and the IoU over whole slices.
+def _train_fold(run: FoldRun, source: _FoldSlices, start: UNet | None) -> None:
+    """Train a fold from the start or its checkpoint, and write the network of its best epoch."""
+    settings, number, meter = run.settings, source.number, source.meter
+    net = new_network(source.info, settings.seed + number, start)
+    recipe = Recipe(
+        loss_by_name(settings.loss, halved=settings.paper),
+        settings.learning_rate,
+        settings.weight_decay,
+        tuning=start is not None,
+        keep_best=True,
+    )
+    trainer = Trainer(net, source, recipe, run.checkpoint(number), source.device)
+    # what was done before a stop is not to be done: the time left is told by the work
+    meter.total -= source.work(len(trainer.log), trainer.steps_done)
 
-    Parameters
-    ----------
-    batches : slices and masks, (N, 1, H, W) each; what a slice has beyond its mask is left out.
+    def ended(row: Row) -> None:
+        meter.add(0, row)
+        run.write_log(trainer.log)
 
-    Returns
-    -------
-    ``validation_loss``, the batches weighted by their size, and ``validation_iou``, over all pixels at once,
-    at the network's threshold; 0 where there is no hard tissue on either side.
-    """
-    net.eval()
-    losses, sizes = [], []
-    both = either = torch.zeros((), dtype=torch.int64, device=device)
-    for x, target in batches:
-        rows, columns = target.shape[2:]
-        logits = forward(net, x, device)[:, :, :rows, :columns]
-        losses.append(loss(logits, target))
-        sizes.append(len(x))
-        found, hard = logits.sigmoid() > net.info.threshold, target > 0
-        both = both + (found & hard).sum()
-        either = either + (found | hard).sum()
-    mean = np.average([float(value) for value in losses], weights=sizes)
-    return {"validation_loss": float(mean), "validation_iou": int(both) / max(int(either), 1)}
+    trainer.run(ended)
+    best = min(trainer.log, key=lambda row: float(row["validation_loss"]))
+    told = {"tidemark": __version__, "best_epoch": best["epoch"]} | run.provenance(number)
+    net.info = replace(net.info, training=told | {"log": trainer.log})
+    save_model(run.model(number), net.cpu())
 
 
 def _predict_held_out(

@@ -1,0 +1,215 @@
+"""The settings of both trainings, each written once; this module loads no library."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ... import __version__
+from .. import network, phantoms
+
+if TYPE_CHECKING:
+    from ..network.unet import ModelInfo
+
+# the paper's for cross-entropy, focal loss and equation 1; the other two are of the last one's kind
+THRESHOLDS = {"bce": 0.5, "focal": 0.5, "jaccard": 0.3, "bce-jaccard": 0.3, "bce-logjaccard": 0.3}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to a slice; the defaults are the paper's, as `augment.fitting` makes pad and crop.
+
+    Attributes
+    ----------
+    pad : rows and columns that a smaller slice is padded to with zeros, on all sides alike.
+    crop : rows and columns of the part that is cut out at random.
+    flip : probability of a flip of the columns.
+    gamma : lowest and highest exponent of the grey levels, as shares of 255; drawn uniformly.
+    gamma_share : probability of a gamma correction.
+    turn : probability of a flip of the rows, for networks that take the bone at either end.
+    """
+
+    pad: tuple[int, int] = (800, 800)
+    crop: tuple[int, int] = (640, 384)
+    flip: float = 0.5
+    gamma: tuple[float, float] = (0.5, 2.0)
+    gamma_share: float = 0.5
+    turn: float = 0.0
+
+    def padded(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns that slices of `shape` are padded to: never less than they or the crop have."""
+        rows, columns = (max(sides) for sides in zip(self.pad, self.crop, shape, strict=True))
+        return rows, columns
+
+
+@dataclass(frozen=True)
+class FoldTraining:
+    """How to train on a dataset; the defaults are the paper's (section 3.1) and its code's.
+
+    Attributes
+    ----------
+    loss : bce, focal, jaccard, bce-jaccard or bce-logjaccard.
+    epochs : passes over the training slices; the best by the validation loss is kept.
+    batch : slices a step.
+    learning_rate : of Adam.
+    weight_decay : of Adam.
+    width : filters at the first level, doubled at each further one.
+    depth : levels of the network.
+    stem : side of the pixel blocks taken as one.
+    pad : rows and columns that smaller slices are zero-padded to. By default it fits the slices: 800 800 for
+        the paper's 768 x 448.
+    crop : rows and columns of the part cut out at random. By default it fits the slices: 640 384 for the
+        paper's 768 x 448.
+    flip : share of slices flipped left to right.
+    gamma : range of the gamma correction.
+    gamma_share : share of slices with a gamma correction.
+    step : train and validate on every so many slices of both planes.
+    folds : how many, grouped by subject.
+    seed : of folds, weights, order and augmentation.
+    voxel_um : voxel size of the dataset in µm, which its files do not hold; the networks carry it. With
+        `init`, slices are resampled to that model's, as for a prediction.
+    init : start from this model instead of random weights, with its width, depth and stem; "default" is the
+        embedded one. Its normalisation, voxel size, planes and threshold stay, the statistics of its batch
+        norm are frozen, and as epoch 0 it is kept where no epoch is better. It must not have been trained on
+        these subjects.
+    paper : the choices of the paper's code: the epoch with the lowest loss on the held-out fold itself
+        (without it: on an inner split by subject), mean and SD over all folds (of the training samples),
+        folds by subject alone (stratified by grade), both terms of a loss of two weighted 0.5 (1); and
+        scores in the zones of the published table.
+    """
+
+    loss: str = "bce-logjaccard"
+    epochs: int = 15
+    batch: int = 32
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-4
+    width: int = 24
+    depth: int = 6
+    stem: int = 1
+    pad: tuple[int, int] | None = None
+    crop: tuple[int, int] | None = None
+    flip: float = Augmentation.flip
+    gamma: tuple[float, float] = Augmentation.gamma
+    gamma_share: float = Augmentation.gamma_share
+    step: int = 1
+    folds: int = 5
+    seed: int = 0
+    voxel_um: float = 3.2  # of the public scans
+    init: str | None = None
+    paper: bool = False
+
+    def __post_init__(self) -> None:
+        if self.loss not in THRESHOLDS:
+            raise ValueError(f"loss {self.loss!r} is unknown: expected one of {', '.join(THRESHOLDS)}")
+        multiple = self.model_info().multiple
+        if self.crop and any(side < multiple or side % multiple for side in self.crop):
+            raise ValueError(
+                f"crop {sides_text(self.crop)} is not of multiples of {multiple}, as the network needs"
+            )
+        numbers = (self.learning_rate, self.weight_decay, self.voxel_um, *self.gamma)
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError("learning rate, weight decay, gamma and voxel size must be finite numbers")
+        if not 0 < self.gamma[0] <= self.gamma[1]:
+            raise ValueError(f"gamma {self.gamma} is not a range above 0, the lower end first")
+        if min(self.epochs, self.batch, self.step) < 1 or self.folds < 2:
+            raise ValueError("epochs, batch and step must be at least 1, folds at least 2")
+        if self.batch == 1 and self.crop == (multiple, multiple) and not self.init:
+            raise ValueError(
+                f"one slice of {multiple} x {multiple} becomes a single pixel, which cannot be normalised; "
+                "give a larger batch or crop"
+            )
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """The part of the settings that is about augmentation; a run has settled it."""
+        assert self.pad and self.crop
+        return Augmentation(self.pad, self.crop, self.flip, self.gamma, self.gamma_share)
+
+    def model_info(self) -> ModelInfo:
+        """The network this trains from random weights; how it normalises grey levels is not settled yet."""
+        return network.unet.ModelInfo(
+            width=self.width,
+            depth=self.depth,
+            stem=self.stem,
+            voxel_um=self.voxel_um,
+            threshold=THRESHOLDS[self.loss],
+            loss=self.loss,
+        )
+
+
+@dataclass(frozen=True)
+class PhantomTraining:
+    """How to train on phantoms; the embedded model's card tells how these were used.
+
+    Attributes
+    ----------
+    slices : phantom slices to draw; each is seen once.
+    batch : slices a step.
+    rows : of a slice.
+    columns : of a slice.
+    learning_rate : of Adam at its peak; it warms up and falls to zero along a cosine.
+    weight_decay : of Adam.
+    seed : of the slices and the random weights.
+    width : filters at the first level, doubled at each further one.
+    depth : levels of the network.
+    stem : side of the pixel blocks taken as one.
+    threshold : written into the model: the probability above which a voxel is hard tissue.
+    validate_every : slices between two validations.
+    validation_slices : how many fixed slices to validate on.
+    init : start from this model instead of random weights, with its width, depth and stem; "default" is the
+        embedded one.
+    """
+
+    slices: int = 40_000
+    batch: int = 8
+    rows: int = 448
+    columns: int = 320
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    seed: int = 0
+    width: int = 16
+    depth: int = 5
+    stem: int = 2
+    threshold: float = 0.5
+    validate_every: int = 2_000
+    validation_slices: int = 64
+    init: str | None = None
+
+    def __post_init__(self) -> None:
+        multiple = self.model_info().multiple
+        if self.rows % multiple or self.columns % multiple:
+            raise ValueError(
+                f"depth {self.depth} and stem {self.stem} need slices with sides of multiples of {multiple}, "
+                f"phantom slices have {self.rows} x {self.columns}; give a smaller depth or stem"
+            )
+        if not all(map(math.isfinite, (self.learning_rate, self.weight_decay))):
+            raise ValueError("learning rate and weight decay must be finite numbers")
+
+    def model_info(self) -> ModelInfo:
+        """The network this trains, ready to be used at full resolution."""
+        told = {"trained_on": "phantoms only, no real image", "tidemark": __version__}
+        return network.unet.ModelInfo(
+            width=self.width,
+            depth=self.depth,
+            stem=self.stem,
+            normalisation={"kind": "window", "low": 1.0, "high": 99.0},
+            voxel_um=phantoms.phantom.VOXEL_UM,
+            coarsest_um=phantoms.phantom.COARSEST_UM,
+            step=2,  # slices are closer than the tidemark's finest features
+            threshold=self.threshold,
+            either_end=True,
+            training=told | described(self),
+        )
+
+
+def described(settings: FoldTraining | PhantomTraining) -> dict[str, Any]:
+    """Return settings for the header of a model: no folder's name is in them."""
+    return asdict(settings) | {"init": settings.init and Path(settings.init).name}
+
+
+def sides_text(sides: Sequence[int]) -> str:
+    """Return rows and columns as they are told: "640 x 384"."""
+    return " x ".join(map(str, sides))
