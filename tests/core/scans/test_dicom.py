@@ -71,7 +71,7 @@ def test_rescaled_and_inverted_levels(tmp_path):
     for path in files(folder):
         path.write_bytes(path.read_bytes().replace(b"MONOCHROME2", b"MONOCHROME1"))
     assert np.array_equal(read_dicom(folder).array, 65535 - ARRAY)
-    slope = b"\x28\x00\x53\x10DS\x02\x00"
+    slope = b"\x28\x00\x53\x10\x02\x00\x00\x00"
     for path in files(folder):
         path.write_bytes(path.read_bytes().replace(slope + b"1 ", slope + b"2 "))
     assert np.array_equal(read_dicom(folder).array, 2 * (65535 - ARRAY.astype(np.int64)))

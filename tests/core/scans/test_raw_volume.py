@@ -15,7 +15,7 @@ ARRAY = np.arange(600, dtype=np.uint16).reshape(10, 5, 12)
 
 
 def reworded(path: Path, old: str, new: str) -> Path:
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new), encoding="utf-8")
     return path

@@ -59,7 +59,7 @@ def test_a_library_that_does_not_say_that_the_disk_is_full(
 ) -> None:
     path = tmp_path / f"a{suffix}"
     write_volume(path, ARRAY[::-1], 3.2)
-    whole, write = path.read_bytes(), volume._write_itk
+    whole, write = path.read_bytes(), volume.write_itk
 
     def short(temporary: Path, *rest: object) -> None:
         write(temporary, *rest)  # type: ignore[arg-type]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lazy_loader as lazy
 import numpy as np
-from scipy import ndimage
+
+scipy = lazy.load("scipy")
 
 _SAMPLES = 96  # along each axis, to look for it
 _LEAST_SHARE = 0.005  # of the voxels
@@ -36,7 +38,7 @@ def fill_level(array: np.ndarray) -> tuple[float, float] | None:
         return None
     lowest, low, high, highest = np.percentile(rest, (0.1, 1, 99, 99.9)).tolist()
     gap = max(lowest - float(fill), float(fill) - highest)
-    beside = thinned[ndimage.binary_dilation(filled, iterations=2) & ~filled]
+    beside = thinned[scipy.ndimage.binary_dilation(filled, iterations=2) & ~filled]
     darkest, air, brightest = np.percentile(beside, (5, 50, 95)).tolist()
     is_far = gap > _LEAST_GAP * (highest - lowest)
     is_air = brightest - darkest < _UNIFORM * (high - low) and air - low < _UNIFORM * (high - low)
