@@ -32,11 +32,11 @@ def check_writable(path: Path, overwrite: bool = False) -> None:
         If `path` exists and `overwrite` is false, is no plain file or write-protected, or if its folder
         does not exist or is not writable. Of a symbolic link what it leads to counts.
     """
-    if path.is_dir():
+    if path.is_dir() and not _is_store(path):
         raise OutputError(f"{path} is a folder; expected the name of a file to write.")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already; use --overwrite to replace it.")
-    if path.exists() and not path.is_file():
+    if path.exists() and not (path.is_file() or path.is_dir()):
         raise OutputError(f"{path} is a device or a pipe; expected the name of a file to write.")
     if path.exists() and not os.access(path, os.W_OK):
         raise OutputError(f"{path} cannot be replaced: it is write-protected; name another file.")
@@ -129,9 +129,11 @@ def replace(source: Path, target: Path) -> None:
     try:
         os.replace(source, target)
     except OSError:
-        if target.is_dir() or not source.exists():
+        if target.is_dir() != source.is_dir() or not source.exists():
             raise
         if not _replaced_by_turns(source, target):
+            if source.is_dir():
+                raise
             _copy(source, target)
 
 
@@ -171,6 +173,11 @@ def _refused(path: Path, error: OSError) -> OutputError:
     return OutputError(f"{path} could not be written: {error.strerror or error}{advice}.")
 
 
+def _is_store(folder: Path) -> bool:
+    """Tell whether a folder is a scan that was written as one (OME-Zarr), and may be replaced as one."""
+    return folder.suffix.lower() == ".zarr" and (folder / ".zgroup").is_file()
+
+
 def _led_to(path: Path) -> Path:
     """Return the file that is written under a name: of a symbolic link the one that it leads to."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
@@ -178,7 +185,7 @@ def _led_to(path: Path) -> Path:
 
 def _settle(path: Path) -> None:
     """Wait until a file is on the disk: a network share may say only then that it has no room."""
-    if not path.exists():
+    if not path.is_file():
         return  # what made it says so in its own words
     number = os.open(path, os.O_RDWR)
     try:
@@ -192,6 +199,9 @@ def _settle(path: Path) -> None:
 
 def _remove(path: Path) -> None:
     """Remove a temporary file; in a folder that lets nobody delete, it stays."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+        return
     with suppress(PermissionError):
         path.unlink(missing_ok=True)
 

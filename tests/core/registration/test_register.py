@@ -24,7 +24,7 @@ from tidemark_cli.core.registration.register import (
 )
 from tidemark_cli.core.registration.search import Grid, block_means, look
 from tidemark_cli.core.registration.transform import Matrix
-from tidemark_cli.core.scans.formats import Frame
+from tidemark_cli.core.scans.content import Frame
 from tidemark_cli.core.scans.volume import Volume
 
 VOXEL_UM = 55.0  # a plug of 2 mm is then 36 voxels wide

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tidemark_cli.core.errors import FormatError
 from tidemark_cli.core.registration.transform import Matrix, read_transform, voxels_to_mm, write_transform
-from tidemark_cli.core.scans.formats import Frame
+from tidemark_cli.core.scans.content import Frame
 from tidemark_cli.core.scans.volume import Volume
 
 ANGLE = st.floats(-np.pi, np.pi)

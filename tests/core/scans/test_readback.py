@@ -59,13 +59,13 @@ def test_a_library_that_does_not_say_that_the_disk_is_full(
 ) -> None:
     path = tmp_path / f"a{suffix}"
     write_volume(path, ARRAY[::-1], 3.2)
-    whole, write = path.read_bytes(), volume._write_itk
+    whole, write = path.read_bytes(), volume.write_itk
 
     def short(temporary: Path, *rest: object) -> None:
         write(temporary, *rest)  # type: ignore[arg-type]
         os.truncate(temporary, 2000)
 
-    monkeypatch.setattr(volume, "_write_itk", short)
+    monkeypatch.setattr(volume, "write_itk", short)
     with pytest.raises(OutputError, match=r"could not be written: .* it may be full"):
         write_volume(path, ARRAY, 3.2, overwrite=True)
     assert path.read_bytes() == whole

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tidemark_cli.core.errors import ContentError, FormatError, OutputError, ScanError
-from tidemark_cli.core.scans import formats, tiff_texts, volume
+from tidemark_cli.core.scans import tiff_texts, tiff_writing, volume
 from tidemark_cli.core.scans.volume import (
     Volume,
     find_scans,
@@ -126,7 +126,7 @@ def test_itk_reads_the_spacing_in_mm(suffix, tmp_path):
 
 
 def test_what_classic_tiff_cannot_hold_becomes_a_big_ome_tiff(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "CLASSIC_TIFF_LIMIT", 2000)
+    monkeypatch.setattr(tiff_writing, "CLASSIC_TIFF_LIMIT", 2000)
     array = np.random.default_rng(0).integers(0, 255, (40, 16, 16), np.uint8)
     write_volume(tmp_path / "big.tif", array, 3.2)
     with tifffile.TiffFile(tmp_path / "big.tif") as tif:
@@ -136,7 +136,7 @@ def test_what_classic_tiff_cannot_hold_becomes_a_big_ome_tiff(tmp_path, monkeypa
 
 
 def test_what_compresses_into_a_classic_tiff_stays_an_imagej_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "CLASSIC_TIFF_LIMIT", 30_000)
+    monkeypatch.setattr(tiff_writing, "CLASSIC_TIFF_LIMIT", 30_000)
     array = np.zeros((40, 32, 32), np.uint8)  # 40 kB
     array[20:] = 255
     write_volume(tmp_path / "mask.tif", array, 3.2)
@@ -428,7 +428,7 @@ def test_a_text_file_with_a_foreign_suffix(suffix, text, tmp_path):
 
 def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path, monkeypatch):
     write_volume(tmp_path / "a.tif", ramp(3, 4, 5), 3.2)
-    read = volume.read_tiff
+    read = volume.read_path
 
     def growing(path: Path) -> object:
         content = read(path)
@@ -436,7 +436,7 @@ def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path, monkeypatch):
             file.write(b"more")
         return content
 
-    monkeypatch.setattr(volume, "read_tiff", growing)
+    monkeypatch.setattr(volume, "read_path", growing)
     with pytest.raises(FormatError, match="changed while it was read"):
         read_volume(tmp_path / "a.tif")
 
@@ -681,8 +681,8 @@ def test_a_failed_write_leaves_nothing(suffix, tmp_path, monkeypatch):
     def full_disk(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(formats, "_write_pages", full_disk)
-    monkeypatch.setattr(volume, "_write_itk", full_disk)
+    monkeypatch.setattr(tiff_writing, "_write_pages", full_disk)
+    monkeypatch.setattr(volume, "write_itk", full_disk)
     with pytest.raises(OutputError, match="No space left"):
         write_volume(tmp_path / f"a{suffix}", ramp(3, 4, 5), 3.2)
     assert list(tmp_path.iterdir()) == []

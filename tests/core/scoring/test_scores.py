@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from tidemark_cli.core.data.dataset import write_sample
 from tidemark_cli.core.errors import DatasetError, OutputError, ScanError
 from tidemark_cli.core.pictures.scores import draw_figure
-from tidemark_cli.core.scans.formats import Frame
+from tidemark_cli.core.scans.content import Frame
 from tidemark_cli.core.scans.volume import write_volume
 from tidemark_cli.core.scoring.pairs import newest_run
 from tidemark_cli.core.scoring.score_files import as_json, write_csv

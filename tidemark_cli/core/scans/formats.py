@@ -1,130 +1,103 @@
-"""What a file of a scan holds; and arrays to TIFF files, in the conventions of ImageJ, OME and plain TIFF."""
+"""Every kind of scan that is read: how it is known, who reads it, and what that needs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from fractions import Fraction
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import tifffile
+from ..errors import FormatError
+from .content import TIFF_SUFFIXES, Content
+from .dicom import DICOM_SUFFIXES, holds_dicom, is_dicom, read_dicom
+from .hdf5 import HDF5_SUFFIXES, read_hdf5
+from .itk import read_itk
+from .raw_volume import RAW_HEADERS, read_raw_volume
+from .scan_names import split_member, suffix_of
+from .scanco import read_aim, read_isq
+from .skyscan import IMAGE_SUFFIXES, read_image, read_stack
+from .tiff import read_tiff
+from .txm import read_txm
+from .zarr_store import ZARR_SUFFIXES, is_zarr, read_zarr
 
-from ..errors import ContentError
-
-TIFF_SUFFIXES = (".tif", ".tiff")
-IMAGEJ_DTYPES = ("uint8", "uint16", "int16", "float32")
-TIFF_DTYPES = (*IMAGEJ_DTYPES, "int8", "int32", "uint32", "float64")
-
-# A classic TIFF ends at 4 GiB; the rest of the room is for what tifffile has buffered but not yet written.
-CLASSIC_TIFF_LIMIT = 2**32 - 2**29
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Where a volume lies in a scanner's or viewer's space, as ITK has it.
-
-    Attributes
-    ----------
-    origin_mm : (x, y, z) of the first voxel's centre, in mm.
-    direction : the 3 x 3 matrix of the axes, row by row.
-    edges_mm : (x, y, z) of the voxels as the file has them; empty where it is not of a file.
-    """
-
-    origin_mm: tuple[float, ...]
-    direction: tuple[float, ...]
-    edges_mm: tuple[float, ...] = field(default=(), compare=False)
+__all__ = ["FORMATS", "READ_SUFFIXES", "TIFF_SUFFIXES", "Format", "is_file_of_a_scan", "read_path"]
 
 
 @dataclass(frozen=True)
-class Content:
-    """What one file or one folder of slices holds.
+class Format:
+    """One kind of file.
 
     Attributes
     ----------
-    array : (Z, Y, X), or (rows, columns) of a 2D image; native byte order, memory-mapped where possible.
-    spacing_um : voxel edges along the axes of `array` in µm, or None where nothing tells them.
-    notes : what the user should hear.
-    frame : where ITK places it, or None where the format has no such thing.
+    name : what it is called, with its vendor.
+    suffixes : endings of its files, in small letters.
+    read : a path to its `Content`.
+    package : what has to be installed beside the base, from the extra ``formats``; mostly nothing.
+    side_suffixes : endings of files that tell of a scan and may be given for it.
     """
 
-    array: np.ndarray
-    spacing_um: tuple[float, ...] | None = None
-    notes: tuple[str, ...] = ()
-    frame: Frame | None = None
+    name: str
+    suffixes: tuple[str, ...]
+    read: Callable[[Path], Content]
+    package: str = ""
+    side_suffixes: tuple[str, ...] = ()
 
 
-def grey_levels(path: Path, pixels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return (rows, columns) of an image (rows, columns[, channels]), and a note if it had channels.
+FORMATS = (
+    Format("TIFF", TIFF_SUFFIXES, read_tiff),
+    Format("NRRD", (".nrrd", ".nhdr"), read_itk),
+    Format("NIfTI", (".nii.gz", ".nii"), read_itk),
+    Format("MetaImage", (".mha", ".mhd"), read_itk),
+    Format("image", IMAGE_SUFFIXES, read_image),
+    Format("DICOM", DICOM_SUFFIXES, read_dicom),
+    Format("Scanco ISQ", (".isq",), read_isq),
+    Format("Scanco AIM", (".aim",), read_aim),
+    Format("Phoenix or Nikon volume", (".vol",), read_raw_volume, side_suffixes=RAW_HEADERS),
+    Format("Zeiss Xradia TXM", (".txm", ".txrm"), read_txm, "olefile"),
+    Format("HDF5 or NeXus", HDF5_SUFFIXES, read_hdf5, "h5py"),
+    Format("OME-Zarr", ZARR_SUFFIXES, read_zarr, "zarr"),
+)
+READ_SUFFIXES = tuple(suffix for one in FORMATS for suffix in one.suffixes)
+
+# known, and not read: what to do instead
+_INSTEAD = {
+    ".raw": "voxels without a header: write a .nhdr or .mhd file beside it, and give that",
+    ".xtekct": "settings of a Nikon scanner: give the .vgi or .vol file of its reconstruction",
+    ".vgl": "a project of VGStudio: give its .vgi or .vol file",
+    ".vff": "a volume of GE MicroView: export it as TIFF or DICOM",
+    ".am": "a volume of Amira or Avizo: export it as TIFF, NRRD or MetaImage",
+    ".rsq": "the projections of a Scanco scanner: give the .isq file",
+    ".log": "a log: give the folder of slices that it lies in",
+}
+
+
+def is_file_of_a_scan(path: Path) -> bool:
+    """Tell by its name whether a file, or a Zarr folder, is a scan; side files of one are none."""
+    return suffix_of(path) in READ_SUFFIXES
+
+
+def read_path(path: Path) -> Content:
+    """Read a file, a folder of slices, a folder of DICOM files, or a Zarr folder.
 
     Raises
     ------
-    ContentError
-        If the colour channels differ.
+    FormatError
+        If it is of no known format, or of one whose reader is not installed; and as readers do.
     """
-    if pixels.ndim == 2:
-        return pixels, ()
-    grey = pixels[..., 0]
-    channels = pixels.shape[2]
-    if channels in (3, 4) and all(np.array_equal(grey, pixels[..., k]) for k in (1, 2)):
-        return grey, ("equal colour channels, read as grey",)
-    if channels == 2 and (pixels[..., 1] == pixels[0, 0, 1]).all():
-        return grey, ("a transparency channel ignored",)
-    raise ContentError(
-        f"{path} is a colour image ({channels} different channels); expected grey levels; "
-        "export it as greyscale."
-    )
-
-
-def write_tiff(path: Path, array: np.ndarray, voxel_um: float, ome: bool = False) -> None:
-    """Write a stack (Z, Y, X) or an image (rows, columns), compressed, page by page.
-
-    An ImageJ file where ImageJ knows the dtype and the compressed data fit in a classic TIFF;
-    otherwise, or where `ome` asks for it, an OME-BigTIFF, which Fiji opens through Bio-Formats.
-    """
-    # tifffile takes an X of one voxel for the samples of an ImageJ file
-    if array.dtype.name in IMAGEJ_DTYPES and array.shape[-1] > 1 and not ome:
-        try:
-            _write_pages(path, array, voxel_um, imagej=True)
-            return
-        except _ClassicTiffFull:
-            pass
-    _write_pages(path, array, voxel_um, imagej=False)
-
-
-class _ClassicTiffFull(Exception):
-    """The compressed data do not fit in a classic TIFF."""
-
-
-def _write_pages(path: Path, array: np.ndarray, voxel_um: float, imagej: bool) -> None:
-    axes = "ZYX"[-array.ndim :]
-    native = array.dtype.newbyteorder("=")
-    per_um = Fraction(1 / voxel_um).limit_denominator(10**6)
-    metadata: dict[str, Any] = {"axes": axes}
-    if imagej:
-        metadata |= {"spacing": voxel_um, "unit": "um"}
-    else:
-        metadata |= {f"PhysicalSize{axis}": voxel_um for axis in "XYZ"}
-        metadata |= {f"PhysicalSize{axis}Unit": "µm" for axis in "XYZ"}
-
-    with tifffile.TiffWriter(path, bigtiff=not imagej, imagej=imagej, ome=not imagej) as writer:
-
-        def pages() -> Iterator[np.ndarray]:
-            for page in array if array.ndim == 3 else array[np.newaxis]:
-                if imagej and writer.filehandle.tell() > CLASSIC_TIFF_LIMIT:
-                    raise _ClassicTiffFull
-                yield np.ascontiguousarray(page, native)
-
-        writer.write(
-            pages(),
-            shape=array.shape,
-            dtype=native,
-            photometric="minisblack",
-            compression="zlib",
-            resolution=((per_um.numerator, per_um.denominator),) * 2,
-            resolutionunit="none",
-            metadata=metadata,
-            # older ImageJ takes the data of an ImageJ file for contiguous unless an Orientation is given
-            extratags=[(274, "H", 1, 1, False)],
+    if path.is_dir() and not is_zarr(path):
+        return read_dicom(path) if holds_dicom(path) else read_stack(path)
+    suffix = ".zarr" if path.is_dir() else suffix_of(path)
+    found = next((one for one in FORMATS if suffix in one.suffixes + one.side_suffixes), None)
+    if found is None and is_dicom(path):
+        return read_dicom(path)
+    if found is None:
+        told = f"is {_INSTEAD[suffix]}" if suffix in _INSTEAD else "is of no known format"
+        raise FormatError(f"{path} {told}; expected a folder of slices or one of {', '.join(READ_SUFFIXES)}.")
+    if found.package and find_spec(found.package) is None:
+        raise FormatError(
+            f"{path} is a {found.name} file, whose reader {found.package} is not installed; run "
+            "pip install 'tidemark-cli[formats]'."
         )
+    if split_member(path)[1] and found.suffixes != HDF5_SUFFIXES:
+        raise FormatError(f"{path} names a data set in a {found.name} file; expected the file alone.")
+    return found.read(path)

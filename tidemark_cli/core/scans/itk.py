@@ -1,4 +1,4 @@
-"""NRRD, NIfTI and MetaImage files to arrays: ITK tells their place in space, checksums their damage."""
+"""NRRD, NIfTI and MetaImage files: ITK tells their place in space, checksums their damage."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import lazy_loader as lazy
 import numpy as np
 
 from ..errors import ContentError, FormatError
 from ..names import utf8_name
-from .formats import Content, Frame
+from .content import Content, Frame
 from .itk_headers import Header, read_header
+
+sitk = lazy.load("SimpleITK")
 
 _BLOCK_BYTES = 2**20
 _MOST_PACKED = 1100  # zlib packs no more than 1032 bytes into one
@@ -203,8 +206,6 @@ def _rotation(reader: Any) -> tuple[float, ...]:
 
 
 def _reader(path: Path) -> Any:
-    import SimpleITK as sitk
-
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -221,8 +222,6 @@ class _KeptAlive:
 
 def _by_itk(path: Path, header: Header) -> Content:
     """Read what is no plain block of voxels: text, several data files, more axes."""
-    import SimpleITK as sitk
-
     if header.packed:
         for _ in _stream(path, header):
             pass  # to its checksum, which ITK does not look at
@@ -257,3 +256,27 @@ def _reason(error: Exception) -> str:
     return (
         re.sub(r".*(ERROR|itk::\w+)[^:]*:\s*(\w+\(0x\w+\):\s*)?", "", line).strip()[:_TOLD_SHORT] or "unknown"
     )
+
+
+# ------------------------------------------------------------------------------------ writing
+
+
+def write_itk(path: Path, array: np.ndarray, voxel_um: float, frame: Frame | None) -> None:
+    """Write (Z, Y, X), compressed, by the suffix of `path`; the spacing is in mm.
+
+    Raises
+    ------
+    OSError
+        If ITK cannot write it.
+    """
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
+    image.SetSpacing([voxel_um / 1000] * 3)
+    if frame is not None:
+        image.SetOrigin(frame.origin_mm)
+        image.SetDirection(frame.direction)
+    try:
+        with utf8_name(path) as name:
+            sitk.WriteImage(image, str(name), useCompression=True)
+    except RuntimeError as error:
+        told = str(error).strip().splitlines()[-1][:80]
+        raise OSError(f"ITK refused it ({told}); the disk may be full, or a quota reached") from error

@@ -18,7 +18,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from ..errors import ScanError
-from .formats import TIFF_SUFFIXES, Frame
+from .content import TIFF_SUFFIXES, Frame
 from .volume import Volume
 
 SAME_VOXEL = 0.01  # voxel sizes nearer than this share are the same

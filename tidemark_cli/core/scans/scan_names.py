@@ -8,6 +8,8 @@ import unicodedata
 from pathlib import Path
 
 _INNER_SUFFIXES = (".ome", ".seg")  # of .ome.tif, and of 3D Slicer's .seg.nrrd
+_MEMBER = re.compile(r"(.+\.(?:h5|hdf5|hdf|he5|nxs|nx))::?(/?[^:]+)", re.IGNORECASE | re.DOTALL)
+_VERSION = re.compile(r";\d+$")  # Scanco's computers number the versions of a file
 # what is put behind a sample's name: the stain, "mask", "__rec" and "_IR_rec" by NRecon, "-label" by Slicer
 _TAIL = re.compile(
     r"[\W_]+((pta|ca4|mask|(ir_)?rec)(?![^\W\d_])|(masks|labels?|labelmap|segs?|segm|segmentations?)(?![^\W_])).*",
@@ -20,18 +22,31 @@ def same_form(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def split_member(path: Path) -> tuple[Path, str]:
+    """Return a file and what is named in it: ``scan.h5:/entry/data`` is two, others are one and nothing."""
+    found = _MEMBER.fullmatch(str(path))
+    return (Path(found[1]), found[2]) if found else (path, "")
+
+
 def suffix_of(path: Path) -> str:
-    """Return the suffix of a file in small letters, ``.nii.gz`` as one."""
-    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
+    """Return the suffix of a file in small letters, ``.nii.gz`` as one; of ``A.ISQ;1`` (VMS) it is .isq."""
+    name = _VERSION.sub("", split_member(path)[0].name.lower())
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 
 
 def scan_name(path: Path) -> str:
-    """Return the name of a scan: of a file without its suffixes, of a folder of slices the folder's."""
-    if path.is_dir():
+    """Return the name of a scan: of a file without its suffixes, of a folder of slices the folder's.
+
+    The data set that is named in a file comes last: ``scan.h5:/entry/data`` is ``scan_data``.
+    """
+    file, member = split_member(path)
+    if file.is_dir() and suffix_of(file) != ".zarr":
         return same_form(Path(os.path.abspath(path)).name)  # of a link its own, not that of what it leads to
-    name = path.name[: len(path.name) - len(suffix_of(path))]
+    name = _VERSION.sub("", file.name)
+    name = name[: len(name) - len(suffix_of(file))]
     inner = name[-4:].lower()
-    return same_form(name[:-4] if inner in _INNER_SUFFIXES and len(name) > 4 else name)
+    name = name[:-4] if inner in _INNER_SUFFIXES and len(name) > 4 else name
+    return same_form("_".join(filter(None, (name, member.rpartition("/")[2]))))
 
 
 def sample_of(name: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FormatError, StackError
-from .formats import TIFF_SUFFIXES, Content, grey_levels
+from .content import TIFF_SUFFIXES, Content, grey_levels
 from .numbering import SliceSeries, find_series
 from .scan_names import same_form
 from .tiff import read_tiff, tiff_is_stack

@@ -19,7 +19,7 @@ import numpy as np
 import tifffile
 
 from ..errors import ContentError, FormatError
-from .formats import Content, grey_levels
+from .content import Content, grey_levels
 from .tiff_pages import PageList, list_pages
 from .tiff_texts import Levels, levels_of, spacing_of, told_depth
 
@@ -102,7 +102,7 @@ def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffFile]]
     complaints = _Complaints()
     log = logging.getLogger("tifffile")
     log.addHandler(complaints)
-    log.propagate = False
+    told, log.propagate = log.propagate, False
     try:
         with tifffile.TiffFile(path) as tif, tifffile.TiffFile(path) as paged:
             _series(tif)  # the page chain is walked here, and the damage to it logged
@@ -118,6 +118,7 @@ def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffFile]]
         ) from error
     finally:
         log.removeHandler(complaints)
+        log.propagate = told
 
 
 def _series(tif: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from ..errors import ContentError, FormatError, OutputError, ScanError
 from ..files import check_writable, written_whole
-from ..names import utf8_name
-from .formats import TIFF_DTYPES, TIFF_SUFFIXES, Content, Frame, write_tiff
-from .itk import read_itk
+from .content import TIFF_SUFFIXES, Content, Frame
+from .dicom import holds_dicom
+from .fill import without_fill
+from .formats import READ_SUFFIXES, is_file_of_a_scan, read_path
+from .itk import write_itk
 from .readback import check_itk, check_tiff
-from .scan_names import scan_name, suffix_of
-from .skyscan import IMAGE_SUFFIXES, find_log, list_series, read_image, read_stack, spacing_of
-from .tiff import read_tiff, tiff_is_stack
+from .scan_names import scan_name, split_member, suffix_of
+from .skyscan import SLICE_SUFFIXES, find_log, list_series, spacing_of
+from .tiff import tiff_is_stack
+from .tiff_writing import TIFF_DTYPES, write_tiff
+from .zarr_store import ZARR_SUFFIXES, is_zarr, write_zarr
 
 DEFAULT_VOXEL_UM = 3.2
 ITK_SUFFIXES = (".nrrd", ".nii.gz", ".nii", ".mha")
-_ITK_HEADERS = (*ITK_SUFFIXES, ".nhdr", ".mhd")
-READ_SUFFIXES = (*TIFF_SUFFIXES, *_ITK_HEADERS, *IMAGE_SUFFIXES)
+_WHOLE_SCANS = tuple(suffix for suffix in READ_SUFFIXES if suffix not in SLICE_SUFFIXES)
 
 _ITK_DTYPES = (*TIFF_DTYPES, "int64", "uint64")
 _PNG_DTYPES = ("uint8", "uint16")
@@ -66,7 +70,8 @@ def read_volume(path: Path, voxel_um: float | None = None, *, mask: bool = False
 
     Parameters
     ----------
-    path : a TIFF of any kind, NRRD, NIfTI or MetaImage file, a 2D image, or a folder of slices.
+    path : a file of one of `formats.FORMATS`, or a folder of slices; ``scan.h5:/entry/data`` names a data
+        set.
     voxel_um : voxel size in µm that overrules what the file says; without it the file or the log
         beside it tells, and where neither does, 3.2 µm is taken, with a note.
     mask : whether it is a mask, which may have one level everywhere: an empty one is all 0.
@@ -80,12 +85,13 @@ def read_volume(path: Path, voxel_um: float | None = None, *, mask: bool = False
         values, or a scan of one grey level.
     """
     path = Path(path)
-    if not path.exists():
+    file = path if path.exists() else split_member(path)[0]
+    if not file.exists():
         raise ScanError(f"{path} does not exist; expected a scan file or a folder of slices; check the name.")
     try:
-        before = path.stat()
-        content = read_stack(path) if path.is_dir() else _read_file(path)
-        after = path.stat()
+        before = file.stat()
+        content = _read(path)
+        after = file.stat()
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise FormatError(f"{path} changed while it was read; wait until it is written, and run again.")
     except OSError as error:
@@ -93,8 +99,9 @@ def read_volume(path: Path, voxel_um: float | None = None, *, mask: bool = False
     is_image = content.array.ndim == 2
     array = content.array[:, np.newaxis, :] if is_image else content.array
     _check_grey_levels(path, array, mask)
+    array, filled = (array, ()) if mask else without_fill(array)
     size_um, source, notes = _choose_voxel_size(path, content.spacing_um, voxel_um)
-    return Volume(array, size_um, source, path, is_image, content.notes + notes, content.frame)
+    return Volume(array, size_um, source, path, is_image, content.notes + filled + notes, content.frame)
 
 
 def write_volume(
@@ -131,7 +138,7 @@ def write_volume(
     if array.ndim != 3 or array.size == 0 or (is_image and array.shape[1] != 1):
         raise ValueError(f"not a (Z, Y, X) volume or (Z, 1, X) image: shape {array.shape}")
     suffix = suffix_of(path)
-    supported = (*TIFF_SUFFIXES, ".png") if is_image else (*TIFF_SUFFIXES, *ITK_SUFFIXES)
+    supported = (*TIFF_SUFFIXES, ".png") if is_image else (*TIFF_SUFFIXES, *ITK_SUFFIXES, *ZARR_SUFFIXES)
     if suffix not in supported:
         kind = "a 2D image" if is_image else "a volume"
         raise OutputError(
@@ -149,8 +156,10 @@ def write_volume(
             check_tiff(temporary, pixels)
         elif suffix == ".png":
             _write_png(temporary, pixels)
+        elif suffix in ZARR_SUFFIXES:
+            write_zarr(temporary, pixels, voxel_um)
         else:
-            _write_itk(temporary, pixels, voxel_um, frame)
+            write_itk(temporary, pixels, voxel_um, frame)
             check_itk(temporary, suffix, pixels)
 
 
@@ -169,12 +178,12 @@ def is_scan(path: Path) -> bool:
     """Tell whether `read_volume` would try `path`: a file of a known suffix or a folder of slices."""
     path = Path(path)
     if path.is_dir():
-        return is_stack(path)
-    return path.is_file() and not path.name.startswith(".") and suffix_of(path) in READ_SUFFIXES
+        return is_zarr(path) or is_stack(path)
+    return path.is_file() and not path.name.startswith(".") and is_file_of_a_scan(path)
 
 
 def is_stack(folder: Path) -> bool:
-    """Tell whether a folder holds the slices of one scan.
+    """Tell whether a folder holds the slices of one scan: numbered images, or DICOM files.
 
     Numbered images beside whole scans (TIFFs of many pages, NRRD, NIfTI or MHA files, folders of slices) are
     pictures of these, unless there are more than ten to each: then the folder is a stack, and a mask or a
@@ -189,11 +198,11 @@ def is_stack(folder: Path) -> bool:
             slices = max(slices, len(files))
     if slices:
         scans += sum(_holds_scan(path) for path in folder.iterdir() if not path.name.startswith("."))
-    return slices > _PICTURES_A_SCAN * scans
+    return slices > _PICTURES_A_SCAN * scans or (not slices and holds_dicom(folder))
 
 
 def _holds_scan(path: Path) -> bool:
-    return bool(list_series(path)[0]) if path.is_dir() else suffix_of(path) in _ITK_HEADERS
+    return bool(list_series(path)[0]) if path.is_dir() else suffix_of(path) in _WHOLE_SCANS
 
 
 def find_scans(folder: Path) -> list[Path]:
@@ -210,7 +219,7 @@ def find_scans(folder: Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ScanError(f"{folder} is not a folder; expected one with scans in it; check the name.")
-    if is_stack(folder):
+    if is_zarr(folder) or is_stack(folder):
         return [folder]
     visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
     scans = [path if is_scan(path) else _only_reconstruction(path) for path in visible]
@@ -226,22 +235,13 @@ def _only_reconstruction(folder: Path) -> Path | None:
     return stacks[0] if len(stacks) == 1 else None
 
 
-def _read_file(path: Path) -> Content:
-    suffix = suffix_of(path)
-    if suffix in TIFF_SUFFIXES:
-        content = read_tiff(path)
-    elif suffix in IMAGE_SUFFIXES:
-        content = read_image(path)
-    elif suffix in READ_SUFFIXES:
-        content = read_itk(path)
-    else:
-        raise FormatError(
-            f"{path} is of no known format; expected a folder of slices or one of {', '.join(READ_SUFFIXES)}."
-        )
-    unknown = content.spacing_um is None and content.array.ndim == 3
-    if unknown and (log := find_log(path.parent, scan_name(path))):
+def _read(path: Path) -> Content:
+    """Read what a path names; a log beside a file tells the voxel size that the file does not."""
+    content = read_path(path)
+    unknown = content.spacing_um is None and content.array.ndim == 3 and not path.is_dir()
+    if unknown and (log := find_log(split_member(path)[0].parent, scan_name(path))):
         spacing_um, told = spacing_of(log, content.array.shape)
-        return Content(content.array, spacing_um, content.notes + told)
+        return replace(content, spacing_um=spacing_um, notes=content.notes + told)
     return content
 
 
@@ -297,24 +297,6 @@ def _check_grey_levels(path: Path, array: np.ndarray, mask: bool) -> None:
 # ------------------------------------------------------------------------------------------- writing
 
 
-def _write_itk(path: Path, array: np.ndarray, voxel_um: float, frame: Frame | None) -> None:
-    import SimpleITK as sitk
-
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
-    image.SetSpacing([voxel_um / 1000] * 3)
-    if frame is not None:
-        image.SetOrigin(frame.origin_mm)
-        image.SetDirection(frame.direction)
-    try:
-        with utf8_name(path) as name:
-            sitk.WriteImage(image, str(name), useCompression=True)
-    except RuntimeError as error:
-        told = str(error).strip().splitlines()[-1][:80]
-        raise OSError(f"ITK refused it ({told}); the disk may be full, or a quota reached") from error
-
-
 def _write_png(path: Path, pixels: np.ndarray) -> None:
-    import cv2
-
     _, data = cv2.imencode(".png", np.ascontiguousarray(pixels))
     path.write_bytes(data.tobytes())
