@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from .. import console
+from .. import console, core
 from .options import Quiet
-
-if TYPE_CHECKING:
-    from ..core.downloads.fetch import Feedback
 
 download = typer.Typer(
     invoke_without_command=True,
@@ -37,17 +34,18 @@ def list_all(context: typer.Context, as_json: AsJson = False) -> None:
             raise typer.BadParameter(f"--json: write it behind {context.invoked_subcommand}.")
         return
 
-    from ..core.cache import home
-    from ..core.downloads.dataset import DATASET_URL, list_assets, remembered_sha256
-    from ..core.downloads.fetch import readable_size
-
-    assets = list_assets(_feedback(quiet=as_json))
+    assets = core.downloads.dataset.list_assets(_feedback(quiet=as_json))
     if as_json:
         found = [vars(asset) | {"path": str(asset.path)} for asset in assets]
-        known = {"dataset_url": DATASET_URL, "dataset_sha256": remembered_sha256()}
-        console.result_json({"home": str(home()), **known, "assets": found})
+        known = {
+            "dataset_url": core.downloads.dataset.DATASET_URL,
+            "dataset_sha256": core.downloads.dataset.remembered_sha256(),
+        }
+        console.result_json({"home": str(core.cache.home()), **known, "assets": found})
         return
-    sizes = [readable_size(asset.size_bytes) if asset.size_bytes else "" for asset in assets]
+    sizes = [
+        core.downloads.fetch.readable_size(asset.size_bytes) if asset.size_bytes else "" for asset in assets
+    ]
     rows = [(a.kind, a.name, size, a.state, str(a.path)) for a, size in zip(assets, sizes, strict=True)]
     console.result_table(("what", "name", "size", "state", "where"), rows)
     console.notice("to get more: tidemark download dataset, tidemark download weights --url REGISTRY")
@@ -103,11 +101,9 @@ def dataset(
     if copy is not None and not copy.is_file():
         raise typer.BadParameter(f"--from {copy}: expected a file, found none.")
 
-    from ..core.downloads.dataset import DATASET_URL, download_dataset
-
-    found = download_dataset(
+    found = core.downloads.dataset.download_dataset(
         out,
-        url=url or DATASET_URL,
+        url=url or core.downloads.dataset.DATASET_URL,
         copy=copy,
         sha256=sha256,
         offline=offline,
@@ -142,16 +138,15 @@ def weights(
     as_json: AsJson = False,
 ) -> None:
     """Get trained weights, verified, to be used by name: `tidemark predict --weights NAME`."""
-    from ..core.cache import is_name
-    from ..core.downloads.weights import download_weights, name_from
-
     if "://" in url:
         _check_url(url)
-    if name is None and (name := name_from(url)) is None:
+    if name is None and (name := core.downloads.weights.name_from(url)) is None:
         raise typer.BadParameter(f"--url {url}: no name can be made of it; give one with --name.")
-    if not is_name(name):
+    if not core.cache.is_name(name):
         raise typer.BadParameter(f"--name {name}: expected letters, digits, '.', '_' and '-'.")
-    found = download_weights(url, name, offline=offline, overwrite=overwrite, feedback=_feedback(quiet))
+    found = core.downloads.weights.download_weights(
+        url, name, offline=offline, overwrite=overwrite, feedback=_feedback(quiet)
+    )
     if as_json:
         console.result_json(vars(found) | {"name": name, "folder": str(found.folder)})
     elif not quiet:
@@ -161,13 +156,15 @@ def weights(
 
 
 def _check_url(url: str) -> None:
-    from ..core.downloads.fetch import is_url
 
-    if not is_url(url):
+    if not core.downloads.fetch.is_url(url):
         raise typer.BadParameter(f"--url {url}: expected http://HOST/... or https://HOST/...")
 
 
-def _feedback(quiet: bool) -> Feedback:
-    from ..core.downloads.fetch import SILENT, Feedback
+def _feedback(quiet: bool) -> core.downloads.fetch.Feedback:
 
-    return SILENT if quiet else Feedback(console.notice, console.progress)
+    return (
+        core.downloads.fetch.SILENT
+        if quiet
+        else core.downloads.fetch.Feedback(console.notice, console.progress)
+    )

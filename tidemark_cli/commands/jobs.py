@@ -9,6 +9,8 @@ from pathlib import Path
 
 import typer
 
+from .. import core
+
 
 @dataclass(frozen=True)
 class Job:
@@ -50,8 +52,6 @@ def plan_jobs(
     typer.BadParameter
         If several scans would go to a file, two outputs to the same, or one onto a scan or a slice of it.
     """
-    from ..core.files import check_writable
-
     scans = [scan for path in inputs for scan in scans_in(path)]
     several = len(scans) > 1 or scans != list(inputs)
     jobs = [
@@ -67,18 +67,15 @@ def plan_jobs(
         jobs = [_keeping_existing(job) for job in jobs]
     for job in jobs:
         for path in job.outputs.values():
-            check_writable(path, overwrite)
+            core.files.check_writable(path, overwrite)
     return jobs
 
 
 def scans_in(path: Path) -> list[Path]:
     """Return the scans of a folder, or `path` itself; raise a FormatError where the folder holds none."""
-    from ..core.errors import FormatError
-    from ..core.scans.volume import find_scans
-
-    found = find_scans(path) if path.is_dir() else [path]
+    found = core.scans.volume.find_scans(path) if path.is_dir() else [path]
     if not found:
-        raise FormatError(
+        raise core.errors.FormatError(
             f"{path}: expected a scan, a folder of slices or a folder of scans, found no scan in it."
         )
     return found
@@ -103,10 +100,9 @@ def _means_folder(target: str) -> bool:
 
 
 def _destination(scan: Path, option: str, target: str, suffixes: tuple[str, ...], several: bool) -> Path:
-    from ..core.scans.scan_names import scan_name
 
     if _means_folder(target):
-        return Path(target) / (scan_name(scan) + suffixes[0])
+        return Path(target) / (core.scans.scan_names.scan_name(scan) + suffixes[0])
     if several:
         raise typer.BadParameter(
             f"{option} {target}: expected a folder, for several scans or for a folder of scans; make it, or "
@@ -124,10 +120,8 @@ def named_file(option: str, target: str, suffixes: tuple[str, ...]) -> Path:
 
 def _refuse_clashes(jobs: Sequence[Job], beside: Sequence[Path]) -> None:
     """Raise where two outputs would be one file, or an output would be a scan or one of its slices."""
-    from ..core.scans.skyscan import list_series
-
     scans = {scan.resolve() for scan in (*(job.scan for job in jobs), *beside)}
-    stacks = [series for scan in scans if scan.is_dir() for series in list_series(scan)[0]]
+    stacks = [series for scan in scans if scan.is_dir() for series in core.scans.skyscan.list_series(scan)[0]]
     scans |= {path.resolve() for series in stacks for path in series.files}
     taken: dict[Path, str] = {}
     for job in jobs:

@@ -9,17 +9,14 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from .. import console
+from .. import console, core
 from .jobs import named_file
 from .options import BoneEnd, Overwrite, voxel_size_option
-
-if TYPE_CHECKING:
-    from ..core.scoring.scores import Bias, Scores, Spread
 
 LISTS = ("--pad", "--threshold")  # options that take several values
 NAMES = {"iou": "IoU", "dice": "Dice", "volumetric_similarity": "volumetric similarity"}
@@ -143,10 +140,6 @@ def metrics(
     _check_usage(places, pad, threshold, dataset, bone_end)
     outputs = _outputs(csv, plot, overwrite)
 
-    from ..core.pictures.scores import draw_figure
-    from ..core.scoring.score_files import as_json as to_json
-    from ..core.scoring.score_files import write_csv
-
     scores = _score(places, pad, threshold, paper, dataset, voxel_size, bone_end, quiet)
     if not quiet:
         for note in scores.notes:
@@ -155,24 +148,22 @@ def metrics(
     if not scores.rows:
         raise typer.Exit(1)
     if "--csv" in outputs:
-        write_csv(outputs["--csv"], scores, overwrite)
+        core.scoring.score_files.write_csv(outputs["--csv"], scores, overwrite)
     if "--plot" in outputs:
-        draw_figure(outputs["--plot"], scores, overwrite)
+        core.pictures.scores.draw_figure(outputs["--plot"], scores, overwrite)
     if as_json:
-        console.result_json(to_json(scores))
+        console.result_json(core.scoring.score_files.as_json(scores))
     else:
         show_scores(scores)
     if code:
         raise typer.Exit(code)
 
 
-def show_scores(scores: Scores) -> None:
+def show_scores(scores: core.scoring.scores.Scores) -> None:
     """Print median ± SD as in the paper's Table 1, with its rows where the zones are its own, to stdout.
 
     Beside them stands what a mask scores that is hard tissue everywhere; below, what the bias means.
     """
-    from ..core.scoring.scores import OVERLAPS
-
     zones = (
         'zones of the published table, 5 voxels for "15 µm"' if scores.paper else "zones by the voxel size"
     )
@@ -180,7 +171,7 @@ def show_scores(scores: Scores) -> None:
     console.result(f"{told}; {zones}")
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
     each = max(1, (room - TITLE_WIDTH) // CELL_WIDTH)
-    for measure in OVERLAPS:
+    for measure in core.scoring.scores.OVERLAPS:
         for start in range(0, len(scores.pads_um), each):
             console.result("")
             _show_zones(scores, measure, slice(start, start + each))
@@ -189,12 +180,10 @@ def show_scores(scores: Scores) -> None:
     _show_bias(scores, room)
 
 
-def show_not_scored(scores: Scores) -> int:
+def show_not_scored(scores: core.scoring.scores.Scores) -> int:
     """Name on stderr every sample that could not be scored; return the exit code."""
-    from ..core.errors import ScanError
-
     for sample, reason in scores.not_scored.items():
-        console.show_error(ScanError(reason), f"{sample} not scored: ")
+        console.show_error(core.errors.ScanError(reason), f"{sample} not scored: ")
     return 1 if scores.not_scored else 0
 
 
@@ -219,17 +208,14 @@ def _check_usage(
 
 def _outputs(csv: str | None, plot: str | None, overwrite: bool) -> dict[str, Path]:
     """Return the files to write, and refuse what could not be written after the work."""
-    from ..core.files import check_writable
-    from ..core.pictures.scores import FIGURE_SUFFIXES
-
-    wanted = {"--csv": (csv, (".csv",)), "--plot": (plot, FIGURE_SUFFIXES)}
+    wanted = {"--csv": (csv, (".csv",)), "--plot": (plot, core.pictures.scores.FIGURE_SUFFIXES)}
     outputs = {
         option: named_file(option, target, suffixes)
         for option, (target, suffixes) in wanted.items()
         if target
     }
     for path in outputs.values():
-        check_writable(path, overwrite)
+        core.files.check_writable(path, overwrite)
     return outputs
 
 
@@ -242,22 +228,21 @@ def _score(
     voxel_um: float | None,
     bone_end: BoneEnd,
     quiet: bool,
-) -> Scores:
-    from ..core.scoring.pairs import newest_run
-    from ..core.scoring.scores import PAPER_PADS_UM, score_paths, score_run
+) -> core.scoring.scores.Scores:
 
     with console.progress("scoring", quiet) as advance:
-        shared = pads or PAPER_PADS_UM, thresholds, paper, advance
+        shared = pads or core.scoring.scores.PAPER_PADS_UM, thresholds, paper, advance
         if len(places) == 2:
-            return score_paths(places[0], places[1], *shared, voxel_um=voxel_um, bone_end=bone_end.value)
-        run = places[0] if places else newest_run(Path())
+            return core.scoring.scores.score_paths(
+                places[0], places[1], *shared, voxel_um=voxel_um, bone_end=bone_end.value
+            )
+        run = places[0] if places else core.scoring.pairs.newest_run(Path())
         if not quiet:
             console.notice(f"run: {run.resolve() if not places else run}")
-        return score_run(run, *shared, dataset=dataset, voxel_um=voxel_um)
+        return core.scoring.scores.score_run(run, *shared, dataset=dataset, voxel_um=voxel_um)
 
 
-def _show_zones(scores: Scores, measure: str, part: slice) -> None:
-    from ..core.scoring.scores import PAPER_PADS_UM, PAPER_ROWS
+def _show_zones(scores: core.scoring.scores.Scores, measure: str, part: slice) -> None:
 
     pads = scores.pads_um[part]
     rows = []
@@ -266,14 +251,14 @@ def _show_zones(scores: Scores, measure: str, part: slice) -> None:
         rows.append((f"threshold {threshold:g}", *(_cell(zone) for zone in zones)))
     rows.append(("all hard", *(_cell(zone) for zone in scores.all_hard(measure)[part])))
     if scores.paper and measure == "iou":
-        for loss, threshold, points in PAPER_ROWS:
-            known = dict(zip(PAPER_PADS_UM, points, strict=False))
+        for loss, threshold, points in core.scoring.scores.PAPER_ROWS:
+            known = dict(zip(core.scoring.scores.PAPER_PADS_UM, points, strict=False))
             cells = ("{:.2f} ± {:.2f}".format(*known[pad]) if pad in known else "" for pad in pads)
             rows.append((f"published {loss}, {threshold:g}", *cells))
     console.result_table((NAMES[measure], *(f"{pad:g} µm" for pad in pads)), rows)
 
 
-def _show_surface(scores: Scores) -> None:
+def _show_surface(scores: core.scoring.scores.Scores) -> None:
     rows = []
     for measure, (title, factor, unit, digits) in SURFACE_ROWS.items():
         cells = [_cell(scores.surface(measure, one), factor, unit, digits) for one in scores.thresholds]
@@ -285,7 +270,7 @@ def _show_surface(scores: Scores) -> None:
     console.result_table(("surface", *(f"threshold {one:g}" for one in scores.thresholds)), rows)
 
 
-def _show_bias(scores: Scores, room: int) -> None:
+def _show_bias(scores: core.scoring.scores.Scores, room: int) -> None:
     """Say for each threshold what the bias over the samples means, and the offset that corrects it."""
     for threshold in scores.thresholds:
         bias = scores.bias(threshold)
@@ -311,7 +296,7 @@ def _show_bias(scores: Scores, room: int) -> None:
         console.result(textwrap.fill(where + told, room))
 
 
-def _interval(bias: Bias | None) -> str:
+def _interval(bias: core.scoring.scores.Bias | None) -> str:
     if bias is None:
         return "none"
     if bias.low_um is None:
@@ -319,7 +304,9 @@ def _interval(bias: Bias | None) -> str:
     return f"{bias.mean_um:.1f} ({bias.low_um:.1f} to {bias.high_um:.1f}) µm"
 
 
-def _cell(spread: Spread | None, factor: float = 1, unit: str = "", digits: int = 2) -> str:
+def _cell(
+    spread: core.scoring.scores.Spread | None, factor: float = 1, unit: str = "", digits: int = 2
+) -> str:
     if spread is None:
         return "none"
     values = [spread.median] if spread.sd is None else [spread.median, spread.sd]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from .. import console
+from .. import console, core
 from .jobs import named_file
 from .options import Overwrite, voxel_size_option
-
-if TYPE_CHECKING:
-    from ..core.phantoms.phantom import Phantom
 
 SMALLEST = 64  # voxels a side: less holds no plug
 
@@ -60,11 +57,11 @@ def phantom(
     targets = {option: path for option, path in wanted.items() if path is not None}
     plugs = _plan(targets, samples, subjects, overwrite)
 
-    from ..core.phantoms.phantom import draw_phantom
-
     for number, paths in enumerate(plugs):
         with console.progress(f"[{number + 1}/{len(plugs)}] {paths['OUT'].name}") as advance:
-            drawn = draw_phantom(seed + number, size, voxel_size, pair=pair is not None, progress=advance)
+            drawn = core.phantoms.phantom.draw_phantom(
+                seed + number, size, voxel_size, pair=pair is not None, progress=advance
+            )
         _write(drawn, paths, overwrite)
         console.result("\n".join(str(path) for path in paths.values()))
 
@@ -73,13 +70,8 @@ def _plan(
     targets: dict[str, str], samples: int | None, subjects: int | None, overwrite: bool
 ) -> list[dict[str, Path]]:
     """Name every file to write, and refuse what could not be written after the work."""
-    from ..core.files import check_writable
-    from ..core.scans.formats import TIFF_SUFFIXES
-    from ..core.scans.scan_names import scan_name
-    from ..core.scans.volume import ITK_SUFFIXES
-
     if samples is None:
-        suffixes = (*TIFF_SUFFIXES, *ITK_SUFFIXES)
+        suffixes = (*core.scans.formats.TIFF_SUFFIXES, *core.scans.volume.ITK_SUFFIXES)
         plugs = [{option: named_file(option, target, suffixes) for option, target in targets.items()}]
     else:
         count = subjects or samples
@@ -92,22 +84,19 @@ def _plan(
     for paths in plugs:
         if "--pair" in paths:
             pair = paths["--pair"]
-            paths["transform"] = pair.with_name(f"{scan_name(pair)}.tfm")
+            paths["transform"] = pair.with_name(f"{core.scans.scan_names.scan_name(pair)}.tfm")
         if len({path.resolve() for path in paths.values()}) < len(paths):
             raise typer.BadParameter("OUT, --mask and --pair: expected a name or folder of its own for each.")
         for path in paths.values():
-            check_writable(path, overwrite)
+            core.files.check_writable(path, overwrite)
     return plugs
 
 
-def _write(drawn: Phantom, paths: dict[str, Path], overwrite: bool) -> None:
-    from ..core.files import all_or_none
-    from ..core.registration.transform import write_transform
-    from ..core.scans.volume import write_volume
+def _write(drawn: core.phantoms.phantom.Phantom, paths: dict[str, Path], overwrite: bool) -> None:
 
-    with all_or_none():
+    with core.files.all_or_none():
         for option, array in (("OUT", drawn.scan), ("--mask", drawn.mask), ("--pair", drawn.ca4)):
             if option in paths and array is not None:
-                write_volume(paths[option], array, drawn.voxel_um, overwrite=overwrite)
+                core.scans.volume.write_volume(paths[option], array, drawn.voxel_um, overwrite=overwrite)
         if drawn.matrix is not None:
-            write_transform(paths["transform"], drawn.matrix)
+            core.registration.transform.write_transform(paths["transform"], drawn.matrix)

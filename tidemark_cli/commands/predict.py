@@ -9,19 +9,13 @@ from csv import DictWriter
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from .. import __version__, console
+from .. import __version__, console, core
 from .jobs import Job, named_file, plan_jobs
 from .options import BoneEnd, Device, Overwrite, Quiet, SkipExisting, refuse_both, voxel_size_option
-
-if TYPE_CHECKING:
-    from ..core.network.unet import UNet
-    from ..core.scans.volume import Volume
-    from ..core.segmentation import Segmentation, Settings
-
 
 # what a person is told of the numbers; --stats and --json have them all
 FIGURES = {
@@ -49,8 +43,8 @@ NESTED = ("confidence_signs", "shape_zyx", "box_zyx", "models", "slices_predicte
 class Run:
     """What is the same for all scans of one command."""
 
-    models: list[UNet]
-    settings: Settings
+    models: list[core.network.unet.UNet]
+    settings: core.segmentation.Settings
     voxel_um: float | None
     overwrite: bool
     quiet: bool
@@ -173,8 +167,6 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON for each scan.")] = False,
 ) -> None:
     """Segment the hard tissue of PTA scans, and find the tidemark on it."""
-    from ..core.files import check_writable
-
     refuse_both(overwrite, skip_existing)
     if threshold is not None and not math.isfinite(threshold):
         raise typer.BadParameter("--threshold: expected a finite number.")
@@ -192,11 +184,9 @@ def predict(
     jobs = plan_jobs(inputs, targets, _suffixes(), overwrite, skip_existing)
     table = None if csv is None else named_file("--csv", csv, (".csv",))
     if table is not None:
-        check_writable(table, overwrite or skip_existing)
+        core.files.check_writable(table, overwrite or skip_existing)
 
-    from ..core.segmentation import Settings
-
-    settings = Settings(
+    settings = core.segmentation.Settings(
         threshold=threshold,
         planes=None if planes is None else tuple(planes.value.split(",")),
         step=step,
@@ -228,51 +218,44 @@ def predict(
 
 def _suffixes() -> dict[str, tuple[str, ...]]:
     """Return the endings that the file of each option may have; in a folder it gets the first."""
-    from ..core.scans.formats import TIFF_SUFFIXES
-    from ..core.scans.volume import ITK_SUFFIXES
-
-    volume = (*TIFF_SUFFIXES, *ITK_SUFFIXES, ".png")
+    volume = (*core.scans.formats.TIFF_SUFFIXES, *core.scans.volume.ITK_SUFFIXES, ".png")
     return {
         "--out": volume,
         "--probability": volume,
         "--uncertainty": volume,
-        "--surface": TIFF_SUFFIXES,
+        "--surface": core.scans.formats.TIFF_SUFFIXES,
         "--stats": (".json",),
         "--preview": (".png",),
     }
 
 
-def _load(weights: Path | None, device: str, quiet: bool) -> list[UNet]:
+def _load(weights: Path | None, device: str, quiet: bool) -> list[core.network.unet.UNet]:
     """Load the models, and say which they are and where they run."""
-    from ..core.network.devices import choose_device
-    from ..core.network.inference import EMBEDDED, load_models
-
-    chosen = choose_device(device)
-    models = load_models(weights)
+    chosen = core.network.devices.choose_device(device)
+    models = core.network.inference.load_models(weights)
     if not quiet:
         count = f", {len(models)} averaged" if len(models) > 1 else ""
         told = "the embedded one, trained on phantoms only"
-        console.notice(f"model: {told if str(weights or EMBEDDED) == EMBEDDED else weights}{count}")
+        console.notice(
+            f"model: {told if str(weights or core.network.inference.EMBEDDED) == core.network.inference.EMBEDDED else weights}{count}"
+        )
         console.notice(f"device: {chosen}{' (auto)' if device == 'auto' else ''}")
     return models
 
 
 def _segment(job: Job, label: str, run: Run) -> Outcome:
     """Segment one scan and write its outputs; an error is shown and becomes the outcome."""
-    from ..core.scans.volume import read_volume
-    from ..core.segmentation import segment
-
     if not job.outputs:
         return Outcome(job, "skipped", stats=_kept_stats(job))
     if job.kept and not run.quiet:
         _tell(label, [f"kept as it is, whatever made it: {path}" for path in job.kept.values()])
     try:
-        volume = read_volume(job.scan, run.voxel_um)
+        volume = core.scans.volume.read_volume(job.scan, run.voxel_um)
         _check_formats(job, volume)
         if not run.quiet:
             _announce(volume, label, run.settings.uncertainty)
         with console.progress(label.removesuffix(": ") or job.scan.name, run.quiet) as advance:
-            segmentation = segment(volume, run.models, run.settings, advance)
+            segmentation = core.segmentation.segment(volume, run.models, run.settings, advance)
         if not run.quiet:
             _tell(label, segmentation.notes)
         _write(job, volume, segmentation, run.overwrite)
@@ -282,23 +265,23 @@ def _segment(job: Job, label: str, run: Run) -> Outcome:
     return Outcome(job, "done", stats=segmentation.stats)
 
 
-def _check_formats(job: Job, volume: Volume) -> None:
-    from ..core.errors import OutputError
+def _check_formats(job: Job, volume: core.scans.volume.Volume) -> None:
 
     for option in ("--out", "--probability", "--uncertainty"):
         path = job.outputs.get(option)
         if path is not None and path.suffix.lower() == ".png" and not volume.is_image:
-            raise OutputError(
+            raise core.errors.OutputError(
                 f"{path}: a PNG holds a 2D image, {volume.path} is a volume; use .tif or .nrrd."
             )
 
 
-def _announce(volume: Volume, label: str, uncertainty: bool) -> None:
-    from ..core.memory import memory_available
-    from ..core.segmentation import memory_needed
+def _announce(volume: core.scans.volume.Volume, label: str, uncertainty: bool) -> None:
 
     shape, array = " x ".join(map(str, volume.array.shape)), volume.array
-    need, free = memory_needed(array.shape, array.itemsize, uncertainty), memory_available()
+    need, free = (
+        core.segmentation.memory_needed(array.shape, array.itemsize, uncertainty),
+        core.memory.memory_available(),
+    )
     told = [
         f"{shape} voxels (Z x Y x X) of {volume.voxel_um:g} µm, about {_size(need)} of memory",
         *volume.notes,
@@ -313,26 +296,30 @@ def _tell(label: str, lines: Sequence[str]) -> None:
         console.notice(f"{label}{line}")
 
 
-def _write(job: Job, volume: Volume, segmentation: Segmentation, overwrite: bool) -> None:
+def _write(
+    job: Job, volume: core.scans.volume.Volume, segmentation: core.segmentation.Segmentation, overwrite: bool
+) -> None:
     """Write every output asked for: all of them or, where one fails or the user stops it, none."""
-    from ..core.files import all_or_none
-    from ..core.pictures.preview import draw_preview
-
-    with all_or_none():
+    with core.files.all_or_none():
         for option, path in job.outputs.items():
             if option == "--stats":
                 _write_stats(path, job.scan, segmentation)
             elif option == "--preview":
                 found = (segmentation.mask, segmentation.surface, segmentation.plug)
-                draw_preview(path, volume.array, *found, volume.name, overwrite, segmentation.stats)
+                core.pictures.preview.draw_preview(
+                    path, volume.array, *found, volume.name, overwrite, segmentation.stats
+                )
             else:
                 _write_array(option, path, volume, segmentation, overwrite)
 
 
 def _write_array(
-    option: str, path: Path, volume: Volume, segmentation: Segmentation, overwrite: bool
+    option: str,
+    path: Path,
+    volume: core.scans.volume.Volume,
+    segmentation: core.segmentation.Segmentation,
+    overwrite: bool,
 ) -> None:
-    from ..core.scans.volume import write_volume
 
     if option == "--out":
         array = segmentation.mask
@@ -345,39 +332,35 @@ def _write_array(
         array = segmentation.surface.height_um[:, None, :]  # (Y, 1, X)
     # a medical format holds an image as a volume one voxel thick
     is_image = option == "--surface" or (volume.is_image and path.suffix.lower() in (".tif", ".tiff", ".png"))
-    write_volume(path, array, volume.voxel_um, overwrite=overwrite, is_image=is_image, frame=volume.frame)
+    core.scans.volume.write_volume(
+        path, array, volume.voxel_um, overwrite=overwrite, is_image=is_image, frame=volume.frame
+    )
 
 
-def _write_stats(path: Path, scan: Path, segmentation: Segmentation) -> None:
-    from ..core.files import written_whole
-    from ..core.segmentation import DEFINITIONS
+def _write_stats(path: Path, scan: Path, segmentation: core.segmentation.Segmentation) -> None:
 
     made = {"scan": str(scan), "tidemark_cli": __version__}
-    text = json.dumps(made | segmentation.stats | {"definitions": DEFINITIONS}, indent=2, allow_nan=False)
-    with written_whole(path) as temporary:
+    text = json.dumps(
+        made | segmentation.stats | {"definitions": core.segmentation.DEFINITIONS}, indent=2, allow_nan=False
+    )
+    with core.files.written_whole(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def _kept_stats(job: Job) -> dict[str, Any] | None:
     """Read the numbers of an earlier run, where there are such."""
-    from ..core.segmentation import DEFINITIONS
-
     try:
         content = json.loads(job.kept["--stats"].read_text(encoding="utf-8"))
-        return {key: content[key] for key in DEFINITIONS if key in content}
+        return {key: content[key] for key in core.segmentation.DEFINITIONS if key in content}
     except (KeyError, OSError, TypeError, ValueError):
         return None
 
 
 def _write_csv(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write a row for each scan: what became of it, the confidence, and every number of `DEFINITIONS`."""
-    from ..core.files import written_whole
-    from ..core.names import open_table
-    from ..core.segmentation import DEFINITIONS
-
-    numbers = [key for key in DEFINITIONS if key not in ("confidence", *NESTED)]
+    numbers = [key for key in core.segmentation.DEFINITIONS if key not in ("confidence", *NESTED)]
     heads = ("scan", "state", "confidence", *numbers, "error")
-    with written_whole(path) as temporary, open_table(temporary) as file:
+    with core.files.written_whole(path) as temporary, core.names.open_table(temporary) as file:
         table = DictWriter(file, heads, extrasaction="ignore")
         table.writeheader()
         for outcome in outcomes:

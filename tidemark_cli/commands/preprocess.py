@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .. import console
+from .. import console, core
 from ..core.scans.scan_names import same_form, sample_name
 from .jobs import named_file
 from .options import BoneEnd, Quiet, refuse_both, voxel_size_option
@@ -18,9 +18,6 @@ from .pairs import pair_scans
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from ..core.data.crop import Crop
-    from ..core.scans.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -167,8 +164,6 @@ def _check_options(
     overwrite: bool,
     skip_existing: bool,
 ) -> None:
-    from ..core.data.dataset import check_sample_id
-    from ..core.errors import DatasetError
 
     refuse_both(overwrite, skip_existing)
     if grade is not None and grades is not None:
@@ -177,8 +172,8 @@ def _check_options(
         raise typer.BadParameter(f"--subject {subject}: expected no _ in it, which ends the subject's name.")
     for name in (sample, subject):
         try:
-            check_sample_id("S" if name is None else name)
-        except DatasetError as error:
+            core.data.dataset.check_sample_id("S" if name is None else name)
+        except core.errors.DatasetError as error:
             raise typer.BadParameter(str(error)) from error
 
 
@@ -190,18 +185,14 @@ def _plan(
     grades: Path | None,
 ) -> list[Plan]:
     """Name every sample and find its grade."""
-    from ..core.data.dataset import check_sample_id
-    from ..core.data.grades import read_grades
-    from ..core.errors import DatasetError
-
     if len(pairs) > 1 and (sample is not None or grade is not None):
         raise typer.BadParameter("--sample and --grade: expected one scan; for several, --grades CSV.")
-    known = {} if grades is None else read_grades(grades)
+    known = {} if grades is None else core.data.grades.read_grades(grades)
     plans: dict[str, Plan] = {}
     for scan, other in pairs:
         name = sample or sample_name(scan)
         sample_id = name if subject is None or name.split("_")[0] == subject else f"{subject}_{name}"
-        check_sample_id(sample_id)
+        core.data.dataset.check_sample_id(sample_id)
         if sample_id in plans:
             raise typer.BadParameter(
                 f"{plans[sample_id].scan} and {scan} would both be the sample {sample_id}; rename one."
@@ -209,7 +200,7 @@ def _plan(
         plans[sample_id] = Plan(sample_id, scan, other, known.get(same_form(sample_id), grade))
     ungraded = [sample_id for sample_id in plans if same_form(sample_id) not in known]
     if grades is not None and ungraded:
-        raise DatasetError(
+        raise core.errors.DatasetError(
             f"{grades} has no row for {', '.join(ungraded)}; add one for each, with an empty grade where it "
             "is not known."
         )
@@ -218,26 +209,21 @@ def _plan(
 
 def _check_outputs(plans: Sequence[Plan], choices: Choices, sheet: Path | None) -> None:
     """Refuse what could not be written after the work."""
-    from ..core.data.dataset import dataset_root
-    from ..core.data.grades import read_grades
-    from ..core.errors import OutputError
-    from ..core.files import check_writable
-
     if choices.dataset.exists() and not choices.dataset.is_dir():
-        raise OutputError(f"{choices.dataset} is a file; expected the folder of a dataset.")
+        raise core.errors.OutputError(f"{choices.dataset} is a file; expected the folder of a dataset.")
     choices.dataset.mkdir(parents=True, exist_ok=True)
-    root = dataset_root(choices.dataset)
-    check_writable(root / "grades.csv", overwrite=True)
+    root = core.data.dataset.dataset_root(choices.dataset)
+    core.files.check_writable(root / "grades.csv", overwrite=True)
     if sheet is not None:
-        check_writable(sheet, choices.overwrite or choices.skip_existing)
-    present = read_grades(root / "grades.csv") if (root / "grades.csv").exists() else {}
+        core.files.check_writable(sheet, choices.overwrite or choices.skip_existing)
+    present = core.data.grades.read_grades(root / "grades.csv") if (root / "grades.csv").exists() else {}
     for plan in plans:
         folder = root / "pre_processed" / plan.sample_id
         if folder.exists() and not (choices.overwrite or choices.skip_existing):
-            raise OutputError(f"{folder} exists already; use --overwrite or --skip-existing.")
+            raise core.errors.OutputError(f"{folder} exists already; use --overwrite or --skip-existing.")
         before = present.get(plan.sample_id)
         if None not in (plan.grade, before) and plan.grade != before and not choices.overwrite:
-            raise OutputError(
+            raise core.errors.OutputError(
                 f"{root / 'grades.csv'} gives {plan.sample_id} the grade {before}, not {plan.grade}; "
                 "use --overwrite to replace it."
             )
@@ -245,30 +231,28 @@ def _check_outputs(plans: Sequence[Plan], choices: Choices, sheet: Path | None) 
 
 def _preprocess(plan: Plan, label: str, choices: Choices) -> Outcome:
     """Make one sample; an error is shown and becomes the outcome."""
-    from ..core.data.dataset import dataset_root, update_grades, write_sample
-
     graded = {} if plan.grade is None else {plan.sample_id: plan.grade}
     try:
-        folder = dataset_root(choices.dataset) / "pre_processed" / plan.sample_id
+        folder = core.data.dataset.dataset_root(choices.dataset) / "pre_processed" / plan.sample_id
         if folder.exists() and choices.skip_existing:
-            update_grades(choices.dataset, graded)
+            core.data.dataset.update_grades(choices.dataset, graded)
             return Outcome(plan, "skipped")
         crop = _crop(plan, label, choices)
         for note in crop.notes if not choices.quiet else ():
             console.notice(f"{label}{note}")
-        write_sample(choices.dataset, plan.sample_id, crop.scan, crop.mask, choices.overwrite)
-        update_grades(choices.dataset, graded)
+        core.data.dataset.write_sample(
+            choices.dataset, plan.sample_id, crop.scan, crop.mask, choices.overwrite
+        )
+        core.data.dataset.update_grades(choices.dataset, graded)
     except Exception as error:
         code = console.show_error(error, label)
         return Outcome(plan, "failed", console.error_line(error) or repr(error), code)
     return Outcome(plan, "done", f"{(crop.mask > 0).mean():.0%} hard tissue")
 
 
-def _crop(plan: Plan, label: str, choices: Choices) -> Crop:
-    from ..core.data.crop import crop_sample, read_mask_of
-    from ..core.scans.volume import read_volume
+def _crop(plan: Plan, label: str, choices: Choices) -> core.data.crop.Crop:
 
-    pta = read_volume(plan.scan, choices.voxel_um)
+    pta = core.scans.volume.read_volume(plan.scan, choices.voxel_um)
     if not choices.quiet:
         told = [
             f"{' x '.join(map(str, pta.array.shape))} voxels (Z x Y x X) of {pta.voxel_um:g} µm",
@@ -281,48 +265,45 @@ def _crop(plan: Plan, label: str, choices: Choices) -> Crop:
     if choices.from_ca4:
         hard = _registered(pta, plan, label, choices)
     else:
-        hard = read_mask_of(pta, plan.other, choices.voxel_um)
-    return crop_sample(pta, hard, choices.size, choices.bone_end)
+        hard = core.data.crop.read_mask_of(pta, plan.other, choices.voxel_um)
+    return core.data.crop.crop_sample(pta, hard, choices.size, choices.bone_end)
 
 
-def _registered(pta: Volume, plan: Plan, label: str, choices: Choices) -> np.ndarray:
+def _registered(pta: core.scans.volume.Volume, plan: Plan, label: str, choices: Choices) -> np.ndarray:
     """Register the CA4+ scan and return its hard tissue in the frame of the PTA scan."""
-    from ..core.errors import ScanError
-    from ..core.registration.register import hard_tissue, register, resample
-    from ..core.scans.volume import read_volume
-
-    ca4 = read_volume(plan.other, choices.voxel_um)
+    ca4 = core.scans.volume.read_volume(plan.other, choices.voxel_um)
     with console.progress(f"{label}registration", choices.quiet) as advance:
-        found = register(pta, ca4, progress=advance)
+        found = core.registration.register.register(pta, ca4, progress=advance)
     if not found.trusted:
-        raise ScanError(
+        raise core.errors.ScanError(
             f"{plan.other} could not be registered to {plan.scan} with certainty (quality "
             f"{found.quality:.2f}); see tidemark register --preview, and give its mask with --mask."
         )
     if not choices.quiet:
         console.notice(f"{label}registered, quality {found.quality:.2f}")
-    return hard_tissue(resample(ca4, found.matrix, pta), pta.voxel_um)
+    return core.registration.register.hard_tissue(
+        core.registration.register.resample(ca4, found.matrix, pta), pta.voxel_um
+    )
 
 
 def _show(outcomes: Sequence[Outcome], choices: Choices) -> None:
     """Show what was written, or for several samples what became of each."""
-    from ..core.data.dataset import dataset_root
-
     if len(outcomes) > 1:
         rows = [(o.plan.sample_id, o.plan.scan.name, o.state, o.told) for o in outcomes]
         console.result_table(("sample", "scan", "state", "mask"), rows)
     elif outcomes[0].state != "failed":
-        folder = dataset_root(choices.dataset) / "pre_processed" / outcomes[0].plan.sample_id
+        folder = (
+            core.data.dataset.dataset_root(choices.dataset) / "pre_processed" / outcomes[0].plan.sample_id
+        )
         console.result(f"skipped: {folder} exists" if outcomes[0].state == "skipped" else str(folder))
 
 
 def _draw(sheet: Path, choices: Choices) -> None:
     """Draw the contact sheet of all that the dataset holds, this command's samples and earlier ones."""
-    from ..core.data.dataset import find_samples
-    from ..core.pictures.contact_sheet import draw_contact_sheet
-
-    draw_contact_sheet(
-        sheet, find_samples(choices.dataset), overwrite=choices.overwrite or choices.skip_existing
+    core.pictures.contact_sheet.draw_contact_sheet(
+        sheet,
+        core.data.dataset.find_samples(choices.dataset),
+        overwrite=choices.overwrite or choices.skip_existing,
     )
     if not choices.quiet:
         console.result(str(sheet))

@@ -11,17 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import console
+from .. import console, core
 from .jobs import Job, plan_jobs
 from .options import Overwrite, Quiet, SkipExisting, refuse_both, voxel_size_option
 from .pairs import pair_scans
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from ..core.registration.register import Registration
-    from ..core.registration.transform import Matrix
-    from ..core.scans.volume import Volume
 
 
 class Metric(str, Enum):
@@ -54,7 +50,7 @@ class Outcome:
     state: str
     error: str = ""
     code: int = 0
-    found: Registration | None = None
+    found: core.registration.register.Registration | None = None
 
 
 def register(
@@ -159,25 +155,22 @@ def _level(threshold: str) -> float | None:
 
 def _suffixes() -> dict[str, tuple[str, ...]]:
     """Return the endings that the file of each option may have; in a folder it gets the first."""
-    from ..core.scans.formats import TIFF_SUFFIXES
-    from ..core.scans.volume import ITK_SUFFIXES
-
-    volume = (*TIFF_SUFFIXES, *ITK_SUFFIXES)
+    volume = (*core.scans.formats.TIFF_SUFFIXES, *core.scans.volume.ITK_SUFFIXES)
     return {"--out": volume, "--mask": volume, "--transform": (".tfm",), "--preview": (".png",)}
 
 
 def _register(job: Job, ca4_path: Path, label: str, run: Run) -> Outcome:
     """Register one pair and write its outputs; an error is shown and becomes the outcome."""
-    from ..core.registration.register import resample
-    from ..core.scans.volume import check_dtype, read_volume
-
     if not job.outputs:
         return Outcome(job, ca4_path, "skipped")
     try:
         start = _initial(job, run)
-        pta, ca4 = read_volume(job.scan, run.voxel_um), read_volume(ca4_path, run.voxel_um)
+        pta, ca4 = (
+            core.scans.volume.read_volume(job.scan, run.voxel_um),
+            core.scans.volume.read_volume(ca4_path, run.voxel_um),
+        )
         if "--out" in job.outputs:
-            check_dtype(job.outputs["--out"], ca4.array.dtype)
+            core.scans.volume.check_dtype(job.outputs["--out"], ca4.array.dtype)
         if not run.quiet:
             _announce(pta, ca4, label)
         found = None if run.apply else _find(pta, ca4, start, label, run)
@@ -187,7 +180,7 @@ def _register(job: Job, ca4_path: Path, label: str, run: Run) -> Outcome:
         assert matrix is not None
         if outputs:
             with console.progress(f"{label or job.scan.name + ': '}resampling", run.quiet) as advance:
-                registered = resample(ca4, matrix, pta, advance)
+                registered = core.registration.register.resample(ca4, matrix, pta, advance)
             del ca4  # its memory is needed for the mask
             _write(outputs, pta, registered, matrix, found, run)
     except Exception as error:
@@ -198,24 +191,25 @@ def _register(job: Job, ca4_path: Path, label: str, run: Run) -> Outcome:
     return _doubted(job, ca4_path, found, label, run)
 
 
-def _initial(job: Job, run: Run) -> Matrix | None:
+def _initial(job: Job, run: Run) -> core.registration.transform.Matrix | None:
     """Read the transform to start from, of a folder the one named after the scan."""
-    from ..core.errors import ScanError
-    from ..core.registration.transform import read_transform
-    from ..core.scans.scan_names import same_form, scan_name
-
     if run.initial is None:
         return None
     path = run.initial
     if path.is_dir():
-        path /= f"{scan_name(job.scan)}.tfm"
-        path = next((one for one in run.initial.iterdir() if same_form(one.name) == path.name), path)
+        path /= f"{core.scans.scan_names.scan_name(job.scan)}.tfm"
+        path = next(
+            (one for one in run.initial.iterdir() if core.scans.scan_names.same_form(one.name) == path.name),
+            path,
+        )
     if not path.exists():
-        raise ScanError(f"{path} does not exist; expected the transform to start from; check --initial.")
-    return read_transform(path)
+        raise core.errors.ScanError(
+            f"{path} does not exist; expected the transform to start from; check --initial."
+        )
+    return core.registration.transform.read_transform(path)
 
 
-def _announce(pta: Volume, ca4: Volume, label: str) -> None:
+def _announce(pta: core.scans.volume.Volume, ca4: core.scans.volume.Volume, label: str) -> None:
     for stain, volume in (("PTA", pta), ("CA4+", ca4)):
         shape = " x ".join(map(str, volume.array.shape))
         told = f"{stain}: {shape} voxels (Z x Y x X) of {volume.voxel_um:g} µm"
@@ -223,50 +217,53 @@ def _announce(pta: Volume, ca4: Volume, label: str) -> None:
             console.notice(f"{label}{line}")
 
 
-def _find(pta: Volume, ca4: Volume, start: Matrix | None, label: str, run: Run) -> Registration:
-    from ..core.registration.register import register
+def _find(
+    pta: core.scans.volume.Volume,
+    ca4: core.scans.volume.Volume,
+    start: core.registration.transform.Matrix | None,
+    label: str,
+    run: Run,
+) -> core.registration.register.Registration:
 
     with console.progress(f"{label or pta.path.name + ': '}registering", run.quiet) as advance:
-        return register(pta, ca4, metric=run.metric.value, initial=start, progress=advance)
+        return core.registration.register.register(
+            pta, ca4, metric=run.metric.value, initial=start, progress=advance
+        )
 
 
 def _write(
     outputs: dict[str, Path],
-    pta: Volume,
+    pta: core.scans.volume.Volume,
     registered: np.ndarray,
-    matrix: Matrix,
-    found: Registration | None,
+    matrix: core.registration.transform.Matrix,
+    found: core.registration.register.Registration | None,
     run: Run,
 ) -> None:
     """Write every output asked for: all of them or, where one fails or the user stops it, none."""
-    from ..core.files import all_or_none
-    from ..core.pictures.overlay import draw_overlay
-    from ..core.registration.register import hard_tissue, otsu_level
-    from ..core.registration.transform import write_transform
-    from ..core.scans.volume import write_volume
-
-    level = otsu_level(registered) if run.threshold is None else run.threshold
+    level = core.registration.register.otsu_level(registered) if run.threshold is None else run.threshold
     place: dict[str, Any] = {"overwrite": run.overwrite, "frame": pta.frame}
-    with all_or_none():
+    with core.files.all_or_none():
         for option, path in outputs.items():
             if option == "--out":
-                write_volume(path, registered, pta.voxel_um, **place)
+                core.scans.volume.write_volume(path, registered, pta.voxel_um, **place)
             elif option == "--mask":
-                mask = hard_tissue(registered, pta.voxel_um, level)
-                write_volume(path, mask, pta.voxel_um, **place)
+                mask = core.registration.register.hard_tissue(registered, pta.voxel_um, level)
+                core.scans.volume.write_volume(path, mask, pta.voxel_um, **place)
             elif option == "--transform":
-                write_transform(path, matrix)
+                core.registration.transform.write_transform(path, matrix)
             else:
                 told = "as given" if found is None else f"quality {found.quality:.2f}"
                 doubted = found is not None and not found.trusted
-                draw_overlay(path, pta, registered, level, told, doubted=doubted, overwrite=run.overwrite)
+                core.pictures.overlay.draw_overlay(
+                    path, pta, registered, level, told, doubted=doubted, overwrite=run.overwrite
+                )
 
 
-def _doubted(job: Job, ca4: Path, found: Registration, label: str, run: Run) -> Outcome:
+def _doubted(
+    job: Job, ca4: Path, found: core.registration.register.Registration, label: str, run: Run
+) -> Outcome:
     """Warn of a result whose quality is too low."""
-    from ..core.registration.register import TRUSTED
-
-    low = f"quality {found.quality:.2f}, expected {TRUSTED:g} or more: other plugs, or too little in common"
+    low = f"quality {found.quality:.2f}, expected {core.registration.register.TRUSTED:g} or more: other plugs, or too little in common"
     if run.accept:
         console.notice(f"{label}warning: {low}; written all the same (--accept)")
         return Outcome(job, ca4, "done", found=found)

@@ -7,18 +7,15 @@ from collections.abc import Callable
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from .. import console
+from .. import console, core
+from .metrics import show_not_scored, show_scores
 from .options import Device, voxel_size_option
 
-if TYPE_CHECKING:
-    from ..core.training.fold_run import FoldRun, FoldTraining
-    from ..core.training.on_phantoms import PhantomTraining
-
-Settings = TypeVar("Settings", "PhantomTraining", "FoldTraining")
+Settings = TypeVar("Settings")
 
 NAMES = {"pad_to": "pad", "voxel_size": "voxel_um"}  # options that are called otherwise as settings
 # every other option is a setting
@@ -195,10 +192,9 @@ def _refuse_foreign(kind: type[Settings], given: dict[str, Any]) -> None:
 def _refuse_changes(settings: Settings, given: dict[str, Any]) -> None:
     """Refuse options that say otherwise than the run that is resumed: it keeps its settings."""
     _refuse_foreign(type(settings), given)
-    from ..core.training.loop import located
 
     if "init" in given:
-        given = given | {"init": located(given["init"])}
+        given = given | {"init": core.training.loop.located(given["init"])}
     for name, value in given.items():
         if value != (kept := getattr(settings, name)):
             raise typer.BadParameter(
@@ -215,26 +211,23 @@ def _option(name: str) -> str:
 
 def _with_sizes(given: dict[str, Any]) -> dict[str, Any]:
     """Take the sizes of the network that are not given from the model to start from."""
-    from ..core.network.inference import load_one
-
     sizes = ("width", "depth", "stem")
     if "init" not in given or set(sizes) <= given.keys():
         return given
-    info = load_one(given["init"]).info
+    info = core.network.inference.load_one(given["init"]).info
     return {name: getattr(info, name) for name in sizes} | given
 
 
 def _train_on_phantoms(run: Path, given: dict[str, Any], device: str, resume: bool) -> None:
-    from ..core.network.devices import choose_device
-    from ..core.scoring.pairs import is_run
-    from ..core.training.on_phantoms import PhantomTraining, read_settings, train_on_phantoms
 
-    if resume and is_run(run):  # else the training says that there is none
-        settings = read_settings(run)
+    if resume and core.scoring.pairs.is_run(run):  # else the training says that there is none
+        settings = core.training.on_phantoms.read_settings(run)
         _refuse_changes(settings, given)
     else:
-        settings = _checked(PhantomTraining, _with_sizes(given))
-    console.notice(f"device: {choose_device(device)}{' (auto)' if device == 'auto' else ''}")
+        settings = _checked(core.training.on_phantoms.PhantomTraining, _with_sizes(given))
+    console.notice(
+        f"device: {core.network.devices.choose_device(device)}{' (auto)' if device == 'auto' else ''}"
+    )
     with console.progress("training") as advance:
 
         def show(done: int, total: int, figures: dict[str, float]) -> None:
@@ -243,7 +236,9 @@ def _train_on_phantoms(run: Path, given: dict[str, Any], device: str, resume: bo
             if advance is not None:
                 advance(done, total)
 
-        model = train_on_phantoms(run, settings, device=device, resume=resume, progress=show)
+        model = core.training.on_phantoms.train_on_phantoms(
+            run, settings, device=device, resume=resume, progress=show
+        )
     console.result(str(model))
 
 
@@ -256,28 +251,27 @@ def _train_on_dataset(
     device: str,
     resume: bool,
 ) -> None:
-    from ..core.files import check_writable
-    from ..core.network.devices import choose_device
-    from ..core.training.fold_run import FoldTraining, reopen_run, start_run
-    from ..core.training.on_dataset import train_folds
-    from ..core.training.slices import load_all
 
-    chosen = choose_device(device)
+    chosen = core.network.devices.choose_device(device)
     if resume:
-        run = reopen_run(folder, dataset)
+        run = core.training.fold_run.reopen_run(folder, dataset)
         _refuse_changes(run.settings, given)
     else:
-        run = start_run(folder, dataset, _checked(FoldTraining, _with_sizes(given)), grades)
+        run = core.training.fold_run.start_run(
+            folder, dataset, _checked(core.training.fold_run.FoldTraining, _with_sizes(given)), grades
+        )
     if only is not None and only >= len(run.folds):
         raise typer.BadParameter(f"--fold {only}: expected 0 to {len(run.folds) - 1}.")
     folder.mkdir(parents=True, exist_ok=True)
-    check_writable(folder / "run.json", overwrite=True)
+    core.files.check_writable(folder / "run.json", overwrite=True)
     for line in (*run.notes, f"device: {chosen}{' (auto)' if device == 'auto' else ''}"):
         console.notice(line)
     with console.progress("reading") as advance:
-        samples = load_all(run.samples, advance)
+        samples = core.training.slices.load_all(run.samples, advance)
     with console.progress("training") as advance:
-        train_folds(run, samples, only=only, device=device, progress=_table(run.settings.epochs, advance))
+        core.training.on_dataset.train_folds(
+            run, samples, only=only, device=device, progress=_table(run.settings.epochs, advance)
+        )
     if run.missing:
         console.notice(
             f"not trained yet: fold(s) {', '.join(map(str, run.missing))}; when their files are in {folder}, "
@@ -307,13 +301,10 @@ def _table(epochs: int, advance: console.Advance | None) -> Callable[[int, int, 
     return show
 
 
-def _show_scores(run: FoldRun) -> None:
+def _show_scores(run: core.training.fold_run.FoldRun) -> None:
     """Print what `tidemark metrics RUN` prints, and for the paper's choices what it prints with --paper."""
-    from ..core.scoring.scores import score_run
-    from .metrics import show_not_scored, show_scores
-
     with console.progress("scoring") as advance:
-        scores = score_run(run.folder, paper=run.settings.paper, progress=advance)
+        scores = core.scoring.scores.score_run(run.folder, paper=run.settings.paper, progress=advance)
     for note in scores.notes:
         console.notice(note)
     code = show_not_scored(scores)

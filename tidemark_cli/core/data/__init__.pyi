@@ -1,0 +1,13 @@
+from . import (
+    crop,
+    dataset,
+    grades,
+    run,
+)
+
+__all__ = [
+    "crop",
+    "dataset",
+    "grades",
+    "run",
+]

@@ -1,0 +1,13 @@
+from . import (
+    phantom,
+    scanner,
+    texture,
+    tissue,
+)
+
+__all__ = [
+    "phantom",
+    "scanner",
+    "texture",
+    "tissue",
+]

@@ -1,0 +1,13 @@
+from . import (
+    refine,
+    register,
+    search,
+    transform,
+)
+
+__all__ = [
+    "refine",
+    "register",
+    "search",
+    "transform",
+]

@@ -1,0 +1,31 @@
+from . import (
+    formats,
+    itk,
+    itk_headers,
+    numbering,
+    placement,
+    readback,
+    scan_names,
+    skyscan,
+    tiff,
+    tiff_pages,
+    tiff_texts,
+    units,
+    volume,
+)
+
+__all__ = [
+    "formats",
+    "itk",
+    "itk_headers",
+    "numbering",
+    "placement",
+    "readback",
+    "scan_names",
+    "skyscan",
+    "tiff",
+    "tiff_pages",
+    "tiff_texts",
+    "units",
+    "volume",
+]
