@@ -58,13 +58,14 @@ ALLOWED = {
     "__main__": {"app"},
     "__init__": set(),
 }
-BASE = {"errors", "files", "locks", "names"}  # all of core may import these
+BASE = {"errors", "files", "locks", "names", "settings"}  # all of core may import these
 ROOMS: dict[str, set[str]] = {  # of core, and what else each may import
     "__init__": set(),
     "errors": set(),
     "files": set(),
     "locks": set(),
     "names": set(),
+    "settings": set(),
     "memory": set(),
     "cache": set(),
     "scans": set(),

@@ -15,6 +15,7 @@ from . import (
     scans,
     scoring,
     segmentation,
+    settings,
     training,
 )
 
@@ -35,5 +36,6 @@ __all__ = [
     "scans",
     "scoring",
     "segmentation",
+    "settings",
     "training",
 ]
