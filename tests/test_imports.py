@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -57,13 +58,14 @@ ALLOWED = {
     "__main__": {"app"},
     "__init__": set(),
 }
-BASE = {"errors", "files", "locks", "names"}  # all of core may import these
+BASE = {"errors", "files", "locks", "names", "settings"}  # all of core may import these
 ROOMS: dict[str, set[str]] = {  # of core, and what else each may import
     "__init__": set(),
     "errors": set(),
     "files": set(),
     "locks": set(),
     "names": set(),
+    "settings": set(),
     "memory": set(),
     "cache": set(),
     "scans": set(),
@@ -123,6 +125,26 @@ def test_core_has_no_circles() -> None:
         graph[module] = (names | {name.rpartition(".")[0] for name in names}) & set(modules)
     assert any(graph.values())
     list(TopologicalSorter(graph).static_order())  # raises CycleError on a circle
+
+
+@pytest.mark.parametrize(
+    "init", [path for path in CORE if path.name == "__init__.py"], ids=lambda p: p.parent.name
+)
+def test_a_room_s_stub_names_all_that_is_in_it(init: Path) -> None:
+    there = {path.stem for path in init.parent.glob("*.py")} - {"__init__"}
+    there |= {path.parent.name for path in init.parent.glob("*/__init__.py")}
+    named = importlib.import_module(".".join(init.parent.relative_to(PACKAGE.parent).parts)).__all__
+    assert sorted(named) == sorted(there)
+
+
+@pytest.mark.parametrize(
+    "path", [*PACKAGE.glob("commands/*.py"), *PACKAGE.glob("*.py")], ids=lambda p: p.name
+)
+def test_imports_stand_at_the_top(path: Path) -> None:
+    functions = [
+        n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.FunctionDef)
+    ]
+    assert not [n for f in functions for n in ast.walk(f) if isinstance(n, ast.Import | ast.ImportFrom)]
 
 
 HELP = """

@@ -12,26 +12,44 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from . import __version__, console
 from .commands.download import download
-from .commands.metrics import ManyValues, metrics
+from .commands.from_fields import HELP_OPTIONS, add
+from .commands.metrics import metrics
 from .commands.phantom import phantom
 from .commands.predict import predict
 from .commands.preprocess import preprocess
 from .commands.register import register
 from .commands.train import train
 
-app = typer.Typer(name="tidemark", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-app.command()(predict)
-app.command()(register)
-app.command()(preprocess)
-app.command()(phantom)
-app.command()(train)
-app.command(cls=ManyValues)(metrics)
+
+class _Group(TyperGroup):
+    """The commands; what installs the shell's completion has a panel of its own, where its long name fits."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return the options."""
+        params = super().get_params(ctx)
+        for one in params:
+            if str(one.name).endswith("_completion"):
+                one.rich_help_panel = "Shell completion"  # type: ignore[union-attr]
+        return params
+
+
+app = typer.Typer(
+    name="tidemark",
+    cls=_Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings=HELP_OPTIONS,
+    epilog="Examples:\n\ntidemark phantom sample.tif\n\ntidemark predict sample.tif -o mask.tif",
+)
+for command in (predict, register, preprocess, phantom, train, metrics):
+    add(app, command)
 app.add_typer(download, name="download")
 
 

@@ -15,6 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
 from .core.errors import TidemarkError
 from .core.files import NO_ROOM
 
@@ -123,10 +129,6 @@ def result_json(content: dict[str, Any]) -> None:
 
 def result_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table to stdout; fitted to the terminal, whole where there is none."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -154,9 +156,6 @@ def progress(label: str, quiet: bool = False) -> Iterator[Advance | None]:
 
 @contextmanager
 def _bar(label: str) -> Iterator[Advance]:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -179,8 +178,6 @@ def _plain_progress(label: str) -> Advance:
 
 
 def _print_error(text: str) -> None:
-    from rich.console import Console
-    from rich.text import Text
 
     Console(stderr=True, soft_wrap=True).print(Text(text, style="red"))
 

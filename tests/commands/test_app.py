@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,6 @@ import pytest
 import tidemark_cli
 from tests.helpers import Ended
 from tidemark_cli import __version__
-from tidemark_cli.app import app
 from tidemark_cli.core.scans.volume import read_volume
 
 Tidemark = Callable[..., Ended]
@@ -31,17 +31,48 @@ def test_help_names_every_command(tidemark: Tidemark) -> None:
         assert tidemark(command, "--help").code == 0
 
 
-def test_the_help_is_shown_whole() -> None:
-    from rich.text import Text
-    from typer.main import get_command
+COMMANDS = [
+    ("predict",),
+    ("register",),
+    ("preprocess",),
+    ("phantom",),
+    ("train",),
+    ("metrics",),
+    ("download",),
+    ("download", "dataset"),
+    ("download", "weights"),
+]
 
-    commands = [get_command(app)]
-    while commands:
-        command = commands.pop()
-        commands += getattr(command, "commands", {}).values()
-        for parameter in command.params:
-            told = getattr(parameter, "help", None) or ""
-            assert Text.from_markup(told).plain == told, "what looks like markup is not shown"
+
+@pytest.mark.parametrize("command", [(), *COMMANDS], ids=" ".join)
+def test_the_help_is_whole_in_a_narrow_terminal(
+    tidemark: Tidemark, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    ended = tidemark(*command, "-h")
+    assert (ended.code, ended.err) == (0, "")
+    assert max(map(len, ended.out.splitlines())) <= 60
+    if command != ("train",):  # its settings' documentation is being rewritten
+        assert "…" not in ended.out
+    assert "Examples:" in ended.out
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_option_is_told_and_every_command_can_be_quiet_or_speak_json(
+    tidemark: Tidemark, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    shown = tidemark(*command, "--help").out
+    options = [line for line in shown.splitlines() if re.match(r"│ [*]? *--", line)]
+    assert {"--quiet", "--json"} <= {word for line in options for word in line.split()}
+    for line in options:
+        assert re.search(r"  [A-Z0-9][^<]*[.)\]] *│$", line), line  # a sentence, nothing taken for markup
+    assert command == ("download",) or "On screen" in shown
+    assert shown.split("Examples:")[1].count(f"tidemark {' '.join(command)}") >= 2
+
+
+def test_completion_can_be_installed(tidemark: Tidemark) -> None:
+    assert "--install-completion" in tidemark("--help").out
 
 
 @pytest.mark.parametrize("arguments", [(), ("nonsense",), ("--nonsense",), ("train", "-o", "run")])

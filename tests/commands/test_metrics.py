@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from tests.helpers import Ended
-from tidemark_cli.commands.metrics import show_scores, spread_lists
+from tidemark_cli.commands.from_fields import spread_lists
+from tidemark_cli.commands.metrics import show_scores
 from tidemark_cli.core.data.dataset import write_sample
 from tidemark_cli.core.scans.volume import write_volume
 from tidemark_cli.core.scoring.scores import score_run
@@ -77,7 +78,7 @@ def run(tmp_path: Path) -> Path:
     ],
 )
 def test_numbers_belong_to_the_option_before_them(typed: str, meant: str) -> None:
-    assert spread_lists(typed.split()) == meant.split()
+    assert spread_lists(typed.split(), ("--pad", "--threshold")) == meant.split()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 from tests.helpers import Ended, draw_plug
 from tidemark_cli.core.data import crop as preprocessing
 from tidemark_cli.core.data.dataset import find_samples, read_mask, read_scan, write_sample
+from tidemark_cli.core.registration import register as registration
 from tidemark_cli.core.scans.scan_names import sample_name
 from tidemark_cli.core.scans.volume import write_volume
 
@@ -195,7 +196,6 @@ def test_a_registered_ca4_scan_gives_the_mask(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The command's part alone: what it asks of the registration and makes of its answer."""
-    registration = ModuleType("tidemark_cli.core.registration.register")
     answer = SimpleNamespace(matrix=np.eye(4), quality=0.9, trusted=True)
     asked: list[object] = []
 
@@ -207,9 +207,9 @@ def test_a_registered_ca4_scan_gives_the_mask(
         asked.append(matrix)
         return ca4.array
 
-    registration.register, registration.resample = register, resample  # type: ignore[attr-defined]
-    registration.hard_tissue = lambda array, voxel_um: mask * (voxel_um == UM)  # type: ignore[attr-defined]
-    monkeypatch.setitem(__import__("sys").modules, registration.__name__, registration)
+    monkeypatch.setattr(registration, "register", register)
+    monkeypatch.setattr(registration, "resample", resample)
+    monkeypatch.setattr(registration, "hard_tissue", lambda array, voxel_um: mask * (voxel_um == UM))
     write_volume(pair[1], mask, 4.0, overwrite=True)  # told wrongly
     command = ("preprocess", pair[0], "--ca4", pair[1], "-o", tmp_path / "d", "--voxel-size", UM, *SIZE)
     ended = tidemark(*command)

@@ -3,171 +3,184 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from .. import console
-from .options import Quiet
-
-if TYPE_CHECKING:
-    from ..core.downloads.fetch import Feedback
+from .. import console, core
+from .from_fields import HELP_OPTIONS, Look, Without, add
+from .options import Existing, Screen, entry
 
 download = typer.Typer(
     invoke_without_command=True,
-    help="Get the public dataset or trained weights, or list them.\n\n"
-    "They are kept in the folder for downloads: TIDEMARK_HOME, or the user's cache.",
+    context_settings=HELP_OPTIONS,
+    help="Get the public dataset or trained weights; without a name, list what there is and verify it.\n\n"
+    "They are kept in the folder that TIDEMARK_HOME names, else in the user's cache.",
+    epilog="Examples:\n\ntidemark download\n\ntidemark download dataset -o data/",
 )
-
-Offline = Annotated[
-    bool, typer.Option("--offline", help="Do not touch the network; an error if that cannot be done.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")]
 
 
 @download.callback()
-def list_all(context: typer.Context, as_json: AsJson = False) -> None:
-    """Get the public dataset or trained weights; without a name, list what there is and verify it.
-
-    Everything is kept in the folder that TIDEMARK_HOME names, else in the user's cache.
-    """
+def list_all(
+    context: typer.Context,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as one line of JSON.")] = False,
+) -> None:
+    """List what there is."""
     if context.invoked_subcommand:
-        if as_json:
-            raise typer.BadParameter(f"--json: write it behind {context.invoked_subcommand}.")
+        if as_json or quiet:
+            raise typer.BadParameter(f"--quiet, --json: write them behind {context.invoked_subcommand}.")
         return
-
-    from ..core.cache import home
-    from ..core.downloads.dataset import DATASET_URL, list_assets, remembered_sha256
-    from ..core.downloads.fetch import readable_size
-
-    assets = list_assets(_feedback(quiet=as_json))
+    screen = Screen(quiet, as_json)
+    downloads = core.downloads
+    assets = downloads.dataset.list_assets(_feedback(quiet=as_json or quiet))
+    found = [vars(asset) | {"path": str(asset.path)} for asset in assets]
+    known = {
+        "dataset_url": downloads.dataset.DATASET_URL,
+        "dataset_sha256": downloads.dataset.remembered_sha256(),
+    }
     if as_json:
-        found = [vars(asset) | {"path": str(asset.path)} for asset in assets]
-        known = {"dataset_url": DATASET_URL, "dataset_sha256": remembered_sha256()}
-        console.result_json({"home": str(home()), **known, "assets": found})
-        return
-    sizes = [readable_size(asset.size_bytes) if asset.size_bytes else "" for asset in assets]
-    rows = [(a.kind, a.name, size, a.state, str(a.path)) for a, size in zip(assets, sizes, strict=True)]
-    console.result_table(("what", "name", "size", "state", "where"), rows)
-    console.notice("to get more: tidemark download dataset, tidemark download weights --url REGISTRY")
+        console.result_json({"home": str(core.cache.home()), **known, "assets": found})
+    elif not quiet:
+        sizes = [downloads.fetch.readable_size(one.size_bytes) if one.size_bytes else "" for one in assets]
+        rows = [(a.kind, a.name, size, a.state, str(a.path)) for a, size in zip(assets, sizes, strict=True)]
+        console.result_table(("what", "name", "size", "state", "where"), rows)
+        screen.notice("to get more: tidemark download dataset, tidemark download weights --url REGISTRY")
 
 
-@download.command()
+@dataclass(frozen=True)
+class Archive:
+    """Where the dataset is from, and where it goes.
+
+    Attributes
+    ----------
+    out : the dataset to make. Without it, one in the folder for downloads.
+    url : a mirror of the archive, in place of the public host.
+    copy : a copy of the archive on this machine.
+    sha256 : the SHA-256 that the archive must have. Without it, that of the first download.
+    offline : do not touch the network; an error if that cannot be done.
+    """
+
+    out: Annotated[Path | None, Look("FOLDER", short="o")] = None
+    url: Annotated[str | None, Look("URL")] = None
+    copy: Annotated[Path | None, Look("FILE", "from")] = None
+    sha256: Annotated[str | None, Look("DIGITS")] = None
+    offline: bool = False
+
+    def __post_init__(self) -> None:
+        if self.url is not None and self.copy is not None:
+            raise ValueError("--url and --from exclude each other")
+        if self.url is not None:
+            _check_url(self.url)
+        if self.sha256 is not None and not re.fullmatch("(?i)(sha256:)?[0-9a-f]{64}", self.sha256):
+            raise ValueError("sha256: expected 64 hexadecimal digits")
+        if self.copy is not None and not self.copy.is_file():
+            raise ValueError(f"--from {self.copy}: expected a file, found none")
+
+
 def dataset(
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FOLDER",
-            help="The dataset to make. Without it, one in the folder for downloads.",
-        ),
-    ] = None,
-    url: Annotated[
-        str | None, typer.Option(metavar="URL", help="A mirror of the archive, in place of the public host.")
-    ] = None,
-    copy: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="FILE", help="A copy of the archive on this machine."),
-    ] = None,
-    sha256: Annotated[
-        str | None,
-        typer.Option(
-            "--sha256",
-            metavar="DIGITS",
-            help="The SHA-256 that the archive must have. Without it, that of the first download.",
-        ),
-    ] = None,
-    offline: Offline = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the dataset in FOLDER, and nothing else.")
-    ] = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    archive: Archive, existing_dataset: Annotated[Existing, Without(["skip_existing"])], on_screen: Screen
 ) -> None:
     """Get the public dataset of the paper: 35 samples, scans and masks as slices.
 
     No checksum was ever published: the SHA-256 of the first download is
     printed and remembered, and a later archive that has another is
     refused. An interrupted download goes on where it ended.
+
+    Examples
+    --------
+    tidemark download dataset -o data/
+    tidemark download dataset --from PTA_dataset.tar.gz --offline
     """
-    if url is not None:
-        if copy is not None:
-            raise typer.BadParameter("--url and --from exclude each other.")
-        _check_url(url)
-    if sha256 is not None:
-        sha256 = sha256.lower().removeprefix("sha256:")
-        if not re.fullmatch("[0-9a-f]{64}", sha256):
-            raise typer.BadParameter("--sha256: expected 64 hexadecimal digits.")
-    if copy is not None and not copy.is_file():
-        raise typer.BadParameter(f"--from {copy}: expected a file, found none.")
-
-    from ..core.downloads.dataset import DATASET_URL, download_dataset
-
-    found = download_dataset(
-        out,
-        url=url or DATASET_URL,
-        copy=copy,
-        sha256=sha256,
-        offline=offline,
-        overwrite=overwrite,
-        feedback=_feedback(quiet),
+    known = archive.sha256
+    found = core.downloads.dataset.download_dataset(
+        archive.out,
+        url=archive.url or core.downloads.dataset.DATASET_URL,
+        copy=archive.copy,
+        sha256=known and known.lower().removeprefix("sha256:"),
+        offline=archive.offline,
+        overwrite=existing_dataset.overwrite,
+        feedback=_feedback(on_screen.quiet),
     )
-    if as_json:
-        console.result_json(vars(found) | {"folder": str(found.folder)})
-    elif not quiet:
-        console.result(f"{'dataset':13}{found.folder}{'' if found.fresh else ' (was there already)'}")
-        console.result(f"{'samples':13}{found.samples}")
-        console.result(f"{'SHA-256':13}{found.sha256} of the archive")
+    on_screen.result(
+        vars(found) | {"folder": str(found.folder)},
+        [
+            entry("dataset", f"{found.folder}{'' if found.fresh else ' (was there already)'}"),
+            entry("samples", found.samples),
+            entry("SHA-256", f"{found.sha256} of the archive"),
+        ],
+    )
 
 
-@download.command()
+@dataclass(frozen=True)
+class Registry:
+    """Where the weights are from, and what they are called.
+
+    Attributes
+    ----------
+    url : the registry.txt that `tidemark train` writes, or its folder: http(s) or on this machine. Any
+        registry of pooch will do.
+    name : for `predict --weights NAME`. Without it, the registry's folder.
+    offline : do not touch the network; an error if that cannot be done.
+    """
+
+    url: Annotated[str, Look("REGISTRY")]
+    name: Annotated[str | None, Look("NAME")] = None
+    offline: bool = False
+
+    def __post_init__(self) -> None:
+        if "://" in self.url:
+            _check_url(self.url)
+        if self.known_as is None:
+            raise ValueError(f"--url {self.url}: no name can be made of it; give one with --name")
+        if not core.cache.is_name(self.known_as):
+            raise ValueError(f"--name {self.known_as}: expected letters, digits, '.', '_' and '-'")
+
+    @property
+    def known_as(self) -> str | None:
+        """The name that the weights get."""
+        return core.downloads.weights.name_from(self.url) if self.name is None else self.name
+
+
 def weights(
-    url: Annotated[
-        str,
-        typer.Option(
-            metavar="REGISTRY",
-            help="The registry.txt that `tidemark train` writes, or its folder: http(s) or on this machine. "
-            "Any registry of pooch will do.",
-        ),
-    ],
-    name: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="For `predict --weights NAME`. Without it, the registry's folder."),
-    ] = None,
-    offline: Offline = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace weights of that name.")] = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    registry: Registry, existing_weights: Annotated[Existing, Without(["skip_existing"])], on_screen: Screen
 ) -> None:
-    """Get trained weights, verified, to be used by name: `tidemark predict --weights NAME`."""
-    from ..core.cache import is_name
-    from ..core.downloads.weights import download_weights, name_from
+    """Get trained weights, verified, to be used by name: `tidemark predict --weights NAME`.
 
-    if "://" in url:
-        _check_url(url)
-    if name is None and (name := name_from(url)) is None:
-        raise typer.BadParameter(f"--url {url}: no name can be made of it; give one with --name.")
-    if not is_name(name):
-        raise typer.BadParameter(f"--name {name}: expected letters, digits, '.', '_' and '-'.")
-    found = download_weights(url, name, offline=offline, overwrite=overwrite, feedback=_feedback(quiet))
-    if as_json:
-        console.result_json(vars(found) | {"name": name, "folder": str(found.folder)})
-    elif not quiet:
-        there = "" if found.fresh else " (was there already)"
-        console.result(f"{'weights':13}{name}, {', '.join(found.models)}, in {found.folder}{there}")
-        console.result(f"{'use':13}tidemark predict SCAN -o MASK --weights {name}")
+    Examples
+    --------
+    tidemark download weights --url https://example.org/run/
+    tidemark download weights --url /share/run/registry.txt --name ours
+    """
+    name = str(registry.known_as)
+    found = core.downloads.weights.download_weights(
+        registry.url,
+        name,
+        offline=registry.offline,
+        overwrite=existing_weights.overwrite,
+        feedback=_feedback(on_screen.quiet),
+    )
+    there = "" if found.fresh else " (was there already)"
+    on_screen.result(
+        vars(found) | {"name": name, "folder": str(found.folder)},
+        [
+            entry("weights", f"{name}, {', '.join(found.models)}, in {found.folder}{there}"),
+            entry("use", f"tidemark predict SCAN -o MASK --weights {name}"),
+        ],
+    )
 
 
 def _check_url(url: str) -> None:
-    from ..core.downloads.fetch import is_url
-
-    if not is_url(url):
-        raise typer.BadParameter(f"--url {url}: expected http://HOST/... or https://HOST/...")
+    if not core.downloads.fetch.is_url(url):
+        raise ValueError(f"--url {url}: expected http://HOST/... or https://HOST/...")
 
 
-def _feedback(quiet: bool) -> Feedback:
-    from ..core.downloads.fetch import SILENT, Feedback
+def _feedback(quiet: bool) -> core.downloads.fetch.Feedback:
+    fetch = core.downloads.fetch
+    return fetch.SILENT if quiet else fetch.Feedback(console.notice, console.progress)
 
-    return SILENT if quiet else Feedback(console.notice, console.progress)
+
+for command in (dataset, weights):
+    add(download, command)

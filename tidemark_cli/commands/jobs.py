@@ -6,8 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import typer
+
+from .. import core
+from .options import Existing, entry
 
 
 @dataclass(frozen=True)
@@ -23,13 +27,32 @@ class Job:
     outputs: dict[str, Path]
     kept: dict[str, Path] = field(default_factory=dict)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the table calls it."""
+        return (self.scan.name,)
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """What JSON tells of it whatever becomes of it."""
+        return {"scan": str(self.scan)}
+
+    @property
+    def written(self) -> dict[str, str]:
+        """The outputs as JSON has them."""
+        return {option.removeprefix("--"): str(path) for option, path in self.outputs.items()}
+
+    def lines(self, head: str) -> tuple[str, ...]:
+        """Say where the outputs are, that of --out called `head`."""
+        names = {option: option.removeprefix("--") for option in self.outputs} | {"--out": head}
+        return tuple(entry(names[option], path) for option, path in self.outputs.items())
+
 
 def plan_jobs(
     inputs: Sequence[Path],
     targets: Mapping[str, str],
     suffixes: Mapping[str, tuple[str, ...]],
-    overwrite: bool,
-    skip_existing: bool,
+    existing: Existing,
     beside: Sequence[Path] = (),
 ) -> list[Job]:
     """Pair every scan with its outputs, and refuse what could not be written after the work.
@@ -40,18 +63,16 @@ def plan_jobs(
     targets : for each option its PATH: a file for a single scan; a folder (existing, or ending in
         "/" and then made) takes a file named after each scan.
     suffixes : for each option the endings a file may have; in a folder it gets the first.
-    skip_existing : keep outputs that exist; a job may end up with nothing to write.
+    existing : where outputs that exist are kept, a job may end up with nothing to write.
     beside : further scans that are read, and that no output may replace.
 
     Raises
     ------
     FormatError, OutputError
-        If a folder holds no scan; if a file exists and `overwrite` is false, or cannot be written.
+        If a folder holds no scan; if a file exists and nothing is said of that, or cannot be written.
     typer.BadParameter
         If several scans would go to a file, two outputs to the same, or one onto a scan or a slice of it.
     """
-    from ..core.files import check_writable
-
     scans = [scan for path in inputs for scan in scans_in(path)]
     several = len(scans) > 1 or scans != list(inputs)
     jobs = [
@@ -63,22 +84,19 @@ def plan_jobs(
     for target in targets.values():
         if _means_folder(target):
             Path(target).mkdir(parents=True, exist_ok=True)
-    if skip_existing:
+    if existing.skip_existing:
         jobs = [_keeping_existing(job) for job in jobs]
     for job in jobs:
         for path in job.outputs.values():
-            check_writable(path, overwrite)
+            core.files.check_writable(path, existing.overwrite)
     return jobs
 
 
 def scans_in(path: Path) -> list[Path]:
     """Return the scans of a folder, or `path` itself; raise a FormatError where the folder holds none."""
-    from ..core.errors import FormatError
-    from ..core.scans.volume import find_scans
-
-    found = find_scans(path) if path.is_dir() else [path]
+    found = core.scans.volume.find_scans(path) if path.is_dir() else [path]
     if not found:
-        raise FormatError(
+        raise core.errors.FormatError(
             f"{path}: expected a scan, a folder of slices or a folder of scans, found no scan in it."
         )
     return found
@@ -103,10 +121,9 @@ def _means_folder(target: str) -> bool:
 
 
 def _destination(scan: Path, option: str, target: str, suffixes: tuple[str, ...], several: bool) -> Path:
-    from ..core.scans.scan_names import scan_name
 
     if _means_folder(target):
-        return Path(target) / (scan_name(scan) + suffixes[0])
+        return Path(target) / (core.scans.scan_names.scan_name(scan) + suffixes[0])
     if several:
         raise typer.BadParameter(
             f"{option} {target}: expected a folder, for several scans or for a folder of scans; make it, or "
@@ -124,10 +141,8 @@ def named_file(option: str, target: str, suffixes: tuple[str, ...]) -> Path:
 
 def _refuse_clashes(jobs: Sequence[Job], beside: Sequence[Path]) -> None:
     """Raise where two outputs would be one file, or an output would be a scan or one of its slices."""
-    from ..core.scans.skyscan import list_series
-
     scans = {scan.resolve() for scan in (*(job.scan for job in jobs), *beside)}
-    stacks = [series for scan in scans if scan.is_dir() for series in list_series(scan)[0]]
+    stacks = [series for scan in scans if scan.is_dir() for series in core.scans.skyscan.list_series(scan)[0]]
     scans |= {path.resolve() for series in stacks for path in series.files}
     taken: dict[Path, str] = {}
     for job in jobs:
@@ -140,3 +155,14 @@ def _refuse_clashes(jobs: Sequence[Job], beside: Sequence[Path]) -> None:
                     f"{taken[place]} and {claim} would both be {path}; name other files."
                 )
             taken[place] = claim
+
+
+def volume_suffixes() -> tuple[str, ...]:
+    """Return the endings of files that a volume can be written to; in a folder it gets the first."""
+    return (*core.scans.formats.TIFF_SUFFIXES, *core.scans.volume.ITK_SUFFIXES)
+
+
+def described(volume: core.scans.volume.Volume) -> str:
+    """Say how large a scan is."""
+    shape = " x ".join(map(str, volume.array.shape))
+    return f"{shape} voxels (Z x Y x X) of {volume.voxel_um:g} µm"

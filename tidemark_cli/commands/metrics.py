@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
-from .. import console
+from .. import console, core
+from ..core.settings import BoneEnd, Limits, VoxelSize, check_limits
+from .from_fields import Look, Without
 from .jobs import named_file
-from .options import BoneEnd, Overwrite, voxel_size_option
+from .options import Existing, Screen, Target
 
-if TYPE_CHECKING:
-    from ..core.scoring.scores import Bias, Scores, Spread
-
-LISTS = ("--pad", "--threshold")  # options that take several values
 NAMES = {"iou": "IoU", "dice": "Dice", "volumetric_similarity": "volumetric similarity"}
 # title, unit and digits of the rows of the surface table
 SURFACE_ROWS = {
@@ -41,138 +37,114 @@ SURFACE_ROWS = {
 TITLE_WIDTH, CELL_WIDTH = 28, 13
 
 
-class ManyValues(TyperCommand):
-    """A command whose options in `LISTS` take all numbers that follow: ``--pad 15 30 45``."""
+@dataclass(frozen=True)
+class Inputs:
+    """What to score.
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Write each number as an option of its own, which is how the parser knows several values."""
-        return super().parse_args(ctx, spread_lists(args))
-
-
-def spread_lists(arguments: Sequence[str]) -> list[str]:
-    """Return ``--pad 15 30,45 RUN`` as ``--pad=15 --pad=30 --pad=45 RUN``; a path ends the numbers.
-
-    A path that is a number is written ``./15``, or stands before the option.
+    Attributes
+    ----------
+    paths : a run of tidemark train; or files, folders of slices, or folders of these with matching names,
+        TRUTH also a dataset. Without it, the newest run in the working directory.
+    dataset : where the run's dataset is, if it has moved.
+    voxel_um : voxel size in µm. Without it, the file's, else 3.2.
+    bone_end : at which end of Z the bone lies. auto: first for a dataset, else as in the true mask.
     """
-    spread: list[str] = []
-    option = None  # the one whose numbers are being read
-    for place, argument in enumerate(arguments):
-        if argument == "--":
-            return [*spread, *arguments[place:]]
-        name, _, value = argument.partition("=")
-        if name in LISTS and (value or _are_numbers("".join(arguments[place + 1 : place + 2]))):
-            option = name
-            spread += _each(name, value)
-        elif option and _are_numbers(argument):
-            spread += _each(option, argument)
-        else:
-            option = None
-            spread.append(argument)
-    return spread
+
+    paths: Annotated[tuple[Path, ...], Look("RUN | PREDICTION TRUTH", argument=True)] = ()
+    dataset: Annotated[Path | None, Look("FOLDER")] = None
+    voxel_um: VoxelSize = None
+    bone_end: BoneEnd = "auto"
+
+    def __post_init__(self) -> None:
+        if len(self.paths) > 2:
+            raise ValueError("expected a RUN, or PREDICTION and TRUTH, or nothing; found more paths")
+        if len(self.paths) == 2 and self.dataset is not None:
+            raise ValueError("--dataset goes with a RUN; name the dataset as TRUTH")
+        if len(self.paths) < 2 and self.bone_end != "auto":
+            raise ValueError("--bone-end goes with PREDICTION and TRUTH: a dataset's is first")
 
 
-def _each(option: str, numbers: str) -> list[str]:
-    return [f"{option}={number}" for number in numbers.split(",") if number]
+@dataclass(frozen=True)
+class Zones:
+    """In which zones to score, and what is hard tissue.
+
+    Attributes
+    ----------
+    pad : widths of the zones on either side of the tidemark, in µm: --pad 15 30 45. Without it, the paper's:
+        15, 30, ... 150. A path ends the list; write a folder named 2024 as ./2024.
+    threshold : hard tissue is where the probability is above it; several: --threshold 0.3 0.5. Without it,
+        the run's, else 0.5.
+    paper : zones of the published table, 5 voxels for "15 µm", and its rows.
+    """
+
+    pad: Annotated[tuple[float, ...], Look("UM...")] = ()
+    threshold: Annotated[tuple[float, ...], Look("P..."), Limits(0, 1)] = ()
+    paper: bool = False
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+        if not all(math.isfinite(pad) and pad > 0 for pad in self.pad):
+            raise ValueError("pad: expected finite numbers above 0")
 
 
-def _are_numbers(argument: str) -> bool:
-    number = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
-    return bool(re.fullmatch(rf"{number}(,{number})*,?", argument))
+@dataclass(frozen=True)
+class Outputs:
+    """What to write.
+
+    Attributes
+    ----------
+    csv : write the scores of each sample at each threshold as .csv.
+    plot : draw the medians over the pads: .png, .pdf or .svg.
+    """
+
+    csv: Target = None
+    plot: Target = None
 
 
 def metrics(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="RUN | PREDICTION TRUTH",
-            help="A run of tidemark train; or files, folders of slices, or folders of these with matching "
-            "names, TRUTH also a dataset. Without it, the newest run in the working directory.",
-            show_default=False,
-        ),
-    ] = None,
-    pad: Annotated[
-        list[float] | None,
-        typer.Option(
-            metavar="UM...",
-            help="Widths of the zones on either side of the tidemark, in µm: --pad 15 30 45. "
-            "Without it, the paper's: 15, 30, ... 150. A path ends the list; write a folder named 2024 as "
-            "./2024.",
-            show_default=False,
-        ),
-    ] = None,
-    threshold: Annotated[
-        list[float] | None,
-        typer.Option(
-            metavar="P...",
-            help="Hard tissue is where the probability is above it; several: --threshold 0.3 0.5. "
-            "Without it, the run's, else 0.5.",
-            show_default=False,
-        ),
-    ] = None,
-    paper: Annotated[
-        bool,
-        typer.Option("--paper", help='Zones of the published table, 5 voxels for "15 µm", and its rows.'),
-    ] = False,
-    dataset: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where the run's dataset is, if it has moved.")
-    ] = None,
-    voxel_size: Annotated[
-        float | None, voxel_size_option("Voxel size in µm. Without it, the file's, else 3.2.")
-    ] = None,
-    bone_end: Annotated[
-        BoneEnd,
-        typer.Option(
-            help="At which end of Z the bone lies. auto: first for a dataset, else as in the true mask."
-        ),
-    ] = BoneEnd.auto,
-    csv: Annotated[
-        str | None,
-        typer.Option(metavar="PATH", help="Write the scores of each sample at each threshold as .csv."),
-    ] = None,
-    plot: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Draw the medians over the pads: .png, .pdf or .svg.")
-    ] = None,
-    overwrite: Overwrite = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No messages, no progress.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one line of JSON in place of tables.")
-    ] = False,
+    inputs: Inputs,
+    zones: Zones,
+    outputs: Outputs,
+    existing_outputs: Annotated[Existing, Without(["skip_existing"])],
+    on_screen: Screen,
 ) -> None:
-    """Score predictions in zones about the true tidemark, and the tidemark's surface itself."""
-    places = paths or []
-    _check_usage(places, pad, threshold, dataset, bone_end)
-    outputs = _outputs(csv, plot, overwrite)
+    """Score predictions in zones about the true tidemark, and the tidemark's surface itself.
 
-    from ..core.pictures.scores import draw_figure
-    from ..core.scoring.score_files import as_json as to_json
-    from ..core.scoring.score_files import write_csv
-
-    scores = _score(places, pad, threshold, paper, dataset, voxel_size, bone_end, quiet)
-    if not quiet:
-        for note in scores.notes:
-            console.notice(note)
+    Examples
+    --------
+    tidemark metrics run/ --pad 15 30 45
+    tidemark metrics masks/ truths/ --csv scores.csv --plot scores.pdf
+    tidemark metrics run/ --paper
+    """
+    overwrite = existing_outputs.overwrite
+    targets = _targets(outputs, overwrite)
+    scores = _score(inputs, zones, on_screen)
+    on_screen.notice(*scores.notes)
     code = show_not_scored(scores)
     if not scores.rows:
         raise typer.Exit(1)
-    if "--csv" in outputs:
-        write_csv(outputs["--csv"], scores, overwrite)
-    if "--plot" in outputs:
-        draw_figure(outputs["--plot"], scores, overwrite)
-    if as_json:
-        console.result_json(to_json(scores))
-    else:
-        show_scores(scores)
+    if table := targets.get("--csv"):
+        core.scoring.score_files.write_csv(table, scores, overwrite)
+    if figure := targets.get("--plot"):
+        core.pictures.scores.draw_figure(figure, scores, overwrite)
+    show(scores, on_screen)
     if code:
         raise typer.Exit(code)
 
 
-def show_scores(scores: Scores) -> None:
+def show(scores: core.scoring.scores.Scores, screen: Screen) -> None:
+    """Print scores, as JSON or as tables."""
+    if screen.as_json:
+        console.result_json(core.scoring.score_files.as_json(scores))
+    else:
+        show_scores(scores)
+
+
+def show_scores(scores: core.scoring.scores.Scores) -> None:
     """Print median ± SD as in the paper's Table 1, with its rows where the zones are its own, to stdout.
 
     Beside them stands what a mask scores that is hard tissue everywhere; below, what the bias means.
     """
-    from ..core.scoring.scores import OVERLAPS
-
     zones = (
         'zones of the published table, 5 voxels for "15 µm"' if scores.paper else "zones by the voxel size"
     )
@@ -180,7 +152,7 @@ def show_scores(scores: Scores) -> None:
     console.result(f"{told}; {zones}")
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
     each = max(1, (room - TITLE_WIDTH) // CELL_WIDTH)
-    for measure in OVERLAPS:
+    for measure in core.scoring.scores.OVERLAPS:
         for start in range(0, len(scores.pads_um), each):
             console.result("")
             _show_zones(scores, measure, slice(start, start + each))
@@ -189,75 +161,40 @@ def show_scores(scores: Scores) -> None:
     _show_bias(scores, room)
 
 
-def show_not_scored(scores: Scores) -> int:
+def show_not_scored(scores: core.scoring.scores.Scores) -> int:
     """Name on stderr every sample that could not be scored; return the exit code."""
-    from ..core.errors import ScanError
-
     for sample, reason in scores.not_scored.items():
-        console.show_error(ScanError(reason), f"{sample} not scored: ")
+        console.show_error(core.errors.ScanError(reason), f"{sample} not scored: ")
     return 1 if scores.not_scored else 0
 
 
-def _check_usage(
-    places: Sequence[Path],
-    pads: Sequence[float] | None,
-    thresholds: Sequence[float] | None,
-    dataset: Path | None,
-    bone_end: BoneEnd,
-) -> None:
-    if len(places) > 2:
-        raise typer.BadParameter("expected a RUN, or PREDICTION and TRUTH, or nothing; found more paths.")
-    if len(places) == 2 and dataset is not None:
-        raise typer.BadParameter("--dataset goes with a RUN; name the dataset as TRUTH.")
-    if len(places) < 2 and bone_end != BoneEnd.auto:
-        raise typer.BadParameter("--bone-end goes with PREDICTION and TRUTH: a dataset's is first.")
-    if not all(math.isfinite(pad) and pad > 0 for pad in pads or ()):
-        raise typer.BadParameter("--pad: expected finite numbers above 0.")
-    if not all(0 <= threshold <= 1 for threshold in thresholds or ()):
-        raise typer.BadParameter("--threshold: expected numbers from 0 to 1.")
-
-
-def _outputs(csv: str | None, plot: str | None, overwrite: bool) -> dict[str, Path]:
+def _targets(outputs: Outputs, overwrite: bool) -> dict[str, Path]:
     """Return the files to write, and refuse what could not be written after the work."""
-    from ..core.files import check_writable
-    from ..core.pictures.scores import FIGURE_SUFFIXES
-
-    wanted = {"--csv": (csv, (".csv",)), "--plot": (plot, FIGURE_SUFFIXES)}
-    outputs = {
-        option: named_file(option, target, suffixes)
-        for option, (target, suffixes) in wanted.items()
-        if target
+    wanted = {
+        "--csv": (outputs.csv, (".csv",)),
+        "--plot": (outputs.plot, core.pictures.scores.FIGURE_SUFFIXES),
     }
-    for path in outputs.values():
-        check_writable(path, overwrite)
-    return outputs
+    targets = {name: named_file(name, path, suffixes) for name, (path, suffixes) in wanted.items() if path}
+    for path in targets.values():
+        core.files.check_writable(path, overwrite)
+    return targets
 
 
-def _score(
-    places: Sequence[Path],
-    pads: Sequence[float] | None,
-    thresholds: Sequence[float] | None,
-    paper: bool,
-    dataset: Path | None,
-    voxel_um: float | None,
-    bone_end: BoneEnd,
-    quiet: bool,
-) -> Scores:
-    from ..core.scoring.pairs import newest_run
-    from ..core.scoring.scores import PAPER_PADS_UM, score_paths, score_run
-
-    with console.progress("scoring", quiet) as advance:
-        shared = pads or PAPER_PADS_UM, thresholds, paper, advance
-        if len(places) == 2:
-            return score_paths(places[0], places[1], *shared, voxel_um=voxel_um, bone_end=bone_end.value)
-        run = places[0] if places else newest_run(Path())
-        if not quiet:
-            console.notice(f"run: {run.resolve() if not places else run}")
-        return score_run(run, *shared, dataset=dataset, voxel_um=voxel_um)
+def _score(inputs: Inputs, zones: Zones, screen: Screen) -> core.scoring.scores.Scores:
+    scoring, paths = core.scoring.scores, inputs.paths
+    with screen.progress("scoring") as advance:
+        shared = (zones.pad or scoring.PAPER_PADS_UM, zones.threshold or None, zones.paper, advance)
+        if len(paths) == 2:
+            found, true = paths
+            return scoring.score_paths(
+                found, true, *shared, voxel_um=inputs.voxel_um, bone_end=inputs.bone_end
+            )
+        run = paths[0] if paths else core.scoring.pairs.newest_run(Path())
+        screen.notice(f"run: {run if paths else run.resolve()}")
+        return scoring.score_run(run, *shared, dataset=inputs.dataset, voxel_um=inputs.voxel_um)
 
 
-def _show_zones(scores: Scores, measure: str, part: slice) -> None:
-    from ..core.scoring.scores import PAPER_PADS_UM, PAPER_ROWS
+def _show_zones(scores: core.scoring.scores.Scores, measure: str, part: slice) -> None:
 
     pads = scores.pads_um[part]
     rows = []
@@ -266,14 +203,14 @@ def _show_zones(scores: Scores, measure: str, part: slice) -> None:
         rows.append((f"threshold {threshold:g}", *(_cell(zone) for zone in zones)))
     rows.append(("all hard", *(_cell(zone) for zone in scores.all_hard(measure)[part])))
     if scores.paper and measure == "iou":
-        for loss, threshold, points in PAPER_ROWS:
-            known = dict(zip(PAPER_PADS_UM, points, strict=False))
+        for loss, threshold, points in core.scoring.scores.PAPER_ROWS:
+            known = dict(zip(core.scoring.scores.PAPER_PADS_UM, points, strict=False))
             cells = ("{:.2f} ± {:.2f}".format(*known[pad]) if pad in known else "" for pad in pads)
             rows.append((f"published {loss}, {threshold:g}", *cells))
     console.result_table((NAMES[measure], *(f"{pad:g} µm" for pad in pads)), rows)
 
 
-def _show_surface(scores: Scores) -> None:
+def _show_surface(scores: core.scoring.scores.Scores) -> None:
     rows = []
     for measure, (title, factor, unit, digits) in SURFACE_ROWS.items():
         cells = [_cell(scores.surface(measure, one), factor, unit, digits) for one in scores.thresholds]
@@ -285,7 +222,7 @@ def _show_surface(scores: Scores) -> None:
     console.result_table(("surface", *(f"threshold {one:g}" for one in scores.thresholds)), rows)
 
 
-def _show_bias(scores: Scores, room: int) -> None:
+def _show_bias(scores: core.scoring.scores.Scores, room: int) -> None:
     """Say for each threshold what the bias over the samples means, and the offset that corrects it."""
     for threshold in scores.thresholds:
         bias = scores.bias(threshold)
@@ -311,7 +248,7 @@ def _show_bias(scores: Scores, room: int) -> None:
         console.result(textwrap.fill(where + told, room))
 
 
-def _interval(bias: Bias | None) -> str:
+def _interval(bias: core.scoring.scores.Bias | None) -> str:
     if bias is None:
         return "none"
     if bias.low_um is None:
@@ -319,7 +256,9 @@ def _interval(bias: Bias | None) -> str:
     return f"{bias.mean_um:.1f} ({bias.low_um:.1f} to {bias.high_um:.1f}) µm"
 
 
-def _cell(spread: Spread | None, factor: float = 1, unit: str = "", digits: int = 2) -> str:
+def _cell(
+    spread: core.scoring.scores.Spread | None, factor: float = 1, unit: str = "", digits: int = 2
+) -> str:
     if spread is None:
         return "none"
     values = [spread.median] if spread.sd is None else [spread.median, spread.sd]

@@ -2,47 +2,71 @@
 
 from __future__ import annotations
 
-import math
-from enum import Enum
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-import typer
+from .. import console
+from .from_fields import Look
+
+Target = Annotated[str | None, Look("PATH")]  # of a file to write, or of a folder of such files
 
 
-class BoneEnd(str, Enum):
-    """At which end of the scan the bone lies."""
+@dataclass(frozen=True)
+class Existing:
+    """What becomes of outputs that exist.
 
-    auto = "auto"
-    first = "first"
-    last = "last"
+    Attributes
+    ----------
+    overwrite : replace what exists.
+    skip_existing : keep what exists, and make what is missing.
+    """
 
+    overwrite: bool = False
+    skip_existing: bool = False
 
-Device = Annotated[
-    str,
-    typer.Option(
-        metavar="auto|cpu|cuda[:N]|mps",
-        help="Where to compute; auto takes a GPU if there is one, a missing device is an error.",
-    ),
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
-SkipExisting = Annotated[
-    bool, typer.Option("--skip-existing", help="Keep outputs that exist and make the missing ones.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+    def __post_init__(self) -> None:
+        if self.overwrite and self.skip_existing:
+            raise ValueError("--overwrite and --skip-existing exclude each other")
 
-
-def refuse_both(overwrite: bool, skip_existing: bool) -> None:
-    """Refuse --overwrite together with --skip-existing as wrong usage."""
-    if overwrite and skip_existing:
-        raise typer.BadParameter("--overwrite and --skip-existing exclude each other.")
+    @property
+    def allowed(self) -> bool:
+        """Whether a file about all scans, which is made anew in either case, may exist."""
+        return self.overwrite or self.skip_existing
 
 
-def voxel_size_option(told: str) -> Any:
-    """Return ``--voxel-size`` with its help: a finite number of µm."""
-    return typer.Option(metavar="UM", min=0.01, max=500, callback=_finite, help=told)
+@dataclass(frozen=True)
+class Screen:
+    """What is said, and how.
+
+    Attributes
+    ----------
+    quiet : no messages and no progress.
+    as_json : print results as JSON, one line each.
+    """
+
+    quiet: Annotated[bool, Look(short="q")] = False
+    as_json: Annotated[bool, Look(name="json")] = False
+
+    def notice(self, *lines: str, label: str = "") -> None:
+        """Print messages to stderr, each behind the label."""
+        for line in () if self.quiet else lines:
+            console.notice(f"{label}{line}")
+
+    def progress(self, label: str) -> AbstractContextManager[console.Advance | None]:
+        """Give a context with the callback that shows how far `label` is."""
+        return console.progress(label, self.quiet)
+
+    def result(self, content: Mapping[str, Any], lines: Sequence[str]) -> None:
+        """Print a result to stdout, as JSON or in words."""
+        if self.as_json:
+            console.result_json(dict(content))
+        elif not self.quiet:
+            for line in lines:
+                console.result(line)
 
 
-def _finite(value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):  # no number is above or below "nan"
-        raise typer.BadParameter("expected a finite number.")
-    return value
+def entry(head: str, value: object) -> str:
+    """Return a line of a result in words: what it is, then what it came to."""
+    return f"{head:13}{value}"

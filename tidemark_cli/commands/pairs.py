@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from .. import core
 from ..core.scans.scan_names import sample_name, scan_name
 from .jobs import scans_in
 
@@ -28,8 +29,6 @@ def pair_scans(inputs: Sequence[Path], option: str, other: Path) -> list[tuple[P
     typer.BadParameter
         If `other` is one scan for several inputs.
     """
-    from ..core.errors import ScanError
-
     scans = [scan for path in inputs for scan in _scans(path)]
     others = _scans(other)
     if others == [other]:
@@ -43,7 +42,7 @@ def pair_scans(inputs: Sequence[Path], option: str, other: Path) -> list[tuple[P
         found = _partners(scan, others)
         if len(found) != 1:
             names = ", ".join(path.name for path in found) or "none"
-            raise ScanError(
+            raise core.errors.ScanError(
                 f"{scan}: expected one scan of its name ({sample_name(scan)}) in {option} {other}, "
                 f"found {names}; rename or add it."
             )
@@ -52,10 +51,11 @@ def pair_scans(inputs: Sequence[Path], option: str, other: Path) -> list[tuple[P
 
 
 def _scans(path: Path) -> list[Path]:
-    from ..core.errors import ScanError
 
     if not path.exists():
-        raise ScanError(f"{path} does not exist; expected a scan or a folder of scans; check the name.")
+        raise core.errors.ScanError(
+            f"{path} does not exist; expected a scan or a folder of scans; check the name."
+        )
     return scans_in(path)
 
 

@@ -2,112 +2,142 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-from .. import console
-from .jobs import named_file
-from .options import Overwrite, voxel_size_option
-
-if TYPE_CHECKING:
-    from ..core.phantoms.phantom import Phantom
+from .. import core
+from ..core.settings import Limits, check_limits
+from . import batch
+from .batch import Outcome
+from .from_fields import Look, Without
+from .jobs import Job, named_file, volume_suffixes
+from .options import Existing, Screen, Target
 
 SMALLEST = 64  # voxels a side: less holds no plug
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """What to write.
+
+    Attributes
+    ----------
+    out : the PTA scan (.tif, .nrrd, .nii.gz, ...), or a set's folder.
+    mask : write the true hard-tissue mask.
+    pair : write the CA4+ scan of the same plug, remounted, and beside it the true transform (.tfm).
+    """
+
+    out: Annotated[str, Look("OUT", argument=True)]
+    mask: Target = None
+    pair: Target = None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What to draw.
+
+    Attributes
+    ----------
+    seed : the same seed draws the same plug.
+    size : voxels along each axis.
+    voxel_um : voxel size in µm.
+    """
+
+    seed: Annotated[int, Limits(0)] = 0
+    size: Annotated[tuple[int, int, int], Look("Z Y X")] = (768, 448, 448)
+    voxel_um: Annotated[float, Limits(0.01, 500)] = 3.2
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+        if min(self.size) < SMALLEST:
+            raise ValueError(f"size: expected at least {SMALLEST} voxels along each axis")
+
+
+@dataclass(frozen=True)
+class Set:
+    """How many plugs to draw.
+
+    Attributes
+    ----------
+    samples : draw a set of this many: OUT and every PATH are folders, of S01_1.tif and so on.
+    subjects : subjects that the names share the samples among; the plugs are drawn apart.
+    """
+
+    samples: Annotated[int | None, Limits(1)] = None
+    subjects: Annotated[int | None, Limits(1)] = None
+
+    def __post_init__(self) -> None:
+        if self.subjects is not None and not self.subjects <= (self.samples or 0):
+            raise ValueError("subjects: expected --samples with it, at least one for each subject")
+
+
+@dataclass(frozen=True)
+class Plug(Job):
+    """A plug to draw: the files to write, and its number in the set."""
+
+    number: int = 0
+
+
 def phantom(
-    out: Annotated[
-        str,
-        typer.Argument(metavar="OUT", help="The PTA scan (.tif, .nrrd, .nii.gz, ...), or a set's folder."),
-    ],
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same plug.")] = 0,
-    size: Annotated[tuple[int, int, int], typer.Option(metavar="Z Y X", help="Voxels along each axis.")] = (
-        768,
-        448,
-        448,
-    ),
-    voxel_size: Annotated[float, voxel_size_option("Voxel size in µm.")] = 3.2,
-    mask: Annotated[str | None, typer.Option(metavar="PATH", help="Write the true hard-tissue mask.")] = None,
-    pair: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH",
-            help="Write the CA4+ scan of the same plug, remounted, and beside it the true transform (.tfm).",
-        ),
-    ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Draw a set of this many: OUT and every PATH are folders of SUBJECT_SAMPLE.tif."
-        ),
-    ] = None,
-    subjects: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Subjects that the names share the samples among; the plugs are drawn apart."
-        ),
-    ] = None,
-    overwrite: Overwrite = False,
+    outputs: Outputs,
+    plug: Drawing,
+    a_set: Set,
+    existing_outputs: Annotated[Existing, Without(["skip_existing"])],
+    on_screen: Screen,
 ) -> None:
-    """Draw a synthetic osteochondral plug as a PTA scan, with its true mask on request."""
-    if min(size) < SMALLEST:
-        raise typer.BadParameter(f"--size: expected at least {SMALLEST} voxels along each axis.")
-    if subjects is not None and not subjects <= (samples or 0):
-        raise typer.BadParameter("--subjects: expected --samples with it, at least one for each subject.")
-    wanted = {"OUT": out, "--mask": mask, "--pair": pair}
+    """Draw a synthetic osteochondral plug as a PTA scan, with its true mask on request.
+
+    Examples
+    --------
+    tidemark phantom sample.tif --seed 7 --mask truth.tif
+    tidemark phantom pta.tif --pair ca4.tif --size 256 256 256 --voxel-size 8
+    tidemark phantom scans/ --mask masks/ --samples 6 --subjects 3
+    """
+    wanted = {"OUT": outputs.out, "--mask": outputs.mask, "--pair": outputs.pair}
     targets = {option: path for option, path in wanted.items() if path is not None}
-    plugs = _plan(targets, samples, subjects, overwrite)
-
-    from ..core.phantoms.phantom import draw_phantom
-
-    for number, paths in enumerate(plugs):
-        with console.progress(f"[{number + 1}/{len(plugs)}] {paths['OUT'].name}") as advance:
-            drawn = draw_phantom(seed + number, size, voxel_size, pair=pair is not None, progress=advance)
-        _write(drawn, paths, overwrite)
-        console.result("\n".join(str(path) for path in paths.values()))
+    plugs = _plan(targets, a_set, existing_outputs.overwrite)
+    work = partial(_draw, how=plug, overwrite=existing_outputs.overwrite, screen=on_screen)
+    batch.end(batch.run(work, plugs, on_screen, ("scan", "written beside it")))
 
 
-def _plan(
-    targets: dict[str, str], samples: int | None, subjects: int | None, overwrite: bool
-) -> list[dict[str, Path]]:
+def _plan(targets: dict[str, str], wanted: Set, overwrite: bool) -> list[Plug]:
     """Name every file to write, and refuse what could not be written after the work."""
-    from ..core.files import check_writable
-    from ..core.scans.formats import TIFF_SUFFIXES
-    from ..core.scans.scan_names import scan_name
-    from ..core.scans.volume import ITK_SUFFIXES
-
-    if samples is None:
-        suffixes = (*TIFF_SUFFIXES, *ITK_SUFFIXES)
-        plugs = [{option: named_file(option, target, suffixes) for option, target in targets.items()}]
+    if wanted.samples is None:
+        plugs = [{option: named_file(option, path, volume_suffixes()) for option, path in targets.items()}]
     else:
-        count = subjects or samples
-        names = [f"S{i % count + 1:02d}_{i // count + 1}" for i in range(samples)]
-        plugs = [
-            {option: Path(target) / f"{name}.tif" for option, target in targets.items()} for name in names
-        ]
+        count = wanted.subjects or wanted.samples
+        names = [f"S{i % count + 1:02d}_{i // count + 1}" for i in range(wanted.samples)]
+        plugs = [{option: Path(path) / f"{name}.tif" for option, path in targets.items()} for name in names]
         for target in targets.values():
             Path(target).mkdir(parents=True, exist_ok=True)
     for paths in plugs:
-        if "--pair" in paths:
-            pair = paths["--pair"]
-            paths["transform"] = pair.with_name(f"{scan_name(pair)}.tfm")
+        if pair := paths.get("--pair"):
+            paths["transform"] = pair.with_name(f"{core.scans.scan_names.scan_name(pair)}.tfm")
         if len({path.resolve() for path in paths.values()}) < len(paths):
             raise typer.BadParameter("OUT, --mask and --pair: expected a name or folder of its own for each.")
         for path in paths.values():
-            check_writable(path, overwrite)
-    return plugs
+            core.files.check_writable(path, overwrite)
+    return [Plug(paths["OUT"], paths, number=number) for number, paths in enumerate(plugs)]
 
 
-def _write(drawn: Phantom, paths: dict[str, Path], overwrite: bool) -> None:
-    from ..core.files import all_or_none
-    from ..core.registration.transform import write_transform
-    from ..core.scans.volume import write_volume
-
-    with all_or_none():
+def _draw(plug: Plug, label: str, *, how: Drawing, overwrite: bool, screen: Screen) -> Outcome:
+    """Draw one plug and write its files: all of them, or none."""
+    paths = plug.outputs
+    with screen.progress(label.removesuffix(": ") or plug.scan.name) as advance:
+        drawn = core.phantoms.phantom.draw_phantom(
+            how.seed + plug.number, how.size, how.voxel_um, pair="--pair" in paths, progress=advance
+        )
+    with core.files.all_or_none():
         for option, array in (("OUT", drawn.scan), ("--mask", drawn.mask), ("--pair", drawn.ca4)):
             if option in paths and array is not None:
-                write_volume(paths[option], array, drawn.voxel_um, overwrite=overwrite)
+                core.scans.volume.write_volume(paths[option], array, drawn.voxel_um, overwrite=overwrite)
         if drawn.matrix is not None:
-            write_transform(paths["transform"], drawn.matrix)
+            core.registration.transform.write_transform(paths["transform"], drawn.matrix)
+    written = {name.lower(): path for name, path in plug.written.items()}
+    content: dict[str, Any] = {"seed": how.seed + plug.number, "outputs": written}
+    beside = ", ".join(name for name in written if name != "out")
+    return Outcome("done", beside, tuple(map(str, paths.values())), content)

@@ -1,1 +1,5 @@
 """The engine: it neither prints nor knows a screen."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -20,6 +20,7 @@ from .anatomy.surface import DEFINITIONS as SURFACE_DEFINITIONS
 from .anatomy.surface import Surface, cartilage_thickness, find_surface, morphometry
 from .errors import about
 from .scans.volume import Volume
+from .settings import Settings
 
 if TYPE_CHECKING:
     from .network.inference import Prediction
@@ -57,33 +58,6 @@ DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
     "slices_predicted": "slices of each plane that were predicted, all networks together, without those that "
     "only told at which heights there is hard tissue; count",
 }
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What `segment` is to do; None takes the model's own.
-
-    Attributes
-    ----------
-    threshold : probability above which (strictly) a voxel is hard tissue.
-    planes : slicing planes to predict and average, of "zx" and "zy".
-    step : predict every so many slices, and interpolate those between; 1 predicts each, as the paper does.
-    bone_end : "first" or "last" end of Z, or "auto" to find it.
-    crop : whether to look at the paper's 768 x 448 x 448 voxels only, at the bone end.
-    uncertainty : whether to keep the disagreement of planes and models.
-    device : auto, cpu, cuda[:N] or mps.
-    offset_um : raise the tidemark of the mask, and its numbers, by so much (below 0 lower it); finite. The
-        confidence is judged before, and the probability stays.
-    """
-
-    threshold: float | None = None
-    planes: tuple[str, ...] | None = None
-    step: int | None = None
-    bone_end: str = "auto"
-    crop: bool = False
-    uncertainty: bool = False
-    device: str = "auto"
-    offset_um: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,4 @@
-from . import (
-    crop,
-    dataset,
-    grades,
-    run,
-)
-
-__all__ = [
-    "crop",
-    "dataset",
-    "grades",
-    "run",
-]
+from . import crop as crop
+from . import dataset as dataset
+from . import grades as grades
+from . import run as run

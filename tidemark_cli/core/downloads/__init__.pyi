@@ -1,13 +1,5 @@
-from . import (
-    archive,
-    dataset,
-    fetch,
-    weights,
-)
-
-__all__ = [
-    "archive",
-    "dataset",
-    "fetch",
-    "weights",
-]
+from . import archive as archive
+from . import dataset as dataset
+from . import fetch as fetch
+from . import install as install
+from . import weights as weights

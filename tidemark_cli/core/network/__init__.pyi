@@ -1,15 +1,5 @@
-from . import (
-    devices,
-    greylevels,
-    inference,
-    planes,
-    unet,
-)
-
-__all__ = [
-    "devices",
-    "greylevels",
-    "inference",
-    "planes",
-    "unet",
-]
+from . import devices as devices
+from . import greylevels as greylevels
+from . import inference as inference
+from . import planes as planes
+from . import unet as unet

@@ -1,13 +1,4 @@
-from . import (
-    phantom,
-    scanner,
-    texture,
-    tissue,
-)
-
-__all__ = [
-    "phantom",
-    "scanner",
-    "texture",
-    "tissue",
-]
+from . import phantom as phantom
+from . import scanner as scanner
+from . import texture as texture
+from . import tissue as tissue

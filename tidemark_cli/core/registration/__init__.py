@@ -1,1 +1,5 @@
 """One scan of a plug laid on another."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
 """Scans read and written: TIFF, ITK formats, folders of slices."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

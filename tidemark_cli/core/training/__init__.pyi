@@ -1,27 +1,11 @@
-from . import (
-    augment,
-    batches,
-    fold_run,
-    folds,
-    loop,
-    losses,
-    on_dataset,
-    on_phantoms,
-    settings,
-    slices,
-    validation,
-)
-
-__all__ = [
-    "augment",
-    "batches",
-    "fold_run",
-    "folds",
-    "loop",
-    "losses",
-    "on_dataset",
-    "on_phantoms",
-    "settings",
-    "slices",
-    "validation",
-]
+from . import augment as augment
+from . import batches as batches
+from . import fold_run as fold_run
+from . import folds as folds
+from . import loop as loop
+from . import losses as losses
+from . import on_dataset as on_dataset
+from . import on_phantoms as on_phantoms
+from . import settings as settings
+from . import slices as slices
+from . import validation as validation

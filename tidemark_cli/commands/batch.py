@@ -1,0 +1,141 @@
+"""The loop over the scans of a command: what becomes of each, how that is told, and the exit code.
+
+A scan that fails is named, and the others go on. Where the work runs is up to an executor of the standard
+`concurrent.futures` interface: the work is a function of a module, or a `functools.partial` of one, and what
+it takes and gives can be pickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, as_completed
+from dataclasses import dataclass, field
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar
+
+import typer
+
+from .. import console
+from .options import Screen
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+class Job(Protocol):
+    """One scan to work on."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the table calls it; the first also stands before messages."""
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """What JSON tells of it whatever becomes of it."""
+
+
+AnyJob = TypeVar("AnyJob", bound=Job)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one scan.
+
+    Attributes
+    ----------
+    told : the last cell of its row in the table; of one that was refused or failed the reason.
+    lines : what is shown of it where it is the only one.
+    content : what JSON tells beside `Job.known` and the state.
+    code : the exit code that it stands for.
+    """
+
+    state: Literal["done", "skipped", "refused", "failed"]
+    told: str = ""
+    lines: tuple[str, ...] = ()
+    content: dict[str, Any] = field(default_factory=dict)
+    code: int = 0
+
+
+class Serial(Executor):
+    """Does the work at once, in the caller."""
+
+    def submit(
+        self, work: Callable[Parameters, Result], /, *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> Future[Result]:
+        """Call `work` and return what came of it."""
+        future: Future[Result] = Future()
+        try:
+            future.set_result(work(*args, **kwargs))
+        except Exception as error:  # what stops the whole run, as Ctrl-C does, goes through
+            future.set_exception(error)
+        return future
+
+
+def run(
+    work: Callable[[AnyJob, str], Outcome],
+    jobs: Sequence[AnyJob],
+    screen: Screen,
+    heads: Sequence[str],
+    executor: Executor | None = None,
+) -> list[Outcome]:
+    """Do the work of every job, tell what becomes of each, and return the outcomes in the order of the jobs.
+
+    Parameters
+    ----------
+    work : takes a job and the label of its messages, and returns the outcome or raises.
+    heads : of the columns of the table, without the state: those of `Job.names`, and that of `Outcome.told`.
+    executor : where the work runs, by default here and one after the other. The caller shuts it down.
+    """
+    labels = [f"[{n}/{len(jobs)}] {job.names[0]}: " if len(jobs) > 1 else "" for n, job in enumerate(jobs, 1)]
+    calls = [(work, job, label) for job, label in zip(jobs, labels, strict=True)]
+    outcomes: dict[int, Outcome] = {}
+    for index, future in _ended(executor or Serial(), calls):
+        outcome = outcomes[index] = _outcome(future, labels[index])
+        if screen.as_json:
+            reason = {"error": outcome.told} if outcome.state in ("refused", "failed") else {}
+            console.result_json(jobs[index].known | {"state": outcome.state} | reason | outcome.content)
+    in_order = [outcomes[index] for index in range(len(jobs))]
+    if not (screen.as_json or screen.quiet):
+        _show(jobs, in_order, heads)
+    return in_order
+
+
+def end(outcomes: Sequence[Outcome]) -> None:
+    """End the command with the worst exit code, if any is not 0."""
+    if code := max(outcome.code for outcome in outcomes):
+        raise typer.Exit(code)
+
+
+def _ended(executor: Executor, calls: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Future[Outcome]]]:
+    """Yield the number of each call and its future as it ends; none is left waiting where that is stopped."""
+    waiting: dict[Future[Outcome], int] = {}
+    try:
+        for index, call in enumerate(calls):
+            future = executor.submit(*call)
+            if future.done():
+                yield index, future
+            else:
+                waiting[future] = index
+        for future in as_completed(waiting):
+            yield waiting[future], future
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _outcome(future: Future[Outcome], label: str) -> Outcome:
+    try:
+        return future.result()
+    except Exception as error:
+        code = console.show_error(error, label)
+        return Outcome("failed", console.error_line(error) or repr(error), code=code)
+
+
+def _show(jobs: Sequence[Job], outcomes: Sequence[Outcome], heads: Sequence[str]) -> None:
+    """Show what became of each of several scans, or what came of the only one."""
+    if len(jobs) > 1:
+        *names, last = heads
+        rows = [(*job.names, one.state, one.told) for job, one in zip(jobs, outcomes, strict=True)]
+        console.result_table((*names, "state", last), rows)
+    else:
+        for line in outcomes[0].lines:
+            console.result(line)

@@ -1,0 +1,284 @@
+"""Commands made of functions whose parameters are data classes: every field is an option.
+
+Its help is the field's line in the Attributes section of the class, its limits are the field's `Limits`,
+its panel is the parameter's name. The function's docstring is the command's help, and the lines of its
+Examples section end it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import partial
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+import typer
+from typer.core import TyperCommand
+from typer.main import get_command
+
+from ..core.settings import Limits
+
+Kind = TypeVar("Kind")
+Extra = TypeVar("Extra")
+Function = Callable[..., None]
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a field stands on the command line, where the field itself does not tell.
+
+    Attributes
+    ----------
+    name : of the option, without the dashes.
+    short : its letter.
+    argument : whether it is one, and no option.
+    """
+
+    metavar: str | None = None
+    name: str | None = None
+    short: str | None = None
+    argument: bool = False
+
+
+LOOKS = {  # of fields of core, which knows no command line
+    "device": Look("auto|cpu|cuda[:N]|mps"),
+    "gamma": Look("LOW HIGH"),
+    "init": Look("MODEL|default"),
+    "offset_um": Look("UM", "offset"),
+    "pad": Look("ROWS COLUMNS", "pad-to"),
+    "planes": Look("zx,zy|zx|zy"),
+    "voxel_um": Look("UM", "voxel-size"),
+}
+
+
+@dataclass(frozen=True)
+class Without:
+    """Fields that are no options: ``settings: Annotated[Settings, Without("uncertainty")]``."""
+
+    names: Collection[str]
+
+
+@dataclass(frozen=True)
+class Either:
+    """Kinds of settings, by their panels, of which a command takes one; it gets a dict of what was given."""
+
+    kinds: Mapping[str, type]
+    without: Collection[str] = ()
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+
+
+def add(app: typer.Typer, function: Function) -> None:
+    """Make a function a command of `app`."""
+    told, _, examples = (inspect.getdoc(function) or "").partition("\n\nExamples\n--------\n")
+    app.command(
+        function.__name__,
+        help=told,
+        epilog="\n\n".join(["Examples:", *examples.splitlines()]),
+        cls=cast("type[TyperCommand]", partial(_Command, function=function)),
+    )(lambda: None)
+
+
+class _Command(TyperCommand):
+    """A command whose options are made when it is called: ``tidemark --help`` does not load their classes."""
+
+    def __init__(self, *args: Any, function: Function, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._function: Function | None = function
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return the options and arguments, made at the first call."""
+        if self._function:
+            alone = typer.Typer(add_completion=False)
+            alone.command()(with_options(self._function))
+            made = get_command(alone)
+            self.params, self.callback, self._function = made.params, made.callback, None
+        return super().get_params(ctx)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Write each number of an option that takes several as an option of its own, as the parser wants."""
+        lists = [name for one in self.get_params(ctx) if getattr(one, "multiple", False) for name in one.opts]
+        return super().parse_args(ctx, spread_lists(args, lists))
+
+
+def spread_lists(arguments: Sequence[str], options: Collection[str]) -> list[str]:
+    """Return ``--pad 15 30,45 RUN`` as ``--pad=15 --pad=30 --pad=45 RUN``; a path ends the numbers.
+
+    A path that is a number is written ``./15``, or stands before the option.
+    """
+    spread: list[str] = []
+    option = None  # the one whose numbers are being read
+    for place, argument in enumerate(arguments):
+        if argument == "--":
+            return [*spread, *arguments[place:]]
+        name, _, value = argument.partition("=")
+        if name in options and (value or _are_numbers("".join(arguments[place + 1 : place + 2]))):
+            option = name
+            spread += _each(name, value)
+        elif option and _are_numbers(argument):
+            spread += _each(option, argument)
+        else:
+            option = None
+            spread.append(argument)
+    return spread
+
+
+def _each(option: str, numbers: str) -> list[str]:
+    return [f"{option}={number}" for number in numbers.split(",") if number]
+
+
+def _are_numbers(argument: str) -> bool:
+    number = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
+    return bool(re.fullmatch(rf"{number}(,{number})*,?", argument))
+
+
+def with_options(function: Function) -> Function:
+    """Return a function of plain parameters, of which Typer makes options, that calls the one given."""
+    hints = get_type_hints(function, include_extras=True)
+    del hints["return"]
+    parameters = [
+        one for name, hint in hints.items() for one in _parameters(hint, name.replace("_", " ").capitalize())
+    ]
+
+    def run(**given: Any) -> None:
+        function(**{name: _value(hint, given) for name, hint in hints.items()})
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    return run
+
+
+def option_of(name: str, look: Look | None = None) -> str:
+    """Return what the command line calls a field, by default one of core."""
+    return f"--{(look or LOOKS.get(name, Look())).name or name.replace('_', '-')}"
+
+
+def checked(kind: type[Kind], chosen: Mapping[str, Any]) -> Kind:
+    """Return a data class made of what was chosen; what it refuses is wrong usage."""
+    try:
+        return kind(**chosen)
+    except ValueError as error:
+        name, _, told = str(error).partition(": ")
+        line = f"{option_of(name, _look(kind, name))}: {told}" if name in chosen else str(error)
+        raise typer.BadParameter(f"{line.rstrip('.')}.") from error
+
+
+def _value(hint: Any, given: Mapping[str, Any]) -> Any:
+    """Return what a parameter of the function gets of the options given."""
+    kind, extras = _parts(hint)
+    if either := _first(Either, extras):
+        names = {one.name for kind in either.kinds.values() for one in fields(kind)} & given.keys()
+        return {name: given[name] for name in names if given[name] is not None and given[name] is not False}
+    chosen = {one.name: given[one.name] for one in _options(kind, extras)}
+    return checked(kind, {n: tuple(v) if isinstance(v, list) else v for n, v in chosen.items()})
+
+
+def _parameters(hint: Any, panel: str) -> Iterator[inspect.Parameter]:
+    kind, extras = _parts(hint)
+    if either := _first(Either, extras):
+        yield from _merged(either, panel)
+    else:
+        for one in _options(kind, extras):
+            yield _parameter(kind, one, panel)
+
+
+def _options(kind: Any, extras: Sequence[Any]) -> list[Field[Any]]:
+    without = _first(Without, extras)
+    return [one for one in fields(kind) if without is None or one.name not in without.names]
+
+
+def _merged(either: Either, panel: str) -> Iterator[inspect.Parameter]:
+    """Yield the parameters of several kinds, with the defaults of each; what is not given is None."""
+    found: dict[str, dict[str, tuple[type, Field[Any]]]] = {}
+    for title, kind in either.kinds.items():
+        for one in fields(kind):
+            if one.name not in either.without:
+                found.setdefault(one.name, {})[title] = kind, one
+    for name, of in found.items():
+        defaults = {title: _text(one.default) for title, (_, one) in of.items()}
+        told = next(iter(defaults.values()))
+        told += "".join(f"; {title.lower()} {text}" for title, text in defaults.items() if text != told)
+        title, (kind, one) = next(iter(of.items()))
+        yield _parameter(kind, one, title if len(of) == 1 else panel, told, either.limits.get(name))
+
+
+def _text(default: Any) -> str:
+    if default is None:
+        return ""
+    numbers = default if isinstance(default, tuple) else (default,)
+    return " ".join(f"{one:g}" if isinstance(one, float) else str(one) for one in numbers)
+
+
+def _parameter(
+    kind: type, of: Field[Any], panel: str, default: str | None = None, limits: Limits | None = None
+) -> inspect.Parameter:
+    """Return the parameter whose option becomes a field; with the text of a default, None stands for it."""
+    base, extras = _parts(get_type_hints(kind, include_extras=True)[of.name])
+    base, parser = _for_typer(base)
+    look = _look(kind, of.name)
+    shown: dict[str, Any] = {"help": _documented(kind)[of.name], "metavar": look.metavar}
+    if parser:
+        shown |= {"parser": parser, "metavar": look.metavar or of.name.upper()}
+    limits = limits or _first(Limits, extras) or Limits()
+    for end, number in (("min", limits.low), ("max", limits.high)):
+        if math.isfinite(number):
+            shown[end] = int(number) if number == int(number) else number
+    value = inspect.Parameter.empty if of.default is MISSING else of.default
+    if default is not None and base is not bool:
+        base, value = base | None, None
+        shown["help"] += f" Default: {default}." if default else ""
+    if look.argument:
+        option = typer.Argument(**shown)
+    else:
+        short = (f"-{look.short}",) if look.short else ()
+        option = typer.Option(option_of(of.name, look), *short, rich_help_panel=panel, **shown)
+    how = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(of.name, how, default=value, annotation=Annotated[base, option])
+
+
+def _look(kind: type, name: str) -> Look:
+    _, extras = _parts(get_type_hints(kind, include_extras=True).get(name))
+    return _first(Look, extras) or LOOKS.get(name, Look())
+
+
+def _parts(hint: Any) -> tuple[Any, Sequence[Any]]:
+    """Return the type of a hint, and what it is annotated with."""
+    return (hint.__origin__, hint.__metadata__) if get_origin(hint) is Annotated else (hint, ())
+
+
+def _first(kind: type[Extra], extras: Sequence[Any]) -> Extra | None:
+    return next((one for one in extras if isinstance(one, kind)), None)
+
+
+def _for_typer(base: Any) -> tuple[Any, Callable[[str], Any] | None]:
+    """Return a type as Typer takes it, and its parser: a tuple of any length is a list, of words one text."""
+    union = get_origin(base) in (Union, UnionType)
+    inner = next(one for one in get_args(base) if one is not NoneType) if union else base
+    if get_origin(inner) is not tuple or get_args(inner)[-1] is not ...:
+        return base, None
+    element = get_args(inner)[0]
+    words = get_args(element) if get_origin(element) is Literal else ()
+    plain: Any = str if words else list[element]  # type: ignore[valid-type]
+    return plain | None if union else plain, partial(_words, words) if words else None
+
+
+def _words(known: Sequence[str], text: str) -> tuple[str, ...]:
+    words = tuple(text.split(","))
+    if not set(words) <= set(known) or len(set(words)) < len(words):
+        raise typer.BadParameter(f"expected {','.join(known)} or one of them, found {text}.")
+    return words
+
+
+def _documented(kind: type) -> dict[str, str]:
+    """Return what the Attributes section of a class says of each field, as sentences."""
+    told: dict[str, str] = {}
+    section = (inspect.getdoc(kind) or "").partition("Attributes\n----------\n")[2]
+    for entry in re.split(r"\n(?=\S)", section):
+        names, _, text = entry.partition(" : ")
+        text = " ".join(text.split()).rstrip(".")
+        told |= dict.fromkeys(names.split(", "), f"{text[:1].upper()}{text[1:]}.")
+    return told
