@@ -7,10 +7,11 @@ import pytest
 import SimpleITK as sitk
 
 from tidemark_cli.core.phantoms import phantom as phantoms
+from tidemark_cli.core.phantoms.anatomy import Anatomy, Stain
 from tidemark_cli.core.phantoms.phantom import draw_phantom, draw_slice
 from tidemark_cli.core.phantoms.scanner import Processing, Scanner, ring_profile
 from tidemark_cli.core.phantoms.texture import make_grid
-from tidemark_cli.core.phantoms.tissue import Anatomy, Stain, Tissue
+from tidemark_cli.core.phantoms.tissue import Tissue
 from tidemark_cli.core.registration.transform import write_transform
 
 SHAPE = (96, 48, 56)
