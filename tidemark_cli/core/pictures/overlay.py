@@ -17,7 +17,20 @@ from numpy.typing import NDArray
 from ..anatomy.plug import Plug, find_plug
 from ..files import check_writable
 from ..scans.volume import Volume
-from .style import AMBER, BLUE, DPI, INCHES, PAPER, bare, heading, label, legend, scale_bar, write_picture
+from .style import (
+    AMBER,
+    BLUE,
+    DPI,
+    INCHES,
+    PAPER,
+    bare,
+    heading,
+    label,
+    legend,
+    place,
+    scale_bar,
+    write_picture,
+)
 
 RIM, TILE = AMBER, BLUE
 TILES = 7  # squares across a plug
@@ -85,10 +98,9 @@ def compose_overlay(
     left = (inches - width * scale - _GAP * (len(sections) - 1)) / 2
     for section in sections:
         rows, columns = section.pta.shape
-        for place, draw in ((1, _draw_rim), (0, _draw_checkerboard)):
-            bottom = _FOOT + place * (height * scale + _GAP) + (height - rows) * scale
-            box = (left / inches, bottom / page, columns * scale / inches, rows * scale / page)
-            axes = figure.add_axes(box)
+        for row, draw in ((1, _draw_rim), (0, _draw_checkerboard)):
+            bottom = _FOOT + row * (height * scale + _GAP) + (height - rows) * scale
+            axes = place(figure, left, bottom, columns * scale, rows * scale)
             draw(axes, section, level)
             axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
             bare(axes)

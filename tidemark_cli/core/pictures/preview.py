@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -34,6 +35,7 @@ from .style import (
     heading,
     label,
     legend,
+    place,
     scale_bar,
     write_picture,
 )
@@ -118,41 +120,27 @@ def compose_preview(
         raise ValueError(f"Scan, mask and surface must match; found the shapes {shapes}.")
     numbers = numbers or morphometry(surface)
     single = array.shape[1] == 1
-    sections = [_section(array, mask, surface, plug, "ZX")]
-    if not single:
-        sections.append(_section(array, mask, surface, plug, "ZY"))
+    sections = [_section(array, mask, surface, plug, name) for name in ("ZX", "ZY")[: 1 if single else 2]]
     width_um = sum(s.extent[1] - s.extent[0] for s in sections)
     height_um = sections[0].extent[3] - sections[0].extent[2]
     # the sections share a scale; they get 9.2 inches in width and 8 in height at most
     scale = min((9.2 - 0.3 * (len(sections) - 1)) / width_um, 8.0 / height_um)
     body = max(6.6, height_um * scale)
-    page = body + 1.55
-    figure = Figure(figsize=(INCHES, page), dpi=DPI, facecolor=PAPER)
+    figure = Figure(figsize=(INCHES, body + 1.55), dpi=DPI, facecolor=PAPER)
     heading(figure, title, *_told(array.shape, surface, plug, numbers))
     guessed = numbers.get("voxel_source") == "default"
     note = f"voxel size assumed: {surface.voxel_um:g} µm" if guessed else ""
-
-    def place(left: float, bottom: float, width: float, height: float) -> Axes:
-        return figure.add_axes((left / INCHES, bottom / page, width / INCHES, height / page))
-
     left = MARGIN
     for section in sections:
         width, height = (section.extent[1] - section.extent[0]) * scale, height_um * scale
-        axes = place(left, 0.65 + (body - height), width, height)
-        _draw_section(axes, section)
-        scale_bar(axes, note=note)
+        _draw_section(place(figure, left, 0.65 + (body - height), width, height), section, note)
         left += width + 0.3
-    handles = [
-        Line2D([], [], color=TIDEMARK, lw=2.5, label="tidemark"),
-        Patch(color=HARD, alpha=0.45, label="hard tissue"),
-        Line2D([], [], color=OPENING, lw=4, label="opening: no tidemark"),
-    ]
-    legend(figure, handles)
+    legend(figure, _handles())
     if single:
-        _draw_profile(place(10.7, 0.65 + 2.6, 4.9, body - 2.75), surface)
+        _draw_profile(place(figure, 10.7, 0.65 + 2.6, 4.9, body - 2.75), surface)
     else:
-        _draw_map(place(10.1, 0.65 + 2.15, 4.6, body - 2.15), surface, plug, figure)
-    _draw_tiles(place(10.1, 0.55, 5.7, 1.75), numbers)
+        _draw_map(place(figure, 10.1, 0.65 + 2.15, 4.6, body - 2.15), surface, plug, figure)
+    _draw_tiles(place(figure, 10.1, 0.55, 5.7, 1.75), numbers)
     return figure
 
 
@@ -196,7 +184,15 @@ def _section(array: np.ndarray, mask: np.ndarray, surface: Surface, plug: Plug, 
     )
 
 
-def _draw_section(axes: Axes, section: _Section) -> None:
+def _handles() -> list[Artist]:
+    return [
+        Line2D([], [], color=TIDEMARK, lw=2.5, label="tidemark"),
+        Patch(color=HARD, alpha=0.45, label="hard tissue"),
+        Line2D([], [], color=OPENING, lw=4, label="opening: no tidemark"),
+    ]
+
+
+def _draw_section(axes: Axes, section: _Section, note: str) -> None:
     low, high = np.percentile(section.grey, (0.5, 99.7))
     axes.imshow(section.grey, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), extent=section.extent)
     _tint(axes, section.hard, HARD, 0.24, section.extent)
@@ -211,6 +207,7 @@ def _draw_section(axes: Axes, section: _Section) -> None:
     axes.set(xlim=section.extent[:2], ylim=section.extent[2:])
     bare(axes)
     label(axes, 0.03, 0.975, section.name, va="top", weight="bold", size=13)
+    scale_bar(axes, note=note)
 
 
 def _tint(axes: Axes, where: np.ndarray, colour: str, alpha: float, extent: tuple[float, ...]) -> None:
@@ -253,8 +250,8 @@ def _draw_map(axes: Axes, surface: Surface, plug: Plug, figure: Figure) -> None:
     scale_bar(axes, colour=INK, level=-0.035)
     handles = [Patch(color=OPENING, label="opening"), Patch(color=GAP, label="outside")]
     style: dict[str, Any] = {"fontsize": 10, "labelcolor": INK, "handlelength": 1.2, "handleheight": 1.0}
-    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (-0.02, 0.0), "ncols": 2}
-    axes.legend(handles=handles, frameon=False, **place, **style)
+    below: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (-0.02, 0.0), "ncols": 2}
+    axes.legend(handles=handles, frameon=False, **below, **style)
     bar = figure.colorbar(image, cax=axes.inset_axes((1.09, 0.0, 0.04, 1.0)), extend="both")
     bar.set_label("µm", color=INK, size=11)
     bar.outline.set_visible(False)
@@ -290,7 +287,7 @@ def _draw_tiles(axes: Axes, numbers: Mapping[str, Any]) -> None:
     """Write the key numbers, value over caption; what is not known is left out."""
     axes.set_axis_off()
     known = [tile for tile in TILES if numbers.get(tile[0]) is not None]
-    for place, (key, form, caption) in enumerate(known):
-        x, y = (place % 4) / 4, 0.98 - 0.52 * (place // 4)
+    for number, (key, form, caption) in enumerate(known):
+        x, y = (number % 4) / 4, 0.98 - 0.52 * (number // 4)
         axes.text(x, y, form.format(numbers[key]), size=17, weight="bold", color=INK, va="top")
         axes.text(x, y - 0.22, caption, size=10.5, color=FAINT, va="top")

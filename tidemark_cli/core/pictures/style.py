@@ -44,6 +44,12 @@ def legend(figure: Figure, handles: Sequence[Artist]) -> None:
     figure.legend(handles=handles, loc="center left", bbox_to_anchor=place, **style)
 
 
+def place(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Add axes at a place in inches from the lower left corner of a page."""
+    wide, tall = figure.get_size_inches()
+    return figure.add_axes((left / wide, bottom / tall, width / wide, height / tall))
+
+
 def bare(axes: Axes) -> None:
     """Take the ticks and the frame away."""
     axes.set(xticks=[], yticks=[])
