@@ -1,4 +1,4 @@
-"""The rules of the house: what may import what, and what stays unloaded until it is needed."""
+"""The rules of the house: what may import what, what stays unloaded until needed, how long code may get."""
 
 from __future__ import annotations
 
@@ -145,6 +145,112 @@ def test_imports_stand_at_the_top(path: Path) -> None:
         n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.FunctionDef)
     ]
     assert not [n for f in functions for n in ast.walk(f) if isinstance(n, ast.Import | ast.ImportFrom)]
+
+
+TESTS = Path(__file__).parent
+TO_BE_EMPTIED: dict[str, set[str]] = {  # what still breaks the rules below
+    "modules of core without a test file under the same path": {
+        "anatomy/heights.py",
+        "cache.py",
+        "data/grades.py",
+        "data/run.py",
+        "errors.py",
+        "locks.py",
+        "names.py",
+        "network/greylevels.py",
+        "scans/formats.py",
+        "scans/itk_headers.py",
+        "scans/tiff_pages.py",
+        "scans/tiff_texts.py",
+        "training/batches.py",
+        "training/fold_run.py",
+        "training/loop.py",
+    },
+    "modules of over 350 lines": {
+        "commands/predict.py",
+        "core/network/inference.py",
+        "core/scans/skyscan.py",
+        "core/training/fold_run.py",
+    },
+    "functions of over 60 lines": {
+        "commands/download.py dataset",
+        "commands/metrics.py metrics",
+        "commands/predict.py predict",
+        "commands/preprocess.py preprocess",
+        "commands/register.py register",
+        "commands/train.py train",
+        "core/network/inference.py predict",
+        "core/segmentation.py segment",
+        "core/training/on_phantoms.py train_on_phantoms",
+    },
+    "functions of over 8 parameters": {
+        "commands/metrics.py metrics",
+        "commands/phantom.py phantom",
+        "commands/predict.py predict",
+        "commands/preprocess.py preprocess",
+        "commands/register.py register",
+        "commands/train.py train",
+        "core/network/inference.py predict",
+    },
+    "tests that know a private name": {
+        "core/data/test_dataset.py",
+        "core/network/test_inference.py",
+        "core/scans/test_readback.py",
+        "core/test_segmentation.py",
+    },
+}
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def functions() -> list[tuple[str, Function]]:
+    """Return all functions of the package, each with the name of its file and its own."""
+    found = []
+    for path in MODULES:
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        place = path.relative_to(PACKAGE).as_posix()
+        found += [(f"{place} {node.name}", node) for node in nodes if isinstance(node, Function)]
+    return found
+
+
+def parameters(function: Function) -> int:
+    told = function.args
+    named = len(told.posonlyargs) + len(told.args) + len(told.kwonlyargs)
+    return named + (told.vararg is not None) + (told.kwarg is not None)
+
+
+def private_names(path: Path) -> set[str]:
+    """Return the underscore names of others that a test uses, imports or replaces."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            names |= {node.attr} if node.value.id not in ("self", "cls") else set()
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("setattr"):
+            texts = [a.value for a in node.args if isinstance(a, ast.Constant)]
+            names |= {str(text).rpartition(".")[2] for text in texts}
+    return {name for name in names if name.startswith("_") and not name.startswith("__")}
+
+
+def broken_rules() -> dict[str, set[str]]:
+    """Return what breaks each rule, under the keys of `TO_BE_EMPTIED`."""
+    core = [path.relative_to(PACKAGE / "core") for path in CORE if path.name != "__init__.py"]
+    untested = {
+        path.as_posix()
+        for path in core
+        if not (TESTS / "core" / path.with_name(f"test_{path.name}")).is_file()
+    }
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    long = {path.relative_to(PACKAGE).as_posix() for path, count in lines.items() if count > 350}
+    tall = {name for name, node in functions() if (node.end_lineno or 0) - node.lineno >= 60}
+    wide = {name for name, node in functions() if parameters(node) > 8}
+    nosy = {path.relative_to(TESTS).as_posix() for path in TESTS.rglob("*.py") if private_names(path)}
+    return dict(zip(TO_BE_EMPTIED, (untested, long, tall, wide, nosy), strict=True))
+
+
+@pytest.mark.parametrize("rule", TO_BE_EMPTIED)
+def test_no_rule_is_broken_but_where_it_is_told(rule: str) -> None:
+    assert broken_rules()[rule] == TO_BE_EMPTIED[rule]
 
 
 HELP = """

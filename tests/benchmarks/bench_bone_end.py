@@ -18,9 +18,10 @@ import second_family
 from scipy.ndimage import gaussian_filter
 
 from tidemark_cli.core.anatomy.plug import find_plug
+from tidemark_cli.core.phantoms.anatomy import Anatomy, Stain
 from tidemark_cli.core.phantoms.scanner import Scanner, ring_profile
 from tidemark_cli.core.phantoms.texture import make_grid
-from tidemark_cli.core.phantoms.tissue import Anatomy, Stain, Tissue
+from tidemark_cli.core.phantoms.tissue import Tissue
 
 SHAPE, VOXEL_UM = (256, 160, 160), 6.4
 

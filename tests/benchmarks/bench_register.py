@@ -18,10 +18,11 @@ import SimpleITK as sitk
 import tifffile
 from numpy.typing import NDArray
 
+from tidemark_cli.core.phantoms.anatomy import Anatomy, Stain
 from tidemark_cli.core.phantoms.phantom import draw_phantom
 from tidemark_cli.core.phantoms.scanner import Scanner, ring_profile
 from tidemark_cli.core.phantoms.texture import Grid, make_grid
-from tidemark_cli.core.phantoms.tissue import Anatomy, Stain, Tissue
+from tidemark_cli.core.phantoms.tissue import Tissue
 from tidemark_cli.core.registration.register import TRUSTED, hard_tissue, register, resample
 from tidemark_cli.core.registration.transform import read_transform
 from tidemark_cli.core.scans.volume import Volume

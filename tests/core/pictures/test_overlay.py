@@ -2,40 +2,80 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tidemark_cli.core.anatomy.bone_end import BoneEnd
-from tidemark_cli.core.anatomy.plug import Plug
-from tidemark_cli.core.pictures import overlay
-
-BOX = (slice(10, 50), slice(4, 20), slice(6, 28))
-
-
-@pytest.mark.parametrize(
-    ("bone_end", "from_the_top", "in_the_bone"),
-    [("first", range(49, 9, -1), 10 + 12), ("last", range(10, 50), 49 - 12)],
-    ids=["first", "last"],
-)
-def test_the_sections_lie_cartilage_up_and_xy_in_the_bone(
-    bone_end: BoneEnd, from_the_top: range, in_the_bone: int
-) -> None:
-    z, y, x = np.mgrid[:60, :24, :32]
-    zx, zy, xy = overlay._sections(z, 100 * y + x, Plug(BOX, bone_end, 50.0))
-    assert [section.name for section in (zx, zy, xy)] == ["ZX", "ZY", "XY"]
-    assert zx.pta[:, 0].tolist() == zy.pta[:, 0].tolist() == list(from_the_top)
-    assert np.unique(xy.pta).tolist() == [in_the_bone]
-    assert (zx.ca4[0] // 100 == 12).all() and (zx.ca4[0] % 100 == range(6, 28)).all()
-    assert (zy.ca4[0] // 100 == range(4, 20)).all() and (zy.ca4[0] % 100 == 17).all()
-    assert (xy.ca4[0, 0], xy.ca4[-1, -1]) == (406, 1927)
+from tests.helpers import SURFACE_Z, VOXEL_UM, draw_plug
+from tidemark_cli.core.anatomy.plug import find_plug
+from tidemark_cli.core.errors import OutputError
+from tidemark_cli.core.pictures.overlay import compose_overlay, draw_overlay
+from tidemark_cli.core.pictures.style import MAGENTA
+from tidemark_cli.core.scans.volume import Volume
 
 
-def test_the_rim_is_that_of_the_hard_tissue_under_ca4() -> None:
-    pta, ca4 = np.zeros((2, 8, 12), np.float32)
-    pta[:, 2:], ca4[:, 5:] = 100, 100
-    axes = Figure().subplots()
-    overlay._draw_rim(axes, overlay._Section("ZX", pta, ca4), 50)
-    np.testing.assert_array_equal(axes.images[0].get_array(), pta / 100)
-    rim = np.concatenate([path.vertices for lines in axes.collections for path in lines.get_paths()])
-    assert rim[:, 0] == pytest.approx(4.5)
+def pair(bone_end: str = "first", source: str = "file") -> tuple[Volume, np.ndarray]:
+    """Return a plug under PTA and CA4+: cartilage of 120 and 80, bone of 170 and 250."""
+    pta = draw_plug(bone_end=bone_end)
+    return Volume(pta, VOXEL_UM, source, Path("plug.tif")), np.where(pta > 145, 250, pta * 0.66)
+
+
+@pytest.fixture(scope="module")
+def page() -> Figure:
+    return compose_overlay(*pair(), 165, "quality 0.50")
+
+
+def rim(axes: Axes) -> np.ndarray:
+    """Return the corners (N, 2) x, y of the lines drawn round hard tissue."""
+    return np.concatenate([path.vertices for lines in axes.collections for path in lines.get_paths()])
+
+
+def test_bone_is_down_either_way_up(page: Figure) -> None:
+    last = compose_overlay(*pair("last"), 165, "")
+    for one, other in zip(page.axes[:4], last.axes[:4], strict=True):  # ZX and ZY
+        picture = one.images[0].get_array()
+        np.testing.assert_array_equal(picture, other.images[0].get_array())
+        columns = picture[:, 20:30]
+        assert columns[10:20].mean() < columns[-20:-10].mean()  # bone is the brighter one here
+
+
+def test_sections_are_named_and_xy_lies_in_the_bone(page: Figure) -> None:
+    axes = page.axes
+    assert [one.texts[0].get_text() for one in axes] == ["ZX", "ZX", "ZY", "ZY", "XY", "XY"]
+    xy = axes[4]
+    assert np.ptp(rim(xy)[:, 0]) > 40  # round the whole plug, 50 voxels wide
+
+
+def test_the_rim_lies_on_the_tidemark(page: Figure) -> None:
+    row = find_plug(draw_plug(), VOXEL_UM).box[0].stop - SURFACE_Z - 0.5  # from the top, between voxels
+    assert np.count_nonzero(abs(rim(page.axes[0])[:, 1] - row) < 0.5) > 40
+
+
+def test_the_squares_are_pta_and_ca4_in_turn(page: Figure) -> None:
+    rim_axes, squares = page.axes[:2]
+    whole, mixed = rim_axes.images[0].get_array(), squares.images[0].get_array()[..., 0]
+    side = int(np.ceil(whole.shape[1] / 7))
+    np.testing.assert_array_equal(mixed[:side, :side], whole[:side, :side])
+    bone = np.s_[5 * side : 6 * side, 2 * side : 3 * side]  # an odd square
+    assert mixed[bone].mean() > whole[bone].mean()  # CA4+, where bone is white
+
+
+def test_a_doubted_result_and_an_assumed_voxel_size_are_pointed_out(page: Figure) -> None:
+    doubted = compose_overlay(*pair(source="default"), 165, "quality 0.50", doubted=True)
+    for figure, said in ((page, False), (doubted, True)):
+        assert any(text.get_text().endswith("registration quality 0.50") for text in figure.texts)
+        assert any(text.get_color() == MAGENTA for text in figure.texts) == said
+        told = [text.get_text() for text in figure.axes[0].texts]
+        assert any("voxel size assumed: 40 µm" in text for text in told) == said
+
+
+def test_nothing_is_replaced_unless_asked(tmp_path: Path) -> None:
+    path = tmp_path / "overlay.png"
+    path.write_text("mine")
+    with pytest.raises(OutputError, match="--overwrite"):
+        draw_overlay(path, *pair(), 165, "")
+    draw_overlay(path, *pair(), 165, "", overwrite=True)
+    assert path.read_bytes().startswith(b"\x89PNG")

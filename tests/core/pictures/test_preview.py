@@ -1,8 +1,12 @@
+"""What the picture of a segmentation shows where, and how it is written."""
+
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -10,8 +14,8 @@ from tidemark_cli.core.anatomy.confidence import REASONS
 from tidemark_cli.core.anatomy.plug import Plug
 from tidemark_cli.core.anatomy.surface import Surface, find_surface
 from tidemark_cli.core.errors import OutputError
-from tidemark_cli.core.pictures import preview
-from tidemark_cli.core.pictures.preview import draw_preview
+from tidemark_cli.core.pictures.preview import compose_preview, draw_preview
+from tidemark_cli.core.pictures.style import MAGENTA
 
 UM = 40.0
 
@@ -79,32 +83,31 @@ def test_arrays_that_do_not_match_are_refused(tmp_path: Path) -> None:
 
 
 def test_bone_is_down_either_way_up() -> None:
-    for name in ("ZX", "ZY"):
-        first = preview._section(*scene(), name)
-        last = preview._section(*scene(bone_end="last"), name)
-        np.testing.assert_array_equal(first.grey, last.grey)
-        np.testing.assert_array_equal(first.hard, last.hard)
-        np.testing.assert_array_equal(first.height_um, last.height_um)
-        assert first.extent == last.extent
-        assert first.hard[-1].any()
-        assert not first.hard[0].any()
+    first, last = (compose_preview(*scene(bone_end=end), "plug").axes for end in ("first", "last"))
+    for one, other in zip(first[:2], last[:2], strict=True):  # ZX and ZY
+        for image, same in zip(one.images, other.images, strict=True):  # the grey levels, the tint
+            np.testing.assert_array_equal(image.get_array(), same.get_array())
+            assert image.get_extent() == same.get_extent()
+        np.testing.assert_array_equal(one.lines[0].get_ydata(), other.lines[0].get_ydata())
+        tint = one.images[1].get_array()[..., 3]
+        assert tint[-1].any() and not tint[0].any()
 
 
 def test_the_line_lies_on_the_edge_of_the_tint() -> None:
-    section = preview._section(*scene(), "ZX")
-    bottom = section.extent[2]
-    columns = np.flatnonzero(np.isfinite(section.height_um))
+    axes = compose_preview(*scene(), "plug").axes[0]
+    tint, heights = axes.images[1].get_array()[..., 3], axes.lines[0].get_ydata()
+    bottom = axes.images[1].get_extent()[2]
+    columns = np.flatnonzero(np.isfinite(heights))
     assert columns.size > 20
     for column in columns:
-        hard_rows = np.flatnonzero(section.hard[:, column])
-        face_um = bottom + (len(section.hard) - hard_rows[0]) * UM
-        assert section.height_um[column] == pytest.approx(face_um)
+        hard_rows = np.flatnonzero(tint[:, column])
+        assert heights[column] == pytest.approx(bottom + (len(tint) - hard_rows[0]) * UM)
 
 
 def test_row_0_of_the_map_is_on_top() -> None:
     scan, mask, surface, plug = scene()
     surface.height_um[12, 25] += 500
-    figure = preview._compose(scan, mask, surface, plug, "plug", {})
+    figure = compose_preview(scan, mask, surface, plug, "plug", {})
     shown = figure.axes[2].images[0]
     heights = shown.get_array()
     assert heights.shape == (40, 36)
@@ -117,7 +120,7 @@ def test_the_confidence_is_told_and_a_low_one_with_its_reason() -> None:
     signs = {"sharpness": 1.0, "coverage": 0.25}
     for value, warned in ((0.25, True), (0.75, False)):
         numbers = {"confidence": value, "confidence_signs": signs | {"coverage": value}}
-        texts = [text.get_text() for text in preview._compose(*scene(), "plug", numbers).texts]
+        texts = [text.get_text() for text in compose_preview(*scene(), "plug", numbers).texts]
         assert any(text.endswith(f"first slices, confidence {value:.2f}") for text in texts)
         assert (f"Confidence 0.25: {REASONS['coverage']}." in texts) == warned
 
@@ -133,7 +136,7 @@ def test_each_number_stands_over_its_caption() -> None:
         "openings_count": 7,
         "openings_area_percent": 8.8,
     }
-    texts = [text.get_text() for text in preview._compose(*scene(), "plug", numbers).axes[-1].texts]
+    texts = [text.get_text() for text in compose_preview(*scene(), "plug", numbers).axes[-1].texts]
     assert list(zip(texts[1::2], texts[::2], strict=True)) == [
         ("Ra", "1.1 µm"),
         ("Rq", "2.2 µm"),
@@ -146,16 +149,30 @@ def test_each_number_stands_over_its_caption() -> None:
     ]
 
 
+@pytest.mark.parametrize("source", ["default", "file"])
+def test_an_assumed_voxel_size_is_said_above_the_scale_bars(source: str) -> None:
+    figure = compose_preview(*scene(), "plug", {"voxel_source": source})
+    for axes in figure.axes[:2]:  # ZX and ZY
+        told = ["voxel size assumed: 40 µm\n500 µm" in text.get_text() for text in axes.texts]
+        assert any(told) == (source == "default")
+
+
+def test_warnings_do_not_lie_upon_each_other() -> None:
+    scan, mask, surface, plug = scene()
+    numbers = {"confidence": 0.2, "confidence_signs": {"coverage": 0.2}}
+    figure = compose_preview(scan, mask, surface, replace(plug, bone_end_confidence=0.0), "plug", numbers)
+    rows = [text.get_position()[1] for text in figure.texts if text.get_color() == MAGENTA]
+    assert len(rows) == 2 and rows[0] - rows[1] > 0.2 / figure.get_size_inches()[1]
+
+
 def test_the_scale_bars_are_as_long_as_they_say() -> None:
-    figure = preview._compose(*scene(), "plug", {})
+    figure = compose_preview(*scene(), "plug", {})
     for axes, columns in zip(figure.axes, (36, 40, 36), strict=False):  # ZX, ZY and the map
         assert "500 µm" in [text.get_text() for text in axes.texts]
         assert axes.patches[0].get_width() == pytest.approx(500 / (columns * UM))
 
 
 def test_openings_are_drawn_in_their_colour(tmp_path: Path) -> None:
-    import cv2
-
     scan, mask, surface, plug = scene()
     assert surface.opening.sum() == 4
     draw_preview(tmp_path / "with.png", scan, mask, surface, plug, "plug")

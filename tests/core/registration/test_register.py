@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +11,6 @@ import SimpleITK as sitk
 from tests.helpers import draw_small_plug
 from tidemark_cli.core.errors import ContentError
 from tidemark_cli.core.registration import register as registration
-from tidemark_cli.core.registration import search
-from tidemark_cli.core.registration.refine import interpolate, refine
 from tidemark_cli.core.registration.register import (
     TRUSTED,
     agreement,
@@ -22,7 +19,7 @@ from tidemark_cli.core.registration.register import (
     register,
     resample,
 )
-from tidemark_cli.core.registration.search import Grid, block_means, look
+from tidemark_cli.core.registration.search import Grid, look
 from tidemark_cli.core.registration.transform import Matrix
 from tidemark_cli.core.scans.content import Frame
 from tidemark_cli.core.scans.volume import Volume
@@ -177,50 +174,6 @@ def test_the_paper_s_cost_fits_scans_of_one_stain(plug: np.ndarray) -> None:
 def test_a_scan_without_a_plug_is_an_error(plug: np.ndarray, array: np.ndarray) -> None:
     with pytest.raises(ContentError):
         register(volume(plug), volume(array))
-
-
-def test_scans_that_hardly_meet_are_left_alone() -> None:
-    grid = Grid(np.random.default_rng(0).random((8, 8, 8), np.float32), np.eye(4))
-    away = np.eye(4)
-    away[0, 3] = 7.5
-    indices = np.argwhere(np.ones((8, 8, 8)))
-    np.testing.assert_array_equal(refine(grid, indices, grid, away), away)
-
-
-def test_interpolation_by_hand() -> None:
-    z, y, x = np.mgrid[:3, :4, :5]
-    values, slopes = interpolate(100.0 * z + 10 * y + x, np.array([[0.5, 1.0], [1.25, 2.5], [3.5, 0.0]]))
-    np.testing.assert_allclose(values, (50 + 12.5 + 3.5, 100 + 25 + 0))
-    np.testing.assert_allclose(slopes, [[100, 100], [10, 10], [1, 1]])
-
-
-def test_block_means_by_hand() -> None:
-    array = np.arange(5 * 4 * 6, dtype=np.uint8).reshape(5, 4, 6)
-    means = block_means(volume(array, 1000.0), 2)
-    assert means.array.shape == (2, 2, 3)
-    assert means.array[0, 0, 0] == np.mean([0, 1, 6, 7, 24, 25, 30, 31])
-    np.testing.assert_allclose(means.points(np.array([[0, 0, 0], [1, 0, 2]])), [[0.5] * 3, [4.5, 0.5, 2.5]])
-    part = block_means(volume(array, 1000.0), 2, (slice(1, 5), slice(2, 4), slice(0, 5)))
-    assert part.array.shape == (2, 1, 2)
-    assert part.array[0, 0, 0] == array[1:3, 2:4, 0:2].mean()
-    np.testing.assert_allclose(part.points(np.array([[0, 0, 0]])), [[0.5, 2.5, 1.5]])
-
-
-def test_the_outline_is_the_plug(plug: np.ndarray) -> None:
-    found = look(volume(plug))
-    assert found.factor == 1
-    assert found.outline.sum() == pytest.approx(44 * np.pi * 18**2, rel=0.1)
-    assert abs(found.axis[2]) > 0.999
-    np.testing.assert_allclose(found.middle_mm, np.array([21.5, 21.5, 25.5]) * MM, atol=MM)
-
-
-def test_wax_that_hides_the_air_is_not_the_plug(plug: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    def blind(array: np.ndarray, voxel_um: float) -> SimpleNamespace:
-        return SimpleNamespace(tissue_level=float(array.min()) - 1)  # no background, as `find_plug` says it
-
-    monkeypatch.setattr(search, "find_plug", blind)
-    outline = look(volume(plug)).outline
-    assert 0.3 < outline.mean() < 0.6  # of the field; the cylinder fills 44 %
 
 
 # ------------------------------------------------------------------------------ resampling and masks

@@ -2,64 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from tidemark_cli.core.data.dataset import write_sample
-from tidemark_cli.core.errors import DatasetError, OutputError, ScanError
-from tidemark_cli.core.pictures.scores import draw_figure
+from tests.core.scoring.masks import SHAPE, VOXEL_UM, block, write
+from tidemark_cli.core.errors import DatasetError, ScanError
 from tidemark_cli.core.scans.content import Frame
 from tidemark_cli.core.scans.volume import write_volume
-from tidemark_cli.core.scoring.pairs import newest_run
-from tidemark_cli.core.scoring.score_files import as_json, write_csv
-from tidemark_cli.core.scoring.scores import OVERLAPS, SURFACES, Bias, score_pair, score_paths, score_run
-
-VOXEL_UM = 4.0
-SHAPE = (24, 12, 12)
-
-
-def block(height: int, value: int = 255) -> np.ndarray:
-    """Return a mask (Z, Y, X) of `height` hard slices from the first on."""
-    mask = np.zeros(SHAPE, np.uint8)
-    mask[:height] = value
-    return mask
-
-
-def lopsided() -> np.ndarray:
-    """Return probabilities: one voxel above a block of 8 in half the columns, one below in the others.
-
-    Above 0.5 they are a block of 7.
-    """
-    probability = block(7, 200)
-    probability[7:9, :, :6] = 100
-    return probability
-
-
-def write(folder: Path, **masks: np.ndarray) -> Path:
-    folder.mkdir(exist_ok=True)
-    for name, mask in masks.items():
-        write_volume(folder / f"{name}.tif", mask, VOXEL_UM)
-    return folder
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A run on a dataset of three samples, predicted one, two and no voxels too high, threshold 0.3."""
-    dataset, folder = tmp_path / "dataset", tmp_path / "run"
-    for name in ("S01_1", "S01_2", "S02_1"):
-        write_sample(dataset, name, block(8, 90), block(8))
-    folder.mkdir()
-    write(folder / "oof", S01_1=block(9, 100), S01_2=block(10, 100), S02_1=block(8, 100))
-    folds = [{"held_out": ["S01_1", "S01_2"]}, {"held_out": ["S02_1"]}]
-    content = {"kind": "folds", "dataset": str(dataset), "threshold": 0.3, "folds": folds}
-    (folder / "run.json").write_text(json.dumps(content))
-    return folder
+from tidemark_cli.core.scoring.score_files import as_json
+from tidemark_cli.core.scoring.scores import SURFACES, Bias, score_pair, score_paths, score_run
 
 
 def test_a_pair_by_hand():
@@ -151,20 +106,6 @@ def test_a_run_that_cannot_be_used_is_an_error(run: Path, content: str):
     (run / "run.json").write_text(content)
     with pytest.raises(DatasetError, match="run"):
         score_run(run)
-
-
-def test_the_newest_run_of_a_folder(run: Path, tmp_path: Path):
-    newer = tmp_path / "newer"
-    newer.mkdir()
-    (newer / "run.json").write_text((run / "run.json").read_text())
-    os.utime(run / "run.json", (1, 1))
-    phantoms = tmp_path / "phantoms"
-    phantoms.mkdir()
-    (phantoms / "run.json").write_text('{"settings": {}}')  # newer still, but of another kind
-    assert newest_run(tmp_path) == newer
-    assert newest_run(run) == run
-    with pytest.raises(DatasetError, match="no run"):
-        newest_run(phantoms)
 
 
 def test_folders_are_matched_by_name_whatever_the_format(tmp_path: Path):
@@ -359,84 +300,3 @@ def test_a_damaged_scan_does_not_stop_the_others(tmp_path: Path):
     scores = score_paths(found, true, progress=lambda done, total: progress.append((done, total)))
     assert scores.count == 1 and "B.tif" in scores.not_scored["B"]
     assert progress == [(1, 2), (2, 2)]
-
-
-def test_the_csv_has_a_row_for_every_sample(run: Path, tmp_path: Path):
-    (run / "oof" / "S01_1.tif").unlink()
-    write_volume(run / "oof" / "S02_1.tif", lopsided(), VOXEL_UM, overwrite=True)
-    scores = score_run(run, (8, 16), (0.3, 0.5))
-    write_csv(tmp_path / "s.csv", scores)
-    with (tmp_path / "s.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    told = [(row["sample"], row["threshold"]) for row in rows]
-    assert told == [("S01_2", "0.3"), ("S01_2", "0.5"), ("S02_1", "0.3"), ("S02_1", "0.5"), ("S01_1", "")]
-    assert float(rows[0]["iou_8um"]) == 0.5 and float(rows[0]["bias_um"]) == pytest.approx(8)
-    assert [float(rows[2][f"{measure}_8um"]) for measure in OVERLAPS] == pytest.approx([3 / 5, 3 / 4, 1])
-    assert [float(rows[2][f"all_hard_{measure}_8um"]) for measure in OVERLAPS] == pytest.approx(
-        [1 / 2, 2 / 3, 2 / 3]
-    )
-    found = [float(rows[i][f"bias_{part}_um"]) for i in (0, 2) for part in ("mean", "low", "high")]
-    assert found[:3] == found[3:] == pytest.approx([4, 4 - 50.825, 4 + 50.825], abs=1e-3)
-    assert rows[3]["bias_low_um"] == rows[-1]["bias_mean_um"] == ""
-    assert (rows[2]["voxel_um"], rows[2]["zones"]) == ("4.0", "micrometres")
-    assert rows[1]["hd95_um"] == "" and "no prediction" in rows[-1]["not_scored"]
-    with pytest.raises(OutputError, match="--overwrite"):
-        write_csv(tmp_path / "s.csv", scores)
-
-
-def test_json_has_all_of_it_and_no_nan(run: Path):
-    content = json.loads(json.dumps(as_json(score_run(run, (8,), (0.3, 0.5))), allow_nan=False))
-    assert content["pads_um"] == [8] and len(content["samples"]) == 6
-    assert set(OVERLAPS) | set(SURFACES) <= set(content["samples"][0])
-    first, second = content["summary"]
-    assert first["iou"][0]["median"] == pytest.approx(2 / 3)
-    assert first["hd95_um"]["median"] == VOXEL_UM
-    assert first["all_hard"]["iou"][0] == {"median": 0.5, "sd": 0, "count": 3}
-    assert first["bias"]["mean_um"] == pytest.approx(4) and first["bias"]["offset_um"] is None
-    assert first["bias"]["low_um"] < 0 < 8 < first["bias"]["high_um"] and second["bias"] is None
-    assert content["samples"][0]["all_hard"]["dice"] == pytest.approx([2 / 3])
-    assert {"bias", "all_hard", "hard_share"} <= set(content["definitions"])
-    assert second["hd95_um"] is None  # above 0.5 every prediction is empty
-    assert set(SURFACES) <= set(content["definitions"])
-
-
-@pytest.mark.parametrize(("suffix", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
-def test_the_figure_is_drawn(run: Path, tmp_path: Path, suffix: str, start: bytes):
-    path = tmp_path / f"figure.{suffix}"
-    draw_figure(path, score_run(run, thresholds=(0.3, 0.5), paper=True))
-    assert path.read_bytes().startswith(start)
-
-
-def test_the_figure_has_the_medians_of_each_measure_at_each_threshold(run: Path) -> None:
-    from tidemark_cli.core.pictures.scores import _compose
-
-    for name in ("S01_1", "S01_2"):  # two of the three samples: theirs is the median
-        write_volume(run / "oof" / f"{name}.tif", lopsided(), VOXEL_UM, overwrite=True)
-    panels = _compose(score_run(run, (4, 8), (0.3, 0.5))).axes
-    expected = {
-        "(a) IoU": ([1 / 3, 3 / 5], [0, 1 / 2]),
-        "(b) Dice": ([1 / 2, 3 / 4], [0, 2 / 3]),
-        "(c) Volumetric similarity": ([1, 1], [0, 2 / 3]),
-    }
-    assert [axes.get_title(loc="left") for axes in panels] == list(expected)
-    for axes, medians in zip(panels, expected.values(), strict=True):
-        assert [line.get_label() for line in axes.lines] == ["threshold 0.3", "threshold 0.5", "all hard"]
-        np.testing.assert_allclose([line.get_ydata() for line in axes.lines[:2]], medians)
-        floor = 1 / 2 if axes is panels[0] else 2 / 3
-        np.testing.assert_allclose(axes.lines[2].get_ydata(), [floor, floor])
-
-
-def test_the_figure_has_the_published_points_as_they_were_published(run: Path):
-    from tidemark_cli.core.pictures.scores import PUBLISHED, _compose
-
-    lines = _compose(score_run(run, paper=True)).axes[0].lines
-    grey = [line for line in lines if line.get_color() == PUBLISHED]
-    assert [list(line.get_xdata()) for line in grey] == [[15, 30, 45, 60, 75]] * 3
-    assert [list(line.get_ydata()) for line in grey] == [
-        [0.57, 0.71, 0.77, 0.82, 0.85],
-        [0.44, 0.65, 0.73, 0.79, 0.82],
-        [0.59, 0.70, 0.79, 0.83, 0.86],
-    ]
-    assert not any(
-        line.get_color() == PUBLISHED for axes in _compose(score_run(run)).axes for line in axes.lines
-    )

@@ -9,23 +9,23 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+import lazy_loader as lazy
 import numpy as np
 from numpy.typing import NDArray
 
+from .anatomy import Anatomy, Stain
 from .scanner import Processing, Scanner, resized, ring_profile
 from .texture import Grid, make_grid
-from .tissue import Anatomy, Stain, Tissue
+from .tissue import Tissue
 
-if TYPE_CHECKING:
-    import SimpleITK
+sitk = lazy.load("SimpleITK")
 
 VOXEL_UM = 3.2
 SHAPE = (768, 448, 448)  # the public dataset's crop, (Z, Y, X)
 _SLAB = 8  # slices drawn at a time: small enough for the processor's cache
 _ALONG_WALL = 0.25  # share of the single slices
-_COARSE = 4  # voxels of a slice per voxel of its overview
+_OVERVIEW = 4  # voxels of a slice per voxel of its overview
 COARSEST_UM = 20.0  # voxels of the scans that single slices are drawn from
 _COARSER = 0.35  # share of the single slices from scans with larger voxels
 _FINER = 0.1  # and with smaller ones, to half as large
@@ -117,10 +117,78 @@ def draw_phantom(
     edge_um = tissue.edge_depth(grid)[0].astype(np.float32)
     if not pair:
         return Phantom(scan, mask, voxel_um, edge_um)
-    transform = _remounting(rng, shape, voxel_um)
-    moved = _resampled(ca4, voxel_um, transform.GetInverse())
+    moved, matrix = _remounted(ca4, voxel_um, rng)
     ca4_scan = _scan(noise.spawn(1)[0], _CA4_SCANNER, moved, grid, Processing("none", 0))
-    return Phantom(scan, mask, voxel_um, edge_um, ca4_scan, _matrix(transform))
+    return Phantom(scan, mask, voxel_um, edge_um, ca4_scan, matrix)
+
+
+@dataclass(frozen=True)
+class Section:
+    """How one slice through a plug of its own is taken.
+
+    Attributes
+    ----------
+    voxel_um : of the slice.
+    ratio : voxels of the scan that it is from over its own.
+    centre_um : y, x of its middle from the plug's axis; it runs along X.
+    thick : whether it is blurred across its thickness, as matters along the plug's wall: elsewhere two more
+        planes change little, and take half of the time.
+    """
+
+    voxel_um: float
+    anatomy: Anatomy
+    stain: Stain
+    scanner: Scanner
+    processing: Processing
+    ratio: float
+    centre_um: tuple[float, float]
+    thick: bool
+
+    @staticmethod
+    def draw(rng: np.random.Generator, shape: tuple[int, int]) -> Section:
+        """Draw the section of a slice of `shape`, as told at `draw_slice`."""
+        voxel_um = VOXEL_UM * rng.uniform(0.6, 1.6)
+        wide_anatomy, wide_stain, wide_scanner = map(bool, rng.random(3) < (0.8, 0.65, 0.65))
+        anatomy = Anatomy.draw(rng, shape[0] * voxel_um, shape[1] * voxel_um, wide_anatomy, odd=True)
+        stain = Stain.draw(rng, wide=wide_stain)
+        scanner = Scanner.draw(rng, max(stain.deep, stain.bone), wide=wide_scanner)
+        ratio, fate = 1.0, rng.random()
+        if fate < _COARSER:
+            ratio = float(np.exp(rng.uniform(0, np.log(COARSEST_UM / VOXEL_UM))))
+        elif fate < _COARSER + _FINER:
+            scanner = scanner.averaged(rng.uniform(1, 2))
+        processing = Processing.draw(rng, _PROCESSED / np.sqrt(ratio))
+        along_wall = bool(rng.random() < _ALONG_WALL)
+        chord = rng.choice((-1, 1)) * rng.uniform(0.8, 1.05) if along_wall else rng.uniform(-0.95, 0.95)
+        centre = chord * anatomy.radius_um, rng.uniform(-0.4, 0.4) * anatomy.radius_um
+        return Section(voxel_um, anatomy, stain, scanner, processing, ratio, centre, along_wall)
+
+    def scan(
+        self, rng: np.random.Generator, shape: tuple[int, int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
+        """Scan it: grey levels, hard tissue and overview, as `draw_slice` returns them."""
+        grid = make_grid((shape[0], 1, shape[1]), self.voxel_um, self.centre_um)
+        across, weights = (_ACROSS, _ACROSS_WEIGHTS) if self.thick else (np.zeros(1), (1,))
+        y = (grid.y + self.scanner.blur * self.voxel_um * across).astype(np.float32)
+        planes = Grid(grid.z, y, grid.x)
+        tissue, hard, _ = Tissue(rng, planes.extent, self.anatomy, self.stain).draw(planes)
+        blurred = np.average(tissue, axis=1, weights=weights).astype(np.float32)
+        scanned = (max(8, round(shape[0] / self.ratio)), max(8, round(shape[1] / self.ratio)))
+        if scanned != shape:
+            blurred = resized(blurred, scanned)
+            um = self.voxel_um * shape[1] / scanned[1]
+            grid = make_grid((scanned[0], 1, scanned[1]), um, self.centre_um)
+        scan = self.scanner.scan(rng, blurred[:, None], grid, ring_profile(rng, 4096))[:, 0]
+        scan = resized(self.processing.apply(scan), shape)
+        return scan, hard[:, len(across) // 2], self._overview(rng, shape)
+
+    def _overview(self, rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Scan such a plug coarsely through its middle: (rows / 4, columns / 4)."""
+        coarse = (shape[0] // _OVERVIEW, 1, shape[1] // _OVERVIEW)
+        grid = make_grid(coarse, _OVERVIEW * self.voxel_um, (0, self.centre_um[1]))
+        tissue, _, _ = Tissue(rng, grid.extent, self.anatomy, self.stain).draw(grid)
+        plain = replace(self.scanner, blur=self.scanner.blur / _OVERVIEW, noise_blur=0, ring=0)
+        return plain.scan(rng, tissue, grid, np.zeros(1, np.float32))[:, 0]
 
 
 def draw_slice(
@@ -131,8 +199,8 @@ def draw_slice(
     Anatomy, stain and scanner are each drawn from the wide ranges or, at times, from the realistic ones.
     A quarter of the slices are drawn along the plug's wall, from 0.8 to 1.05 of its radius, and are blurred
     across their thickness; the others lie anywhere within 0.95 of the radius, and are not. A third are of a
-    scan with larger voxels, to 6.25 times as large, enlarged as `predict` does it, a tenth of one with smaller
-    voxels, averaged, and over a third of a scan that was blurred, denoised or binned.
+    scan with larger voxels, to 6.25 times as large, enlarged as `predict` does it, a tenth of one with
+    smaller voxels, averaged, and over a third of a scan that was blurred, denoised or binned.
 
     Parameters
     ----------
@@ -147,39 +215,7 @@ def draw_slice(
         plug: about the grey levels that its whole scan has.
     """
     rng = np.random.default_rng(seed)
-    voxel_um = VOXEL_UM * rng.uniform(0.6, 1.6)
-    wide_anatomy, wide_stain, wide_scanner = rng.random(3) < (0.8, 0.65, 0.65)
-    anatomy = Anatomy.draw(rng, shape[0] * voxel_um, shape[1] * voxel_um, bool(wide_anatomy), odd=True)
-    stain = Stain.draw(rng, wide=bool(wide_stain))
-    scanner = Scanner.draw(rng, max(stain.deep, stain.bone), wide=bool(wide_scanner))
-    ratio, fate = 1.0, rng.random()
-    if fate < _COARSER:
-        ratio = float(np.exp(rng.uniform(0, np.log(COARSEST_UM / VOXEL_UM))))
-    elif fate < _COARSER + _FINER:
-        scanner = scanner.averaged(rng.uniform(1, 2))
-    processing = Processing.draw(rng, _PROCESSED / np.sqrt(ratio))
-    along_wall = rng.random() < _ALONG_WALL
-    chord = rng.choice((-1, 1)) * rng.uniform(0.8, 1.05) if along_wall else rng.uniform(-0.95, 0.95)
-    aside = rng.uniform(-0.4, 0.4) * anatomy.radius_um
-    centre = (chord * anatomy.radius_um, aside)
-    grid = make_grid((shape[0], 1, shape[1]), voxel_um, centre)
-    # elsewhere two more planes change little, and take half of the time
-    across, weights = (_ACROSS, _ACROSS_WEIGHTS) if along_wall else (np.zeros(1), (1,))
-    thick = Grid(grid.z, (grid.y + scanner.blur * voxel_um * across).astype(np.float32), grid.x)
-    tissue, hard, _ = Tissue(rng, thick.extent, anatomy, stain).draw(thick)
-    blurred = np.average(tissue, axis=1, weights=weights).astype(np.float32)
-    scanned = (max(8, round(shape[0] / ratio)), max(8, round(shape[1] / ratio)))
-    scan_grid = grid
-    if scanned != shape:
-        blurred = resized(blurred, scanned)
-        scan_grid = make_grid((scanned[0], 1, scanned[1]), voxel_um * shape[1] / scanned[1], centre)
-    scan = scanner.scan(rng, blurred[:, None], scan_grid, ring_profile(rng, 4096))[:, 0]
-    scan = resized(processing.apply(scan), shape)
-    coarse = make_grid((shape[0] // _COARSE, 1, shape[1] // _COARSE), _COARSE * voxel_um, (0, aside))
-    overview, _, _ = Tissue(rng, coarse.extent, anatomy, stain).draw(coarse)
-    plain = replace(scanner, blur=scanner.blur / _COARSE, noise_blur=0, ring=0)
-    overview = plain.scan(rng, overview, coarse, np.zeros(1, np.float32))
-    return scan, hard[:, len(across) // 2], overview[:, 0]
+    return Section.draw(rng, shape).scan(rng, shape)
 
 
 def _scan(
@@ -207,34 +243,22 @@ def _scan(
     return out
 
 
-def _remounting(
-    rng: np.random.Generator, shape: tuple[int, int, int], voxel_um: float
-) -> SimpleITK.Euler3DTransform:
-    import SimpleITK as sitk
-
+def _remounted(
+    volume: Voxels, voxel_um: float, rng: np.random.Generator
+) -> tuple[Voxels, NDArray[np.float64]]:
+    """Return the plug as it lies after remounting, and the true matrix, as `Phantom.matrix`."""
     transform = sitk.Euler3DTransform()
-    transform.SetCenter([(n - 1) / 2 * voxel_um / 1000 for n in shape[::-1]])
+    transform.SetCenter([(n - 1) / 2 * voxel_um / 1000 for n in volume.shape[::-1]])
     tilt = np.deg2rad(rng.uniform(0, 8))
     direction = rng.uniform(0, 2 * np.pi)
     transform.SetRotation(tilt * np.cos(direction), tilt * np.sin(direction), rng.uniform(0, 2 * np.pi))
-    reach_mm = min(0.17, 0.1 * min(shape) * voxel_um / 1000)
+    reach_mm = min(0.17, 0.1 * min(volume.shape) * voxel_um / 1000)
     transform.SetTranslation(rng.uniform(-reach_mm, reach_mm, 3).tolist())
-    return transform
-
-
-def _resampled(volume: Voxels, voxel_um: float, transform: SimpleITK.Transform) -> Voxels:
-    import SimpleITK as sitk
-
     image = sitk.GetImageFromArray(volume)
     image.SetSpacing([voxel_um / 1000] * 3)
-    moved: Voxels = sitk.GetArrayFromImage(sitk.Resample(image, image, transform, sitk.sitkLinear, 2.0))
-    return moved
-
-
-def _matrix(transform: SimpleITK.Euler3DTransform) -> NDArray[np.float64]:
-    """(4, 4) of a rigid transform, its centre moved to the origin."""
+    moved = sitk.Resample(image, image, transform.GetInverse(), sitk.sitkLinear, 2.0)
     matrix = np.eye(4)
     matrix[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))
     centre = np.array(transform.GetCenter())
     matrix[:3, 3] = centre + transform.GetTranslation() - matrix[:3, :3] @ centre
-    return matrix
+    return sitk.GetArrayFromImage(moved), matrix

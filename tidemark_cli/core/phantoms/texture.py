@@ -40,6 +40,11 @@ class Grid:
         """First and last voxel centre along each axis, in µm."""
         return tuple((float(a[0]), float(a[-1])) for a in (self.z, self.y, self.x))  # type: ignore[return-value]
 
+    @property
+    def mesh(self) -> tuple[Array, Array, Array]:
+        """The same centres, as (Z, 1, 1), (1, Y, 1) and (1, 1, X)."""
+        return self.z[:, None, None], self.y[None, :, None], self.x[None, None, :]
+
     def slab(self, start: int, stop: int) -> Grid:
         """The same grid between two slices along Z."""
         return Grid(self.z[start:stop], self.y, self.x)
@@ -109,7 +114,7 @@ class Field:
             return self._along_sheared_x(rows, grid)
         first, weights = self._weights(grid.x, axis=2)
         dense = _dense(first, weights, rows.shape[2])
-        return (rows.reshape(-1, rows.shape[2]) @ dense.T).reshape(rows.shape[0], rows.shape[1], len(grid.x))
+        return (rows.reshape(-1, rows.shape[2]) @ dense.T).reshape(*rows.shape[:2], len(grid.x))
 
     def _weights(self, positions: Array, axis: int) -> tuple[NDArray[np.intp], Array]:
         """First of the four lattice nodes around each position, and the weights of the four."""
@@ -131,10 +136,9 @@ class Field:
 
     def _along_sheared_x(self, rows: Array, grid: Grid) -> Array:
         rows = np.broadcast_to(rows, (len(grid.z), *rows.shape[1:]))
-        first, weights = self._weights(
-            grid.x[None, :] - self.shear * grid.z[:, None], axis=2
-        )  # (Z, X), (Z, X, 4)
-        out = np.zeros((rows.shape[0], rows.shape[1], len(grid.x)), np.float32)
+        # (Z, X), (Z, X, 4)
+        first, weights = self._weights(grid.x[None, :] - self.shear * grid.z[:, None], axis=2)
+        out = np.zeros((*rows.shape[:2], len(grid.x)), np.float32)
         for k in range(4):
             out += np.take_along_axis(rows, (first + k)[:, None, :], axis=2) * weights[:, None, :, k]
         return out

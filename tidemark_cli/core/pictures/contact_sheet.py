@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from ..data.dataset import Sample, middle_section
 from ..files import check_writable
-from .style import DPI, INK, write_picture
+from .style import AMBER, DPI, INK, write_picture
 
 COLUMNS = 7
 TILE_INCHES, HEADING_INCHES = 2.0, 6.5
-MASK = "#ffb000"
 
 
 def draw_contact_sheet(path: Path, samples: Sequence[Sample], overwrite: bool = False) -> None:
@@ -25,18 +26,14 @@ def draw_contact_sheet(path: Path, samples: Sequence[Sample], overwrite: bool = 
     OutputError
         If `path` exists and `overwrite` is false, or cannot be written.
     """
-    from matplotlib.figure import Figure
-
     check_writable(path, overwrite)
     sections = [middle_section(sample) for sample in samples]
     columns = min(COLUMNS, len(samples))
     rows = math.ceil(len(samples) / columns)
     tall = max(scan.shape[0] / scan.shape[1] for scan, _ in sections)
-    inches = (
-        max(HEADING_INCHES, columns * (TILE_INCHES + 0.1) + 0.1),
-        rows * (TILE_INCHES * tall + 0.45) + 0.45,
-    )
-    figure = Figure(figsize=inches, dpi=DPI, layout="constrained")
+    width = max(HEADING_INCHES, columns * (TILE_INCHES + 0.1) + 0.1)
+    height = rows * (TILE_INCHES * tall + 0.45) + 0.45
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     subjects = len({sample.subject_id for sample in samples})
     told = f"{len(samples)} sample(s) of {subjects} subject(s): middle ZX slice, bone down, mask outlined"
     figure.suptitle(told, size=10, color=INK)
@@ -45,11 +42,8 @@ def draw_contact_sheet(path: Path, samples: Sequence[Sample], overwrite: bool = 
         axes.imshow(scan[::-1], cmap="gray", vmin=0, vmax=255)
         hard = mask[::-1] > 0
         if hard.any():
-            axes.contour(hard.astype(float), [0.5], colors=MASK, linewidths=0.8)
-        axes.set_title(_caption(sample), size=8, color=INK, parse_math=False)
+            axes.contour(hard.astype(float), [0.5], colors=AMBER, linewidths=0.8)
+        grade = "" if sample.grade is None else f"  (grade {sample.grade})"
+        axes.set_title(sample.sample_id + grade, size=8, color=INK, parse_math=False)
         axes.set_axis_off()
     write_picture(path, figure)
-
-
-def _caption(sample: Sample) -> str:
-    return sample.sample_id if sample.grade is None else f"{sample.sample_id}  (grade {sample.grade})"

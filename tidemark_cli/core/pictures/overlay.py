@@ -5,22 +5,34 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ..anatomy.plug import Plug, find_plug
 from ..files import check_writable
 from ..scans.volume import Volume
-from .style import DPI, FAINT, INK, PAPER, label, scale_bar, write_picture
+from .style import (
+    AMBER,
+    BLUE,
+    DPI,
+    INCHES,
+    PAPER,
+    bare,
+    heading,
+    label,
+    legend,
+    place,
+    scale_bar,
+    write_picture,
+)
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-INCHES = 16.0  # 1600 px wide
-DOUBT = "#e6007e"
-RIM, TILE = "#ffb000", "#3d9be9"  # told apart by the colour-blind, too
+RIM, TILE = AMBER, BLUE
 TILES = 7  # squares across a plug
 BONE_SHARE = 0.3  # of the plug's length from its bone end, where the XY section lies
 _HEADING, _FOOT, _GAP = 1.0, 0.55, 0.25  # inches
@@ -45,7 +57,21 @@ def draw_overlay(
     doubted: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Write a PNG with three sections through the plug, in PTA's frame, cartilage up.
+    """Write a PNG of the page that `compose_overlay` makes.
+
+    Raises
+    ------
+    OutputError
+        If `path` cannot be written, or exists and `overwrite` is false.
+    """
+    check_writable(path, overwrite)
+    write_picture(path, compose_overlay(pta, registered, level, told, doubted))
+
+
+def compose_overlay(
+    pta: Volume, registered: NDArray[Any], level: float, told: str, doubted: bool = False
+) -> Figure:
+    """Draw three sections through the plug, in PTA's frame, cartilage up.
 
     Above, PTA with the rim of what is hard tissue under CA4+: it must follow the marrow cavities and the
     tidemark. Below, squares of PTA and CA4+ in turn: edges must go on across them.
@@ -56,15 +82,7 @@ def draw_overlay(
     level : grey level of `registered` above which tissue is hard.
     told : what is said of the quality.
     doubted : point out that the result is not to be trusted.
-
-    Raises
-    ------
-    OutputError
-        If `path` cannot be written, or exists and `overwrite` is false.
     """
-    check_writable(path, overwrite)
-    from matplotlib.figure import Figure
-
     sections = _sections(pta.array, registered, find_plug(pta.array, pta.voxel_um))
     width = sum(s.pta.shape[1] for s in sections)
     height = max(s.pta.shape[0] for s in sections)
@@ -73,19 +91,28 @@ def draw_overlay(
     inches = max(width * scale + gaps, 9.0)
     page = _HEADING + 2 * (height * scale + _GAP) + _FOOT
     figure = Figure(figsize=(inches, page), dpi=DPI, facecolor=PAPER)
-    _heading(figure, inches, page, pta, told, doubted)
+    size = " × ".join(map(str, pta.array.shape))
+    warnings = ["Not to be trusted: do edges go on from square to square?"] if doubted else []
+    heading(figure, pta.name, f"{size} voxels of {pta.voxel_um:g} µm; registration {told}", warnings)
+    note = f"voxel size assumed: {pta.voxel_um:g} µm" if pta.voxel_source == "default" else ""
     left = (inches - width * scale - _GAP * (len(sections) - 1)) / 2
     for section in sections:
         rows, columns = section.pta.shape
-        for place, draw in ((1, _draw_rim), (0, _draw_checkerboard)):
-            bottom = _FOOT + place * (height * scale + _GAP) + (height - rows) * scale
-            box = (left / inches, bottom / page, columns * scale / inches, rows * scale / page)
-            axes = figure.add_axes(box)
+        for row, draw in ((1, _draw_rim), (0, _draw_checkerboard)):
+            bottom = _FOOT + row * (height * scale + _GAP) + (height - rows) * scale
+            axes = place(figure, left, bottom, columns * scale, rows * scale)
             draw(axes, section, level)
-            _finish(axes, section, pta.voxel_um)
+            axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+            bare(axes)
+            label(axes, 0.03, 0.975, section.name, va="top", weight="bold", size=13)
+            scale_bar(axes, pta.voxel_um, note=note)
         left += columns * scale + _GAP
-    _legend(figure, page)
-    write_picture(path, figure)
+    handles = [
+        Line2D([], [], color=RIM, lw=2.5, label="above: PTA with the rim of the hard tissue under CA4+"),
+        Patch(fc="#8a94a0", ec=TILE, lw=2, label="below: squares of PTA and CA4+ in turn, PTA first"),
+    ]
+    legend(figure, handles)
+    return figure
 
 
 def _sections(pta: NDArray[Any], ca4: NDArray[Any], plug: Plug) -> list[_Section]:
@@ -100,20 +127,6 @@ def _sections(pta: NDArray[Any], ca4: NDArray[Any], plug: Plug) -> list[_Section
         _Section(name, *(np.asarray(scan[cut], np.float32)[order] for scan in (pta, ca4)))
         for name, cut, order in cuts
     ]
-
-
-def _heading(figure: Any, inches: float, page: float, pta: Volume, told: str, doubted: bool) -> None:
-    size = " × ".join(map(str, pta.array.shape))
-    left = 0.25 / inches
-    title = {"size": 17, "weight": "bold", "color": INK, "va": "center", "parse_math": False}
-    figure.text(left, 1 - 0.4 / page, pta.name, **title)
-    line = f"{size} voxels of {pta.voxel_um:g} µm; registration {told}"
-    figure.text(left, 1 - 0.72 / page, line, size=10.5, color=FAINT, va="center")
-    if doubted:
-        warning = "Not to be trusted: do edges go on from square to square?"
-        figure.text(
-            1 - left, 1 - 0.4 / page, warning, size=12, weight="bold", color=DOUBT, ha="right", va="center"
-        )
 
 
 def _window(grey: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -140,30 +153,3 @@ def _draw_checkerboard(axes: Axes, section: _Section, level: float) -> None:
         axes.axvline(edge - 0.5, color=TILE, lw=0.5, alpha=0.6)
     for edge in range(side, rows, side):
         axes.axhline(edge - 0.5, color=TILE, lw=0.5, alpha=0.6)
-
-
-def _finish(axes: Axes, section: _Section, voxel_um: float) -> None:
-    rows, columns = section.pta.shape
-    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5), xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-    label(axes, 0.03, 0.975, section.name, va="top", weight="bold", size=13)
-    scale_bar(axes, voxel_um)
-
-
-def _legend(figure: Any, page: float) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles = [
-        Line2D([], [], color=RIM, lw=2.5, label="above: PTA with the rim of the hard tissue under CA4+"),
-        Patch(fc="#8a94a0", ec=TILE, lw=2, label="below: squares of PTA and CA4+ in turn, PTA first"),
-    ]
-    figure.legend(
-        handles=handles,
-        loc="center left",
-        bbox_to_anchor=(0.01, 0.28 / page),
-        ncol=2,
-        frameon=False,
-        fontsize=11,
-        labelcolor=INK,
-    )

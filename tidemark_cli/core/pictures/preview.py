@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from ..anatomy.bone_end import SURE
 from ..anatomy.confidence import ENOUGH, Confidence
@@ -15,15 +21,26 @@ from ..anatomy.heights import fit
 from ..anatomy.plug import Plug
 from ..anatomy.surface import Surface, morphometry
 from ..files import check_writable
-from .style import DPI, FAINT, INK, PAPER, label, scale_bar, write_picture
+from .style import (
+    AMBER,
+    BLUE,
+    DPI,
+    FAINT,
+    INCHES,
+    INK,
+    MAGENTA,
+    MARGIN,
+    PAPER,
+    bare,
+    heading,
+    label,
+    legend,
+    place,
+    scale_bar,
+    write_picture,
+)
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-INCHES = 16.0  # 1600 px wide
-GAP = "#e4e7eb"
-TIDEMARK, HARD, OPENING = "#ffb000", "#3d9be9", "#e6007e"  # told apart by the colour-blind, too
+TIDEMARK, HARD, OPENING, GAP = AMBER, BLUE, MAGENTA, "#e4e7eb"
 
 # key, value with unit, caption; in rows of four
 TILES = (
@@ -60,16 +77,7 @@ def draw_preview(
     overwrite: bool = False,
     numbers: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a PNG with the ZX and ZY sections through the middle of the plug and the height map.
-
-    The sections lie bone down, the hard tissue tinted, the tidemark a line, openings marked. The
-    map shows the height above the best-fit plane of the tidemark. An image ``(Z, 1, X)`` is drawn as
-    one section and its height profile; a surface without any tidemark says so.
-
-    Parameters
-    ----------
-    array, mask : scan and mask ``(Z, Y, X)``; only the two sections are read.
-    numbers : the stats of a `Segmentation`, with its confidence; `morphometry` alone where not given.
+    """Write a PNG of the page that `compose_preview` makes.
 
     Raises
     ------
@@ -78,63 +86,68 @@ def draw_preview(
     ValueError
         If the shapes of scan, mask and surface do not match.
     """
-    if array.shape != mask.shape or array.shape[1:] != surface.height_um.shape:
-        shapes = f"{array.shape}, {mask.shape} and {surface.height_um.shape}"
-        raise ValueError(f"Scan, mask and surface must match; found the shapes {shapes}.")
     check_writable(path, overwrite)
-    write_picture(path, _compose(array, mask, surface, plug, title, numbers or morphometry(surface)))
+    write_picture(path, compose_preview(array, mask, surface, plug, title, numbers))
 
 
-def _compose(
+def compose_preview(
     array: np.ndarray,
     mask: np.ndarray,
     surface: Surface,
     plug: Plug,
     title: str,
-    numbers: Mapping[str, Any],
+    numbers: Mapping[str, Any] | None = None,
 ) -> Figure:
-    """Lay out the page: sections on the left; map or profile on the right, numbers below it."""
-    from matplotlib.figure import Figure
+    """Draw the ZX and ZY sections through the middle of the plug, the height map and the key numbers.
 
+    The sections lie bone down, the hard tissue tinted, the tidemark a line, openings marked. The
+    map shows the height above the best-fit plane of the tidemark. An image ``(Z, 1, X)`` is drawn as
+    one section and its height profile; a surface without any tidemark says so.
+
+    Parameters
+    ----------
+    array, mask : scan and mask ``(Z, Y, X)``; only the two sections are read.
+    numbers : the stats of a `Segmentation`, with its confidence and where the voxel size is from;
+        `morphometry` alone where not given.
+
+    Raises
+    ------
+    ValueError
+        If the shapes of scan, mask and surface do not match.
+    """
+    if array.shape != mask.shape or array.shape[1:] != surface.height_um.shape:
+        shapes = f"{array.shape}, {mask.shape} and {surface.height_um.shape}"
+        raise ValueError(f"Scan, mask and surface must match; found the shapes {shapes}.")
+    numbers = numbers or morphometry(surface)
     single = array.shape[1] == 1
-    sections = [_section(array, mask, surface, plug, "ZX")]
-    if not single:
-        sections.append(_section(array, mask, surface, plug, "ZY"))
+    sections = [_section(array, mask, surface, plug, name) for name in ("ZX", "ZY")[: 1 if single else 2]]
     width_um = sum(s.extent[1] - s.extent[0] for s in sections)
     height_um = sections[0].extent[3] - sections[0].extent[2]
     # the sections share a scale; they get 9.2 inches in width and 8 in height at most
     scale = min((9.2 - 0.3 * (len(sections) - 1)) / width_um, 8.0 / height_um)
     body = max(6.6, height_um * scale)
-    page = body + 1.55
-    figure = Figure(figsize=(INCHES, page), dpi=DPI, facecolor=PAPER)
-    _heading(figure, page, title, array.shape, surface, plug, numbers)
-
-    def place(left: float, bottom: float, width: float, height: float) -> Axes:
-        return figure.add_axes((left / INCHES, bottom / page, width / INCHES, height / page))
-
-    left = 0.4
+    figure = Figure(figsize=(INCHES, body + 1.55), dpi=DPI, facecolor=PAPER)
+    heading(figure, title, *_told(array.shape, surface, plug, numbers))
+    guessed = numbers.get("voxel_source") == "default"
+    note = f"voxel size assumed: {surface.voxel_um:g} µm" if guessed else ""
+    left = MARGIN
     for section in sections:
         width, height = (section.extent[1] - section.extent[0]) * scale, height_um * scale
-        _draw_section(place(left, 0.65 + (body - height), width, height), section)
+        _draw_section(place(figure, left, 0.65 + (body - height), width, height), section, note)
         left += width + 0.3
-    _section_legend(figure, page)
+    legend(figure, _handles())
     if single:
-        _draw_profile(place(10.7, 0.65 + 2.6, 4.9, body - 2.75), surface)
+        _draw_profile(place(figure, 10.7, 0.65 + 2.6, 4.9, body - 2.75), surface)
     else:
-        _draw_map(place(10.1, 0.65 + 2.15, 4.6, body - 2.15), surface, plug, figure)
-    _draw_tiles(place(10.1, 0.55, 5.7, 1.75), numbers)
+        _draw_map(place(figure, 10.1, 0.65 + 2.15, 4.6, body - 2.15), surface, plug, figure)
+    _draw_tiles(place(figure, 10.1, 0.55, 5.7, 1.75), numbers)
     return figure
 
 
-def _heading(
-    figure: Figure,
-    page: float,
-    title: str,
-    shape: tuple[int, ...],
-    surface: Surface,
-    plug: Plug,
-    numbers: Mapping[str, Any],
-) -> None:
+def _told(
+    shape: tuple[int, ...], surface: Surface, plug: Plug, numbers: Mapping[str, Any]
+) -> tuple[str, list[str]]:
+    """Return what is told below the title, and the warnings."""
     size = " × ".join(str(n) for n in shape if n > 1)
     told = f"{size} voxels of {surface.voxel_um:g} µm, bone at the {plug.bone_end} slices"
     warnings = []
@@ -145,13 +158,7 @@ def _heading(
         told += f", confidence {confidence.value:.2f}"
         if confidence.value < ENOUGH:
             warnings.append(f"Confidence {confidence.value:.2f}: {confidence.reason}.")
-    figure.text(
-        0.025, 1 - 0.42 / page, title, size=17, weight="bold", color=INK, va="center", parse_math=False
-    )
-    figure.text(0.025, 1 - 0.72 / page, told, size=10.5, color=FAINT, va="center")
-    for line, warning in enumerate(warnings):
-        y = 1 - (0.42 + 0.3 * line) / page
-        figure.text(0.975, y, warning, size=11, color=OPENING, ha="right", va="center")
+    return told, warnings
 
 
 def _section(array: np.ndarray, mask: np.ndarray, surface: Surface, plug: Plug, name: str) -> _Section:
@@ -177,12 +184,18 @@ def _section(array: np.ndarray, mask: np.ndarray, surface: Surface, plug: Plug, 
     )
 
 
-def _draw_section(axes: Axes, section: _Section) -> None:
+def _handles() -> list[Artist]:
+    return [
+        Line2D([], [], color=TIDEMARK, lw=2.5, label="tidemark"),
+        Patch(color=HARD, alpha=0.45, label="hard tissue"),
+        Line2D([], [], color=OPENING, lw=4, label="opening: no tidemark"),
+    ]
+
+
+def _draw_section(axes: Axes, section: _Section, note: str) -> None:
     low, high = np.percentile(section.grey, (0.5, 99.7))
     axes.imshow(section.grey, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), extent=section.extent)
-    tint = np.zeros((*section.hard.shape, 4), np.float32)
-    tint[section.hard] = (*_rgb(HARD), 0.24)
-    axes.imshow(tint, extent=section.extent, interpolation="nearest")
+    _tint(axes, section.hard, HARD, 0.24, section.extent)
     left, right = section.extent[:2]
     count = section.height_um.size
     x = left + (np.arange(count) + 0.5) * (right - left) / count
@@ -191,36 +204,17 @@ def _draw_section(axes: Axes, section: _Section) -> None:
     if known.any() and section.opening.any():
         level = np.interp(x, x[known], section.height_um[known])
         axes.plot(x, np.where(section.opening, level, np.nan), color=OPENING, lw=3, solid_capstyle="butt")
-    axes.set(xlim=section.extent[:2], ylim=section.extent[2:], xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
+    axes.set(xlim=section.extent[:2], ylim=section.extent[2:])
+    bare(axes)
     label(axes, 0.03, 0.975, section.name, va="top", weight="bold", size=13)
-    scale_bar(axes)
+    scale_bar(axes, note=note)
 
 
-def _rgb(colour: str) -> tuple[float, float, float]:
-    from matplotlib.colors import to_rgb
-
-    return to_rgb(colour)
-
-
-def _section_legend(figure: Figure, page: float) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles = [
-        Line2D([], [], color=TIDEMARK, lw=2.5, label="tidemark"),
-        Patch(color=HARD, alpha=0.45, label="hard tissue"),
-        Line2D([], [], color=OPENING, lw=4, label="opening: no tidemark"),
-    ]
-    figure.legend(
-        handles=handles,
-        loc="center left",
-        bbox_to_anchor=(0.25 / INCHES, 0.33 / page),
-        ncol=3,
-        frameon=False,
-        fontsize=11,
-        labelcolor=INK,
-    )
+def _tint(axes: Axes, where: np.ndarray, colour: str, alpha: float, extent: tuple[float, ...]) -> None:
+    """Lay a colour over part of a picture."""
+    tint = np.zeros((*where.shape, 4), np.float32)
+    tint[where] = (*to_rgb(colour), alpha)
+    axes.imshow(tint, extent=extent, interpolation="nearest")  # type: ignore[arg-type]
 
 
 def _deviation(surface: Surface) -> np.ndarray | None:
@@ -232,12 +226,9 @@ def _deviation(surface: Surface) -> np.ndarray | None:
 
 def _draw_map(axes: Axes, surface: Surface, plug: Plug, figure: Figure) -> None:
     """Draw the height above the best-fit plane, openings, and where the sections run."""
-    from matplotlib.patches import Patch
-
     deviation = _deviation(surface)
     axes.set_title("Tidemark height above its best-fit plane", size=12, color=INK, loc="left", pad=8)
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
+    bare(axes)
     if deviation is None:
         _say_nothing_found(axes)
         return
@@ -247,16 +238,9 @@ def _draw_map(axes: Axes, surface: Surface, plug: Plug, figure: Figure) -> None:
     extent = (box_x.start * voxel, box_x.stop * voxel, box_y.stop * voxel, box_y.start * voxel)
     axes.set_facecolor(GAP)
     low, high = np.nanpercentile(deviation, (1, 99))
-    image = axes.imshow(
-        deviation[box_y, box_x],
-        cmap="viridis",
-        vmin=low,
-        vmax=max(high, low + 1),
-        extent=extent,
-    )
-    holes = np.zeros((*deviation[box_y, box_x].shape, 4), np.float32)
-    holes[surface.opening[box_y, box_x]] = (*_rgb(OPENING), 1)
-    axes.imshow(holes, extent=extent, interpolation="nearest")
+    colours: dict[str, Any] = {"cmap": "viridis", "vmin": low, "vmax": max(high, low + 1)}
+    image = axes.imshow(deviation[box_y, box_x], extent=extent, **colours)
+    _tint(axes, surface.opening[box_y, box_x], OPENING, 1, extent)
     axes.set_anchor("NW")
     middle_y, middle_x = (extent[2] + extent[3]) / 2, (extent[0] + extent[1]) / 2
     axes.axhline(middle_y, color=INK, lw=0.8, ls=(0, (4, 4)))
@@ -266,9 +250,8 @@ def _draw_map(axes: Axes, surface: Surface, plug: Plug, figure: Figure) -> None:
     scale_bar(axes, colour=INK, level=-0.035)
     handles = [Patch(color=OPENING, label="opening"), Patch(color=GAP, label="outside")]
     style: dict[str, Any] = {"fontsize": 10, "labelcolor": INK, "handlelength": 1.2, "handleheight": 1.0}
-    axes.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(-0.02, 0.0), ncol=2, frameon=False, **style
-    )
+    below: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (-0.02, 0.0), "ncols": 2}
+    axes.legend(handles=handles, frameon=False, **below, **style)
     bar = figure.colorbar(image, cax=axes.inset_axes((1.09, 0.0, 0.04, 1.0)), extend="both")
     bar.set_label("µm", color=INK, size=11)
     bar.outline.set_visible(False)
@@ -284,17 +267,8 @@ def _draw_profile(axes: Axes, surface: Surface) -> None:
     x = (np.arange(deviation.size) + 0.5) * surface.voxel_um
     line, opening = deviation.ravel(), surface.opening.ravel()
     shown = np.flatnonzero(np.isfinite(line) | opening)
-    axes.fill_between(
-        x,
-        0,
-        1,
-        where=opening,
-        step="mid",
-        color=OPENING,
-        alpha=0.35,
-        lw=0,
-        transform=axes.get_xaxis_transform(),
-    )
+    band: dict[str, Any] = {"step": "mid", "color": OPENING, "alpha": 0.35, "lw": 0}
+    axes.fill_between(x, 0, 1, where=opening, transform=axes.get_xaxis_transform(), **band)
     axes.axhline(0, color=FAINT, lw=0.8)
     axes.plot(x, line, color=INK, lw=1.3)
     axes.set_xlim(x[shown[0]], x[shown[-1]] + 1e-3)
@@ -313,7 +287,7 @@ def _draw_tiles(axes: Axes, numbers: Mapping[str, Any]) -> None:
     """Write the key numbers, value over caption; what is not known is left out."""
     axes.set_axis_off()
     known = [tile for tile in TILES if numbers.get(tile[0]) is not None]
-    for place, (key, form, caption) in enumerate(known):
-        x, y = (place % 4) / 4, 0.98 - 0.52 * (place // 4)
+    for number, (key, form, caption) in enumerate(known):
+        x, y = (number % 4) / 4, 0.98 - 0.52 * (number // 4)
         axes.text(x, y, form.format(numbers[key]), size=17, weight="bold", color=INK, va="top")
         axes.text(x, y - 0.22, caption, size=10.5, color=FAINT, va="top")

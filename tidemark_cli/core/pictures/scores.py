@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ..files import check_writable
 from ..scoring.scores import PAPER_PADS_UM, PAPER_ROWS, Scores
 from .style import FAINT, INK, PAPER, write_picture
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 PUBLISHED = "#9aa3ad"
@@ -20,10 +19,7 @@ PANELS = (("iou", "IoU"), ("dice", "Dice"), ("volumetric_similarity", "Volumetri
 
 
 def draw_figure(path: Path, scores: Scores, overwrite: bool = False) -> None:
-    """Draw the medians of IoU, Dice and volumetric similarity over the pads, a line for each threshold.
-
-    A dotted line is what a mask scores that is hard tissue everywhere. Where the zones are the published
-    table's, its IoU at 15 to 75 µm is drawn as grey lines: no other figures were published as numbers.
+    """Write the figure that `compose_figure` makes.
 
     Parameters
     ----------
@@ -35,12 +31,15 @@ def draw_figure(path: Path, scores: Scores, overwrite: bool = False) -> None:
         If `path` cannot be written, or exists and `overwrite` is false.
     """
     check_writable(path, overwrite)
-    write_picture(path, _compose(scores))
+    write_picture(path, compose_figure(scores))
 
 
-def _compose(scores: Scores) -> Figure:
-    from matplotlib.figure import Figure
+def compose_figure(scores: Scores) -> Figure:
+    """Draw the medians of IoU, Dice and volumetric similarity over the pads, a line for each threshold.
 
+    A dotted line is what a mask scores that is hard tissue everywhere. Where the zones are the published
+    table's, its IoU at 15 to 75 µm is drawn as grey lines: no other figures were published as numbers.
+    """
     figure = Figure(figsize=(13, 4.9), dpi=150, facecolor=PAPER, layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     for axes, letter, (measure, name) in zip(panels, "abc", PANELS, strict=True):
@@ -63,7 +62,8 @@ def _compose(scores: Scores) -> Figure:
         axes.spines[:].set_color(FAINT)
     lowest = min(line.get_ydata().min() for axes in panels for line in axes.lines)
     panels[0].set_ylim(min(0.4, lowest - 0.02), 1.01)  # the published points begin at 0.44
-    panels[0].set_ylabel(_ordinate(scores.count), color=INK, size=11)
+    told = f"median of {scores.count} samples" if scores.count > 1 else "one sample"
+    panels[0].set_ylabel(told, color=INK, size=11)
     handles, names = panels[0].get_legend_handles_labels()
     plain: dict[str, Any] = {"frameon": False, "fontsize": 10, "labelcolor": INK}
     figure.legend(handles, names, loc="outside lower center", ncols=6, **plain)
@@ -75,7 +75,3 @@ def _draw_published(axes: Axes) -> None:
         pads, medians = PAPER_PADS_UM[: len(points)], [median for median, _ in points]
         name = f"published {loss}, {threshold:g}"
         axes.plot(pads, medians, color=PUBLISHED, ls=style, marker="o", lw=1.4, ms=3.5, label=name)
-
-
-def _ordinate(count: int) -> str:
-    return f"median of {count} samples" if count > 1 else "one sample"

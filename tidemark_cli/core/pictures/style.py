@@ -1,32 +1,70 @@
-"""What all pictures share: colours, labels and scale bars on grey levels, and how they are written."""
+"""What all pictures share: colours, headings, legends, labels and scale bars, and how they are written."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 
 from ..files import written_whole
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 DPI = 100
+INCHES = 16.0  # 1600 px wide
+MARGIN = 0.25  # inches
 INK, FAINT, PAPER = "#1c2430", "#6b7684", "#ffffff"
+AMBER, BLUE, MAGENTA = "#ffb000", "#3d9be9", "#e6007e"  # told apart by the colour-blind, too
+
+
+def heading(figure: Figure, title: str, told: str, warnings: Sequence[str] = ()) -> None:
+    """Write the title of a page, what is told of it below, and warnings at its right, one a line."""
+    width, page = figure.get_size_inches()
+    left = MARGIN / width
+    big: dict[str, Any] = {"size": 17, "weight": "bold", "color": INK, "va": "center", "parse_math": False}
+    figure.text(left, 1 - 0.42 / page, title, **big)
+    figure.text(left, 1 - 0.72 / page, told, size=10.5, color=FAINT, va="center")
+    for line, warning in enumerate(warnings):
+        y = 1 - (0.28 + 0.25 * line) / page
+        figure.text(1 - left, y, warning, size=11, color=MAGENTA, ha="right", va="center")
+
+
+def legend(figure: Figure, handles: Sequence[Artist]) -> None:
+    """Write a legend in one row at the foot of a page."""
+    width, page = figure.get_size_inches()
+    style: dict[str, Any] = {"ncols": len(handles), "frameon": False, "fontsize": 11, "labelcolor": INK}
+    place = (MARGIN / width, 0.3 / page)
+    figure.legend(handles=handles, loc="center left", bbox_to_anchor=place, **style)
+
+
+def place(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Add axes at a place in inches from the lower left corner of a page."""
+    wide, tall = figure.get_size_inches()
+    return figure.add_axes((left / wide, bottom / tall, width / wide, height / tall))
+
+
+def bare(axes: Axes) -> None:
+    """Take the ticks and the frame away."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
 
 
 def label(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
     """Write white text with a dark rim, readable on any grey, at a place in shares of the axes."""
-    from matplotlib.patheffects import withStroke
-
     rim = [withStroke(linewidth=2.5, foreground="#000000b0")]
     axes.text(x, y, text, color="white", transform=axes.transAxes, path_effects=rim, **style)
 
 
-def scale_bar(axes: Axes, unit_um: float = 1.0, colour: str = "white", level: float = 0.028) -> None:
+def scale_bar(
+    axes: Axes, unit_um: float = 1.0, colour: str = "white", level: float = 0.028, note: str = ""
+) -> None:
     """Draw a scale bar of a round length, about a quarter of the width, at the lower right.
 
     White, it lies on the picture and has a dark rim.
@@ -35,9 +73,8 @@ def scale_bar(axes: Axes, unit_um: float = 1.0, colour: str = "white", level: fl
     ----------
     unit_um : what one unit along the axes is, in µm.
     level : of its lower edge, a share of the height of the axes.
+    note : what is said of the scale, above a white bar.
     """
-    from matplotlib.patches import Rectangle
-
     left, right = axes.get_xlim()
     bottom, top = axes.get_ylim()
     width_um = (right - left) * unit_um
@@ -51,7 +88,9 @@ def scale_bar(axes: Axes, unit_um: float = 1.0, colour: str = "white", level: fl
     axes.add_patch(Rectangle((start, level), share, thick, facecolor=colour, **place, **rim))
     middle, text = start + share / 2, f"{length_um:g} µm"
     if on_picture:
-        label(axes, middle, level + thick + 0.008, text, ha="center", va="bottom", size=10.5)
+        where, side = (0.96, "right") if note else (middle, "center")
+        told = f"{note}\n{text}" if note else text
+        label(axes, where, level + thick + 0.008, told, ha=side, va="bottom", size=10.5)
     else:
         axes.text(middle, level - 0.012, text, size=10, color=colour, ha="center", va="top", **place)
 
@@ -66,8 +105,6 @@ def write_picture(path: Path, figure: Figure) -> None:
     OutputError
         If the system refuses to write.
     """
-    from matplotlib.text import Text
-
     for text in figure.findobj(Text):
         text.set_text(text.get_text().encode("utf-8", "replace").decode())
     with warnings.catch_warnings(), written_whole(path) as temporary:

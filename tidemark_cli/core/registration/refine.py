@@ -16,12 +16,13 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
 
 from .search import Grid
-from .transform import Matrix
+from .transform import Floats, Matrix, affine, moved
 
 Metric = Literal["mi", "mse"]
-Floats = NDArray[np.floating[Any]]
 
 BINS = 48
 _STEPS = 30
@@ -68,7 +69,7 @@ def refine(
         for _ in range(_TRIES):
             step = np.linalg.solve(here.bend + damping * np.diag(here.bend.diagonal() + 1e-12), here.slope)
             step *= min(1.0, _LONGEST_MM / max(float(np.linalg.norm(step)), 1e-12))
-            there = samples.look(samples.moved(here.matrix, step))
+            there = samples.look(samples.stepped(here.matrix, step))
             if there is not None and there.fit > here.fit:
                 break
             damping = max(10 * damping, 1e-2)
@@ -96,27 +97,27 @@ class _Samples:
 
     def look(self, matrix: Matrix) -> _Look | None:
         """Compare the scans laid on each other by `matrix`; None where they hardly meet."""
-        points = self.points @ matrix[:3, :3].T + matrix[:3, 3]
-        indices = (points @ self.to_voxels[:3, :3].T + self.to_voxels[:3, 3]).T[::-1]  # (3, N) z, y, x
-        inside = np.all((indices >= 0) & (indices < np.array(self.moving.array.shape)[:, None] - 1), axis=0)
+        points = moved(matrix, self.points)
+        indices = moved(self.to_voxels, points).T[::-1]  # (3, N) z, y, x
+        inside = within(indices, self.moving.array.shape)
         if inside.mean() < _OVERLAP:
             return None
-        moved, slopes = interpolate(self.moving.array, indices[:, inside])
-        fit, gain, weight = self.compare(self.levels[inside], moved)
+        levels, slopes = interpolate(self.moving.array, indices[:, inside])
+        fit, gain, weight = self.compare(self.levels[inside], levels)
         slopes = self.to_voxels[:3, :3].T @ slopes[::-1]  # (3, N) x, y, z per mm
-        arms = (points[inside] - (matrix[:3, :3] @ self.middle + matrix[:3, 3])).T
+        arms = (points[inside] - moved(matrix, self.middle)).T
         lever = np.concatenate([slopes, np.cross(arms, slopes, axis=0)])  # (6, N)
         return _Look(matrix, fit, lever @ gain, (lever * weight) @ lever.T)
 
-    def moved(self, matrix: Matrix, step: Floats) -> Matrix:
+    def stepped(self, matrix: Matrix, step: Floats) -> Matrix:
         """Return `matrix` followed by a shift and a turn about the middle of the samples."""
-        from scipy.spatial.transform import Rotation
+        turned = Rotation.from_rotvec(step[3:]).as_matrix() @ matrix[:3, :3]
+        return affine(turned, moved(matrix, self.middle) + step[:3] - turned @ self.middle)
 
-        moved = np.eye(4)
-        moved[:3, :3] = Rotation.from_rotvec(step[3:]).as_matrix() @ matrix[:3, :3]
-        middle = matrix[:3, :3] @ self.middle + matrix[:3, 3]
-        moved[:3, 3] = middle + step[:3] - moved[:3, :3] @ self.middle
-        return moved
+
+def within(indices: Floats, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Tell which places (3, N) z, y, x lie where `interpolate` has voxels on all sides: (N,)."""
+    return np.all((indices >= 0) & (indices < np.array(shape)[:, None] - 1), axis=0)
 
 
 def interpolate(array: NDArray[Any], indices: Floats) -> tuple[Floats, Floats]:
@@ -144,22 +145,15 @@ def interpolate(array: NDArray[Any], indices: Floats) -> tuple[Floats, Floats]:
 
 def _range(levels: NDArray[Any]) -> tuple[float, float]:
     """Return the grey level of the first bin and the bins a grey level, from a part of the voxels."""
-    some = levels.ravel()[:: max(1, levels.size // 200_000)] if levels.ndim == 1 else _thinned(levels)
-    low, high = np.percentile(some, (0.2, 99.8))
+    step = max(1, round((levels.size / 200_000) ** (1 / levels.ndim)))
+    low, high = np.percentile(levels[(slice(None, None, step),) * levels.ndim], (0.2, 99.8))
     return float(low), (BINS - 1.001) / max(float(high - low), 1e-6)
-
-
-def _thinned(array: NDArray[Any]) -> NDArray[Any]:
-    step = max(1, round((array.size / 200_000) ** (1 / 3)))
-    return array[::step, ::step, ::step]
 
 
 def _mutual_information(
     fixed: Floats, moved: Floats, fixed_range: tuple[float, float], moved_range: tuple[float, float]
 ) -> tuple[float, Floats, Floats]:
     """Return the mutual information in nats, and for each sample its slope over `moved` and that squared."""
-    from scipy.ndimage import gaussian_filter
-
     (i, u), (j, v) = _binned(fixed, fixed_range), _binned(moved, moved_range)
     counts = np.zeros(BINS * BINS)
     for di, a in ((0, 1 - u), (1, u)):

@@ -12,14 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import lazy_loader as lazy
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
 
 from ..anatomy.mask import clean_mask
 from ..scans.volume import Volume
-from .refine import Metric, interpolate, refine
+from .refine import Metric, interpolate, refine, within
 from .search import Grid, Plug, block_means, find_candidates, look, otsu_levels
-from .transform import Matrix, voxels_to_mm
+from .transform import Matrix, moved, voxels_to_mm
+
+sitk = lazy.load("SimpleITK")
 
 TRUSTED = 0.4  # between wrong and right pairs of phantoms, as tests/benchmarks/bench_register.py shows
 CANDIDATES = 3
@@ -77,19 +81,20 @@ def register(
     ContentError
         If a scan is too small or holds no plug.
     """
-    still, moved = look(pta), look(ca4)
-    starts = [initial] if initial is not None else find_candidates(still, moved, CANDIDATES, progress)
-    near, rng = _near(still), np.random.default_rng(0)
+    still, other = look(pta), look(ca4)
+    starts = [initial] if initial is not None else find_candidates(still, other, CANDIDATES, progress)
+    near = np.argwhere(binary_dilation(still.outline, iterations=_MARGIN))  # (N, 3) z, y, x
+    rng = np.random.default_rng(0)
     few = near[rng.permutation(len(near))[:_FEW_SAMPLES]]
     # first smoothed, so that what is two coarse voxels off is drawn in
-    found = [refine(_blurred(still, 1.5), few, _blurred(moved, 1.5), start, metric) for start in starts]
-    matrix = max(found, key=lambda one: agreement(still, moved, one))
-    matrix = refine(_blurred(still, 0.7), few, _blurred(moved, 0.7), matrix, metric)
-    boxes = _box(pta, still), _box(ca4, moved)
+    found = [refine(_blurred(still, 1.5), few, _blurred(other, 1.5), start, metric) for start in starts]
+    matrix = max(found, key=lambda one: agreement(still, other, one))
+    matrix = refine(_blurred(still, 0.7), few, _blurred(other, 0.7), matrix, metric)
+    boxes = _box(pta, still), _box(ca4, other)
     for factor in sorted({max(1, round(still.factor / part)) for part in _FINER}, reverse=True):
         grids = [block_means(v, factor, box) for v, box in zip((pta, ca4), boxes, strict=True)]
         matrix = refine(grids[0], _samples(still, near, grids[0], rng), grids[1], matrix, metric)
-    quality = agreement(still, moved, matrix)
+    quality = agreement(still, other, matrix)
     return Registration(matrix, quality, quality >= TRUSTED)
 
 
@@ -98,13 +103,10 @@ def agreement(pta: Plug, ca4: Plug, matrix: Matrix) -> float:
 
     Where less than a fifth of the plug lies in both scans, or nothing varies in it, it is 0.
     """
-    from scipy.ndimage import distance_transform_edt
-
     inner = distance_transform_edt(np.pad(pta.outline, 1))[1:-1, 1:-1, 1:-1] > _INNER
     indices = np.argwhere(inner)
-    to_voxels = np.linalg.inv(ca4.grid.to_mm) @ matrix
-    places = (pta.grid.points(indices) @ to_voxels[:3, :3].T + to_voxels[:3, 3]).T[::-1]
-    inside = np.all((places >= 0) & (places < np.array(ca4.outline.shape)[:, None] - 1), axis=0)
+    places = moved(np.linalg.inv(ca4.grid.to_mm) @ matrix, pta.grid.points(indices)).T[::-1]
+    inside = within(places, ca4.outline.shape)
     if inside.sum() < max(_OVERLAP * len(indices), 2):
         return 0.0
     ours = pta.detail[tuple(indices[inside].T)]
@@ -127,8 +129,6 @@ def resample(ca4: Volume, matrix: Matrix, pta: Volume, progress: Progress | None
     (Z, Y, X) of PTA's shape in the dtype of CA4+, rounded where that is integer; the darkest grey level of
     CA4+ beyond its field of view.
     """
-    import SimpleITK as sitk
-
     source, shape = ca4.array, pta.array.shape
     to_ca4 = np.linalg.inv(voxels_to_mm(ca4)) @ matrix @ voxels_to_mm(pta)  # voxel (x, y, z) to voxel
     darkest = float(source.min())
@@ -149,8 +149,8 @@ def resample(ca4: Volume, matrix: Matrix, pta: Volume, progress: Progress | None
         frame = [0.0] * 3, [1.0] * 3, np.eye(3).ravel().tolist()  # all in voxels
         where = slab.shape[::-1], transform, sitk.sitkLinear, *frame, darkest
         image = sitk.Resample(part, *where, sitk.sitkFloat32)
-        moved = sitk.GetArrayViewFromImage(image)
-        slab[:] = moved if slab.dtype.kind == "f" else np.rint(moved)  # ITK would cut the fraction off
+        levels = sitk.GetArrayViewFromImage(image)
+        slab[:] = levels if slab.dtype.kind == "f" else np.rint(levels)  # ITK would cut the fraction off
     return out
 
 
@@ -192,16 +192,7 @@ def otsu_level(registered: NDArray[Any]) -> float:
 
 
 def _blurred(plug: Plug, sigma: float) -> Grid:
-    from scipy.ndimage import gaussian_filter
-
     return Grid(gaussian_filter(plug.grid.array, sigma), plug.grid.to_mm)
-
-
-def _near(plug: Plug) -> NDArray[np.intp]:
-    """Return the voxels (N, 3) of the plug and of the air around it."""
-    from scipy.ndimage import binary_dilation
-
-    return np.argwhere(binary_dilation(plug.outline, iterations=_MARGIN))
 
 
 def _samples(plug: Plug, near: NDArray[np.intp], fine: Grid, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -209,7 +200,7 @@ def _samples(plug: Plug, near: NDArray[np.intp], fine: Grid, rng: np.random.Gene
     count = min(_SAMPLES, len(near) * round((plug.grid.voxel_mm / fine.voxel_mm) ** 3))
     drawn = near[rng.integers(len(near), size=count)] + rng.uniform(-0.5, 0.5, (count, 3))
     to_fine = np.linalg.inv(fine.to_mm) @ plug.grid.to_mm
-    indices = np.rint(drawn[:, ::-1] @ to_fine[:3, :3].T + to_fine[:3, 3]).astype(np.intp)[:, ::-1]
+    indices = np.rint(moved(to_fine, drawn[:, ::-1])).astype(np.intp)[:, ::-1]
     return indices[np.all((indices >= 0) & (indices < fine.array.shape), axis=1)]
 
 

@@ -13,13 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import lazy_loader as lazy
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft, ndimage
+from scipy.spatial.transform import Rotation
 
 from ..anatomy.plug import find_plug
 from ..errors import ContentError, about
 from ..scans.volume import Volume
-from .transform import Matrix, voxels_to_mm
+from .transform import Matrix, affine, moved, voxels_to_mm
+
+sitk = lazy.load("SimpleITK")
 
 COARSE_UM = 25.6
 STEP_DEG = 6.0  # half of it moves the wall of a plug by 52 µm, less than a cavity is wide
@@ -57,8 +62,7 @@ class Grid:
 
     def points(self, indices: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return the places (N, 3), x, y, z in mm, of voxels (N, 3) indexed z, y, x."""
-        points: NDArray[np.float64] = indices[:, ::-1] @ self.to_mm[:3, :3].T + self.to_mm[:3, 3]
-        return points
+        return moved(self.to_mm, indices[:, ::-1])
 
 
 @dataclass(frozen=True)
@@ -97,18 +101,15 @@ def block_means(volume: Volume, factor: int, box: tuple[slice, slice, slice] | N
     float32, or a view of the scan where `factor` is 1.
     """
     z, y, x = box or tuple(slice(0, n) for n in volume.array.shape)
-    start = np.array([x.start, y.start, z.start]) + (factor - 1) / 2
-    to_mm = voxels_to_mm(volume)
-    to_mm = to_mm @ np.block([[factor * np.eye(3), start[:, None]], [np.zeros((1, 3)), np.ones((1, 1))]])
+    first = np.array([x.start, y.start, z.start]) + (factor - 1) / 2
+    to_mm = voxels_to_mm(volume) @ affine(factor * np.eye(3), first)
     if factor == 1:
         return Grid(volume.array[z, y, x], to_mm)
     depth, height, width = ((side.stop - side.start) // factor for side in (z, y, x))
     means = np.empty((depth, height, width), np.float32)
     for index in range(depth):
-        first = z.start + index * factor
-        slab = volume.array[
-            first : first + factor, y.start : y.start + height * factor, x.start : x.start + width * factor
-        ]
+        start = z.start + index * factor
+        slab = volume.array[start : start + factor, y, x][:, : height * factor, : width * factor]
         flat = slab.sum(0, dtype=np.float32)
         means[index] = flat.reshape(height, factor, width, factor).sum((1, 3)) / factor**3
     return Grid(means, to_mm)
@@ -163,7 +164,7 @@ def find_candidates(
     turns = np.arange(0, 360, STEP_DEG)
     for end in (np.eye(3), np.diag([1.0, -1.0, -1.0])):
         for turn in turns:
-            found.append(correlate(end @ _about_z(np.deg2rad(turn))))
+            found.append(correlate(end @ Rotation.from_euler("z", turn, degrees=True).as_matrix()))
             if progress:
                 progress(len(found), 2 * len(turns))
     found.sort(key=lambda one: -one[0])
@@ -180,8 +181,6 @@ class _Correlator:
     """Correlates the pattern of CA4+, turned, with that of PTA over all shifts."""
 
     def __init__(self, pta: Plug, ca4: Plug, step_mm: float) -> None:
-        from scipy import fft
-
         self.pta, self.ca4, self.step_mm = pta, ca4, step_mm
         self.pta_frame, self.ca4_frame = _frame(pta.axis), _frame(ca4.axis)
         self.still = _extent(pta, self.pta_frame, step_mm)
@@ -198,45 +197,37 @@ class _Correlator:
 
     def __call__(self, turn: NDArray[np.float64]) -> tuple[float, Matrix]:
         """Return the highest correlation for a turn (3, 3) in the plugs' own frames, and its matrix."""
-        from scipy import fft
-
         rotation = self.ca4_frame @ turn
         pattern, weight = (
             self._sample(self.ca4, field, rotation, self.moved) for field in (self.pattern, self.weight)
         )
-        common, still, moved = (
+        common, still, turned = (
             fft.irfftn(spectrum * fft.rfftn(field, self.shape), self.shape)
             for spectrum, field in zip(self.spectra, (pattern, weight, pattern**2), strict=True)
         )
         still = np.maximum(still, OVERLAP * self.power)
-        moved = np.maximum(moved, OVERLAP * float((pattern**2).sum()))
-        score = common / np.sqrt(still * moved + 1e-12)
+        turned = np.maximum(turned, OVERLAP * float((pattern**2).sum()))
+        score = common / np.sqrt(still * turned + 1e-12)
         place = np.unravel_index(int(score.argmax()), score.shape)
         lag = [p - n if p >= m else p for p, n, m in zip(place, self.shape, self.moved, strict=True)]
         shift = np.array(lag) + (np.array(self.still) - self.moved) / 2  # between the grids' middles
-        matrix = np.eye(4)
-        matrix[:3, :3] = rotation @ self.pta_frame.T
-        to = self.ca4.middle_mm + rotation @ shift[::-1] * self.step_mm
-        matrix[:3, 3] = to - matrix[:3, :3] @ self.pta.middle_mm
-        return float(score[place]), matrix
+        middle = self.ca4.middle_mm + rotation @ shift[::-1] * self.step_mm
+        linear = rotation @ self.pta_frame.T
+        return float(score[place]), affine(linear, middle - linear @ self.pta.middle_mm)
 
     def _sample(
         self, plug: Plug, field: Array, rotation: NDArray[np.float64], shape: tuple[int, ...]
     ) -> Array:
         """Sample a field of a plug about its middle along the axes of `rotation` (columns x, y, z)."""
-        from scipy import ndimage
-
         inverse = np.linalg.inv(plug.grid.to_mm)
         linear = (inverse[:3, :3] @ rotation * self.step_mm)[::-1, ::-1]
-        middle = (inverse[:3, :3] @ plug.middle_mm + inverse[:3, 3])[::-1]
+        middle = moved(inverse, plug.middle_mm)[::-1]
         offset = middle - linear @ ((np.array(shape) - 1) / 2)
         return np.asarray(ndimage.affine_transform(field, linear, offset, shape, order=1), np.float32)
 
 
 def otsu_levels(array: NDArray[Any]) -> tuple[float, float]:
     """Return Otsu's two grey levels between three classes, such as air, cartilage and bone under CA4+."""
-    import SimpleITK as sitk
-
     otsu = sitk.OtsuMultipleThresholdsImageFilter()
     otsu.SetNumberOfThresholds(2)
     otsu.SetNumberOfHistogramBins(256)
@@ -257,16 +248,13 @@ def _tissue_level(grid: Grid) -> float:
 
 def _outline(grid: Grid, level: float) -> NDArray[np.bool_]:
     """Return the largest body of tissue, its gaps closed and each slice of it filled."""
-    from scipy import ndimage
-
     tissue = ndimage.binary_opening(_smoothed(grid.array, 0.7) > level)
     labels, count = ndimage.label(tissue)
     if count > 1:
         tissue = labels == 1 + int(np.bincount(labels.ravel())[1:].argmax())
     grown = ndimage.distance_transform_edt(~np.pad(tissue, _JOINED)) <= _JOINED
     closed = (ndimage.distance_transform_edt(grown) > _JOINED)[(slice(_JOINED, -_JOINED),) * 3]
-    outline: NDArray[np.bool_] = np.stack([ndimage.binary_fill_holes(plane) for plane in closed])
-    return outline
+    return np.stack([ndimage.binary_fill_holes(plane) for plane in closed])
 
 
 def _tissue(grid: Grid, level: float) -> Array:
@@ -283,16 +271,12 @@ def _pattern(tissue: Array, outline: NDArray[np.bool_], reach: float) -> Array:
 
 def _without_rings(detail: Array, outline: NDArray[np.bool_]) -> Array:
     """Take out what stays the same along Z, as rings do; a channel that runs on and on along Z goes, too."""
-    from scipy import ndimage
-
     inside = outline.astype(np.float32)
     along, weight = (ndimage.gaussian_filter1d(field, _RINGS, axis=0) for field in (detail, inside))
     return np.asarray((detail - along / np.maximum(weight, 0.05)) * inside, np.float32)
 
 
 def _smoothed(array: NDArray[Any], sigma: float) -> Array:
-    from scipy import ndimage
-
     return np.asarray(ndimage.gaussian_filter(array.astype(np.float32), sigma, mode="nearest"), np.float32)
 
 
@@ -320,12 +304,7 @@ def _extent(plug: Plug, frame: NDArray[np.float64], step_mm: float) -> tuple[int
     return z, y, x
 
 
-def _about_z(angle: float) -> NDArray[np.float64]:
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-
-
 def _apart(one: Matrix, other: Matrix, middle_mm: NDArray[np.float64]) -> bool:
     cosine = (np.trace(one[:3, :3].T @ other[:3, :3]) - 1) / 2
-    moved = (one - other) @ np.append(middle_mm, 1.0)
-    return bool(np.degrees(np.arccos(np.clip(cosine, -1, 1))) > APART_DEG or np.linalg.norm(moved) > APART_MM)
+    apart_mm = np.linalg.norm(moved(one, middle_mm) - moved(other, middle_mm))
+    return bool(np.degrees(np.arccos(np.clip(cosine, -1, 1))) > APART_DEG or apart_mm > APART_MM)

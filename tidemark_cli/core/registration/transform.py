@@ -8,7 +8,9 @@ moves that volume onto PTA.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import lazy_loader as lazy
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,19 +19,32 @@ from ..files import written_whole
 from ..names import utf8_name
 from ..scans.volume import Volume
 
+sitk = lazy.load("SimpleITK")
+
 Matrix = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 
 _RIGID = 1e-3  # more than single precision loses, less than 0.1 % of stretch
 
 
+def affine(linear: Floats, shift: Floats) -> Matrix:
+    """Return the (4, 4) matrix that multiplies a point by `linear` (3, 3) and then adds `shift` (3,)."""
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = linear, shift
+    return matrix
+
+
+def moved(matrix: NDArray[Any], points: NDArray[Any]) -> NDArray[Any]:
+    """Return points (N, 3) moved by a (4, 4) matrix."""
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
+
+
 def voxels_to_mm(volume: Volume) -> Matrix:
     """Return the (4, 4) matrix from voxel indices (x, y, z, 1) of a scan to mm, by its frame if any."""
-    matrix = np.eye(4)
-    if volume.frame is not None:
-        matrix[:3, :3] = np.reshape(volume.frame.direction, (3, 3))
-        matrix[:3, 3] = volume.frame.origin_mm
-    matrix[:3, :3] *= volume.voxel_um / 1000
-    return matrix
+    frame, voxel_mm = volume.frame, volume.voxel_um / 1000
+    if frame is None:
+        return affine(np.eye(3) * voxel_mm, np.zeros(3))
+    return affine(np.reshape(frame.direction, (3, 3)) * voxel_mm, np.array(frame.origin_mm))
 
 
 def read_transform(path: Path) -> Matrix:
@@ -45,8 +60,6 @@ def read_transform(path: Path) -> Matrix:
     FormatError
         If it cannot be read, is no linear 3D transform, or stretches, shears or mirrors.
     """
-    import SimpleITK as sitk
-
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         with utf8_name(path) as name:
@@ -61,11 +74,9 @@ def read_transform(path: Path) -> Matrix:
             f"{path} holds a {transform.GetName()} of {transform.GetDimension()} dimensions; expected a "
             "linear 3D transform; harden or save the rigid part alone."
         )
-    matrix = np.eye(4)
-    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
-    for axis, unit in enumerate(np.eye(3)):
-        matrix[:3, axis] = transform.TransformPoint(unit.tolist()) - matrix[:3, 3]
-    return _rigid(path, matrix)
+    places = [(0.0, 0.0, 0.0), *np.eye(3).tolist()]
+    shift, *units = (np.array(transform.TransformPoint(place)) for place in places)
+    return _rigid(path, affine(np.stack(units, 1) - shift[:, None], shift))
 
 
 def _rigid(path: Path, matrix: Matrix) -> Matrix:
@@ -80,7 +91,7 @@ def _rigid(path: Path, matrix: Matrix) -> Matrix:
             f"{path} is not rigid: it stretches by {told}{mirrored}; expected 1, 1, 1; "
             "use rotation and translation only."
         )
-    return np.block([[left @ right, matrix[:3, 3:]], [np.zeros((1, 3)), np.ones((1, 1))]])
+    return affine(left @ right, matrix[:3, 3])
 
 
 def write_transform(path: Path, matrix: Matrix) -> None:
@@ -91,8 +102,6 @@ def write_transform(path: Path, matrix: Matrix) -> None:
     OutputError
         If the system refuses to write.
     """
-    import SimpleITK as sitk
-
     transform = sitk.Euler3DTransform()
     transform.SetMatrix(matrix[:3, :3].ravel().tolist(), 1e-6)
     transform.SetTranslation(matrix[:3, 3].tolist())

@@ -8,8 +8,11 @@ nearest point of the other surface, in µm.
 
 from __future__ import annotations
 
+import lazy_loader as lazy
 import numpy as np
 from numpy.typing import NDArray
+
+sitk = lazy.load("SimpleITK")
 
 TOLERANCES_UM = (6.4, 9.6, 16.0, 32.0)
 _ROUNDING_UM = 1e-3  # two voxels of 3.2 µm are within 6.4 µm
@@ -70,15 +73,11 @@ def _distances(points: NDArray[np.intp], others: NDArray[np.intp]) -> NDArray[np
     By an exact distance transform (Maurer et al. 2003) of the box that holds both surfaces: a search tree
     takes minutes where two surfaces are 100 µm apart, as then thousands of points are about as near.
     """
-    import SimpleITK as sitk
-
     corner = np.minimum(points.min(axis=0), others.min(axis=0))
     size = np.maximum(points.max(axis=0), others.max(axis=0)) - corner + 1
     box = np.zeros(size, np.uint8)
     box[tuple((others - corner).T)] = 1
-    image = sitk.GetImageFromArray(box)
-    image = sitk.SignedMaurerDistanceMap(
-        image, insideIsPositive=False, squaredDistance=False, useImageSpacing=False
-    )
+    in_voxels = {"insideIsPositive": False, "squaredDistance": False, "useImageSpacing": False}
+    image = sitk.SignedMaurerDistanceMap(sitk.GetImageFromArray(box), **in_voxels)
     distance = sitk.GetArrayViewFromImage(image)[tuple((points - corner).T)]
     return np.maximum(distance, 0).astype(np.float64)

@@ -162,7 +162,8 @@ def match_paths(prediction: Path, truth: Path) -> Matched:
     from_run = is_run(prediction)
     source = prediction / "oof" if from_run else prediction
     found: Mapping[str, Path] = _scans(source)
-    true: Mapping[str, Path | Sample] = _samples(truth) if _is_dataset(truth) else _scans(truth)
+    in_dataset = (dataset_root(truth) / "pre_processed").is_dir()
+    true: Mapping[str, Path | Sample] = _samples(truth) if in_dataset else _scans(truth)
     single = [scan_name(side) for side in (source, truth) if _is_single(side)]
     if len(single) == 2:
         return Matched((Pair(single[0], source, truth),), {})
@@ -239,10 +240,6 @@ def _is_single(place: Path) -> bool:
     return not place.is_dir() or is_scan(place)
 
 
-def _is_dataset(folder: Path) -> bool:
-    return (dataset_root(folder) / "pre_processed").is_dir()
-
-
 def _samples(dataset: Path) -> Mapping[str, Sample]:
     return {same_form(sample.sample_id): sample for sample in find_samples(dataset)}
 
@@ -276,9 +273,7 @@ def _voxel_size(volumes: list[Volume]) -> tuple[float, tuple[str, ...]]:
     """Return the voxel size of the first volume that tells one, and what to say of it and of the files."""
     told = [volume for volume in volumes if volume.voxel_source != "default"]
     # without a voxel size, the last note of a volume says that one was assumed
-    notes = tuple(
-        note for v in volumes for note in (v.notes[:-1] if v.voxel_source == "default" else v.notes)
-    )
+    notes = tuple(n for v in volumes for n in (v.notes[:-1] if v.voxel_source == "default" else v.notes))
     if not told:
         return volumes[0].voxel_um, (*notes, volumes[0].notes[-1])
     return told[0].voxel_um, notes

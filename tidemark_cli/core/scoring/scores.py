@@ -161,18 +161,20 @@ class Scores:
 
     def surface(self, measure: str, threshold: float) -> Spread | None:
         """Median and SD of a key of `SURFACES`, None where no sample has a value."""
-        found = [row.surface[measure] for row in self.rows if row.threshold == threshold]
-        values = [value for value in found if value is not None]
-        return _spread(np.array(values)) if values else None
+        values = self._values(measure, threshold)
+        return _spread(values) if values.size else None
 
     def bias(self, threshold: float) -> Bias | None:
         """Mean of ``bias_um`` over the samples and its interval, None where no sample has a value."""
-        found = [row.surface["bias_um"] for row in self.rows if row.threshold == threshold]
-        values = np.array([value for value in found if value is not None])
+        values = self._values("bias_um", threshold)
         if not values.size:
             return None
         low, high = mean_interval(values) or (None, None)
         return Bias(float(values.mean()), low, high, int(values.size))
+
+    def _values(self, measure: str, threshold: float) -> NDArray[np.float64]:
+        found = (row.surface[measure] for row in self.rows if row.threshold == threshold)
+        return np.array([value for value in found if value is not None])
 
 
 def score_run(
@@ -296,9 +298,8 @@ def _score(
             rows += found
             notes |= dict.fromkeys([*arrays.notes, *_remarks(found, int(arrays.prediction.max()))])
             if thresholds is None and not arrays.is_mask:
-                notes[
-                    f"hard tissue is where a probability is above {DEFAULT_THRESHOLD}, else --threshold"
-                ] = None
+                told = f"hard tissue is where a probability is above {DEFAULT_THRESHOLD}, else --threshold"
+                notes[told] = None
         except TidemarkError as error:
             not_scored[pair.name] = str(error)
         if progress is not None:
@@ -321,10 +322,8 @@ def _remarks(rows: Sequence[SampleScore], highest: int) -> list[str]:
             )
     pads = rows[0].pads_voxels
     if len(set(pads)) < len(pads):
-        widths = ", ".join(map(str, pads))
-        remarks.append(
-            f"voxels of {rows[0].voxel_um:g} µm are too large for these zones: {widths} voxels wide"
-        )
+        told = f"voxels of {rows[0].voxel_um:g} µm are too large for these zones"
+        remarks.append(f"{told}: {', '.join(map(str, pads))} voxels wide")
     return remarks
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from ..anatomy.surface import last_hard
 
@@ -188,8 +189,6 @@ def mean_interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
     >>> round(low, 2), round(high, 2)
     (-24.97, -15.03)
     """
-    from scipy.special import stdtrit
-
     if values.size < 2:
         return None
     mean, half = values.mean(), stdtrit(values.size - 1, 0.975) * values.std(ddof=1) / math.sqrt(values.size)
