@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 FIGURES = {
     "confidence": "confidence {:.2f}",
     "tidemark_depth_mean_um": "depth {:.0f} µm",
-    "roughness_ra_um": "Ra {:.1f} µm",
+    "roughness_sa_um": "Sa {:.1f} µm",
+    "roughness_sq_um": "Sq {:.1f} µm",
+    "roughness_ra_um": "Ra {:.1f} µm",  # of a single slice
     "roughness_rq_um": "Rq {:.1f} µm",
     "openings_count": "openings {}",
     "thickness_median_um": "cartilage {:.0f} µm thick",
@@ -245,7 +247,7 @@ def _suffixes() -> dict[str, tuple[str, ...]]:
 def _load(weights: Path | None, device: str, quiet: bool) -> list[UNet]:
     """Load the models, and say which they are and where they run."""
     from ..core.network.devices import choose_device
-    from ..core.network.inference import EMBEDDED, load_models
+    from ..core.network.models import EMBEDDED, load_models
 
     chosen = choose_device(device)
     models = load_models(weights)

@@ -215,7 +215,7 @@ def _option(name: str) -> str:
 
 def _with_sizes(given: dict[str, Any]) -> dict[str, Any]:
     """Take the sizes of the network that are not given from the model to start from."""
-    from ..core.network.inference import load_one
+    from ..core.network.models import load_one
 
     sizes = ("width", "depth", "stem")
     if "init" not in given or set(sizes) <= given.keys():

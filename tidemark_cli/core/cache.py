@@ -135,3 +135,14 @@ def locked(asset: str, needed: bool, tell: Callable[[str], None]) -> Iterator[No
                     "that can be."
                 ) from error
         yield
+
+
+def weights_folder(name: str) -> Path | None:
+    """Return the folder of an installed set of weights, None where there is none of that name."""
+    folder = home() / "weights" / name
+    return folder if is_name(name) and (folder / REGISTRY).is_file() else None
+
+
+def installed_weights() -> list[str]:
+    """Return the names of all installed sets of weights, sorted."""
+    return sorted(path.parent.name for path in (home() / "weights").glob(f"[!.]*/{REGISTRY}"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from tidemark_cli.core.anatomy.bone_end import BoneEnd
+from tidemark_cli.core.anatomy.ends import BoneEnd, Judgement
 from tidemark_cli.core.anatomy.plug import Plug
 from tidemark_cli.core.pictures import overlay
 
@@ -22,7 +22,7 @@ def test_the_sections_lie_cartilage_up_and_xy_in_the_bone(
     bone_end: BoneEnd, from_the_top: range, in_the_bone: int
 ) -> None:
     z, y, x = np.mgrid[:60, :24, :32]
-    zx, zy, xy = overlay._sections(z, 100 * y + x, Plug(BOX, bone_end, 50.0))
+    zx, zy, xy = overlay._sections(z, 100 * y + x, Plug(BOX, Judgement(bone_end), 50.0))
     assert [section.name for section in (zx, zy, xy)] == ["ZX", "ZY", "XY"]
     assert zx.pta[:, 0].tolist() == zy.pta[:, 0].tolist() == list(from_the_top)
     assert np.unique(xy.pta).tolist() == [in_the_bone]

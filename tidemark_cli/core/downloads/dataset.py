@@ -9,6 +9,7 @@ from pathlib import Path
 from ..cache import (
     REGISTRY,
     home,
+    installed_weights,
     is_intact,
     locked,
     partial_folder,
@@ -19,7 +20,6 @@ from ..errors import AssetError, OutputError
 from ..files import folder_whole
 from .archive import unpack
 from .fetch import SILENT, Feedback, check_room, fetch, shown
-from .weights import installed_weights
 
 DATASET_URL = "http://mipt-ml.oulu.fi/data/mCTSegmentation/PTA_dataset.tar.gz"
 ARCHIVE = "PTA_dataset.tar.gz"

@@ -47,17 +47,6 @@ class Weights:
     fresh: bool
 
 
-def weights_folder(name: str) -> Path | None:
-    """Return the folder of an installed set of weights, None where there is none of that name."""
-    folder = home() / "weights" / name
-    return folder if is_name(name) and (folder / REGISTRY).is_file() else None
-
-
-def installed_weights() -> list[str]:
-    """Return the names of all installed sets of weights, sorted."""
-    return sorted(path.parent.name for path in (home() / "weights").glob(f"[!.]*/{REGISTRY}"))
-
-
 def name_from(registry: str) -> str | None:
     """Return the name that weights get from where they come: the folder of the registry; None where unfit."""
     place = urlsplit(_place(registry)).path if is_url(registry) else str(Path(_place(registry)).absolute())
@@ -79,7 +68,7 @@ def download_weights(
     ----------
     registry : URL or path of a registry in pooch's format, or of the folder with ``registry.txt`` in it. The
         models lie beside it, or where the third word of a line says.
-    name : for `weights_folder`.
+    name : for `cache.weights_folder`.
     offline : never touch the network; then `registry` is to be a path.
     overwrite : replace other weights of that name.
 

@@ -36,7 +36,7 @@ from ..data.run import (
     write_log,
 )
 from ..errors import DatasetError, ModelError, OutputError
-from ..network.inference import scale_between
+from ..network.passes import scale_between
 from ..network.unet import ModelInfo, UNet, load_model, read_info
 from .augment import Augmentation, fitting
 from .folds import Fold, check_folds, is_stratified, split_folds

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import ModelError
 from ..files import written_whole
 from ..network.devices import fast_dtype
-from ..network.inference import EMBEDDED, load_one
+from ..network.models import EMBEDDED, load_one
 from ..network.unet import ModelInfo, UNet
 from .losses import Loss
 
@@ -82,7 +82,7 @@ def start_from(net: UNet, init: str) -> ModelInfo:
 
     Parameters
     ----------
-    init : as `inference.load_one` takes it.
+    init : as `models.load_one` takes it.
 
     Raises
     ------
