@@ -58,13 +58,14 @@ ALLOWED = {
     "__main__": {"app"},
     "__init__": set(),
 }
-BASE = {"errors", "files", "locks", "names", "settings"}  # all of core may import these
+BASE = {"errors", "files", "locks", "names", "resize", "settings"}  # all of core may import these
 ROOMS: dict[str, set[str]] = {  # of core, and what else each may import
     "__init__": set(),
     "errors": set(),
     "files": set(),
     "locks": set(),
     "names": set(),
+    "resize": set(),
     "settings": set(),
     "memory": set(),
     "cache": set(),
@@ -80,9 +81,7 @@ ROOMS: dict[str, set[str]] = {  # of core, and what else each may import
     "pictures": {"anatomy", "data", "scans", "scoring"},
     "downloads": {"cache", "network"},
 }
-BREACHES_TO_BE_EMPTIED: dict[str, set[str]] = {
-    "network/inference.py": {"anatomy"},
-}
+BREACHES_TO_BE_EMPTIED: dict[str, set[str]] = {}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())

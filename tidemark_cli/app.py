@@ -36,7 +36,7 @@ class _Group(TyperGroup):
         params = super().get_params(ctx)
         for one in params:
             if str(one.name).endswith("_completion"):
-                one.rich_help_panel = "Shell completion"  # type: ignore[union-attr]
+                cast(Any, one).rich_help_panel = "Shell completion"
         return params
 
 

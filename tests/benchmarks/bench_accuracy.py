@@ -22,7 +22,7 @@ import numpy as np
 
 from tidemark_cli.core.anatomy.surface import find_surface
 from tidemark_cli.core.errors import ContentError
-from tidemark_cli.core.network.inference import load_models
+from tidemark_cli.core.network.models import load_models
 from tidemark_cli.core.phantoms.phantom import VOXEL_UM
 from tidemark_cli.core.scans.volume import Volume
 from tidemark_cli.core.scoring.zones import height_errors, pad_voxels, zone_counts
@@ -39,9 +39,9 @@ Row = dict[str, float]
 def accuracy(case: Case, models: list) -> tuple[Row, np.ndarray]:
     """Errors of the height map in µm, and overlap of the masks; and the depths of the PTA edge."""
     found = segment(Volume(case.scan, case.voxel_um, "option", Path(case.name)), models, Settings())
-    truth = find_surface(case.mask, case.voxel_um, "first")
+    truth = find_surface(case.mask, case.voxel_um)
     errors = height_errors(found.surface.height_um, truth.height_um)
-    zones = zone_counts(found.mask, case.mask, "first", [pad_voxels(p, case.voxel_um) for p in PADS_UM])
+    zones = zone_counts(found.mask, case.mask, [pad_voxels(p, case.voxel_um) for p in PADS_UM])
     hard, true = found.mask > 0, case.mask > 0
     row = {
         "median µm": _number(errors["median_error_um"]),

@@ -76,7 +76,7 @@ def main() -> None:
     for group, scan in draw(range(*parser.parse_args().seeds)):
         for turned, end in ((scan, "first"), (scan[::-1], "last")):
             plug = find_plug(turned, VOXEL_UM)
-            found[group].append((plug.bone_end == end, plug.bone_end_confidence))
+            found[group].append((plug.bone.end == end, plug.bone.confidence))
     print(f"{'':38s} right        mean confidence where right, wrong")
     for group, judged in sorted(found.items()):
         means = [np.mean([c for r, c in judged if r == right] or [np.nan]) for right in (True, False)]

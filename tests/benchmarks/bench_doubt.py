@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 
 from tidemark_cli.core.anatomy.confidence import REASONS
 from tidemark_cli.core.errors import ContentError
-from tidemark_cli.core.network.inference import load_models
+from tidemark_cli.core.network.models import load_models
 from tidemark_cli.core.phantoms.phantom import draw_phantom
 from tidemark_cli.core.scans.volume import Volume
 from tidemark_cli.core.segmentation import Settings, segment

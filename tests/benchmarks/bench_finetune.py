@@ -32,7 +32,7 @@ import numpy as np
 
 from tidemark_cli.core.anatomy.surface import find_surface
 from tidemark_cli.core.data.dataset import write_sample
-from tidemark_cli.core.network.inference import load_models
+from tidemark_cli.core.network.models import load_models
 from tidemark_cli.core.network.unet import UNet
 from tidemark_cli.core.scans.volume import Volume
 from tidemark_cli.core.scoring.zones import height_errors, pad_voxels, zone_counts
@@ -80,9 +80,9 @@ def measured(plugs: Sequence[Plug], models: list[UNet]) -> dict[str, np.ndarray]
     for plug in plugs:
         volume = Volume(plug.scan, plug.voxel_um, "option", Path("plug"))
         found = segment(volume, models, Settings(bone_end="first"))
-        truth = find_surface(plug.mask, plug.voxel_um, "first")
+        truth = find_surface(plug.mask, plug.voxel_um)
         errors = height_errors(found.surface.height_um, truth.height_um)
-        zones = zone_counts(found.mask, plug.mask, "first", [pad_voxels(p, plug.voxel_um) for p in PADS_UM])
+        zones = zone_counts(found.mask, plug.mask, [pad_voxels(p, plug.voxel_um) for p in PADS_UM])
         row = {"bias µm": errors["bias_um"], "error µm": errors["mean_error_um"]}
         row |= {f"IoU {pad} µm": value for pad, value in zip(PADS_UM, zones.iou[0], strict=True)}
         rows.append(row | {"missed %": 100 * (errors["missed_columns"] or 0)})

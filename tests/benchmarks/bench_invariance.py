@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tidemark_cli.core.network.inference import load_models
+from tidemark_cli.core.network.models import load_models
 from tidemark_cli.core.phantoms.phantom import draw_phantom
 from tidemark_cli.core.scans.volume import Volume
 from tidemark_cli.core.segmentation import Settings, segment

@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from tidemark_cli.core.anatomy.surface import last_hard
 from tidemark_cli.core.scans.volume import read_volume
 from tidemark_cli.core.scoring.scores import PAPER_PADS_UM, score_pair
-from tidemark_cli.core.scoring.zones import pad_voxels, tidemark_planes, zone_counts
+from tidemark_cli.core.scoring.zones import pad_voxels, zone_counts
 
 VOXEL_UM = 3.2
 PADS = [pad_voxels(pad, VOXEL_UM, paper=True) for pad in PAPER_PADS_UM]
@@ -46,7 +47,7 @@ def perturbed(truth: np.ndarray) -> np.ndarray:
 
 def zone_by_columns(truth: np.ndarray, pad: int) -> np.ndarray:
     """Mark the zone column by column; (Z, Y, X) with the bone first, cut where the deepest zone ends."""
-    top = tidemark_planes(truth, "first")
+    top = last_hard(truth)
     zone = np.zeros(truth.shape)
     for y in range(truth.shape[1]):
         for x in range(truth.shape[2]):
@@ -68,10 +69,10 @@ def plain_seconds(prediction: np.ndarray, truth: np.ndarray, rows: int) -> float
     """Seconds of the plain way for the whole sample, from `rows` rows in its middle."""
     middle = slice(truth.shape[1] // 2 - rows // 2, truth.shape[1] // 2 - rows // 2 + rows)
     # as the script does, the volume ends where the zones do
-    top = tidemark_planes(truth, "first")
+    top = last_hard(truth)
     bottom = max(0, int(top[top >= 0].min()) - max(PADS))
     prediction, truth = prediction[bottom:, middle], truth[bottom:, middle]
-    ours = zone_counts(prediction, truth, "first", PADS, THRESHOLDS)
+    ours = zone_counts(prediction, truth, PADS, THRESHOLDS)
     per_zone, per_histogram = [], []
     for p in (0, len(PADS) - 1):
         start = time.perf_counter()
@@ -122,7 +123,7 @@ def main() -> None:
     runs = []
     for _ in range(3):
         start = time.perf_counter()
-        counts = zone_counts(prediction, truth, "first", PADS, THRESHOLDS)
+        counts = zone_counts(prediction, truth, PADS, THRESHOLDS)
         _ = counts.iou, counts.dice, counts.volumetric_similarity
         runs.append(time.perf_counter() - start)
     ours, peak = min(runs), peak_bytes()
@@ -131,7 +132,7 @@ def main() -> None:
     )
 
     start, cpu = time.perf_counter(), time.process_time()
-    scores = score_pair(prediction, truth, "first", VOXEL_UM, PAPER_PADS_UM, THRESHOLDS, paper=True)
+    scores = score_pair(prediction, truth, VOXEL_UM, PAPER_PADS_UM, THRESHOLDS, paper=True)
     whole, cpu = time.perf_counter() - start, time.process_time() - cpu
     print(
         f"with the surface's: {whole:.1f} s ({cpu:.1f} s of processor), peak {peak_bytes() / 2**30:.2f} GiB"

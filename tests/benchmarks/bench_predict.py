@@ -28,8 +28,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from tidemark_cli.core.anatomy.plug import find_plug
 from tidemark_cli.core.errors import ModelError
 from tidemark_cli.core.network.devices import choose_device, fast_dtype
-from tidemark_cli.core.network.greylevels import normaliser
-from tidemark_cli.core.network.inference import Prediction, _Predictor, load_models, predict
+from tidemark_cli.core.network.fused import Fused
+from tidemark_cli.core.network.greylevels import Normalise, normaliser
+from tidemark_cli.core.network.inference import Prediction, Predictor
+from tidemark_cli.core.network.models import load_models
 from tidemark_cli.core.network.planes import AXES
 from tidemark_cli.core.network.unet import ModelInfo, UNet
 from tidemark_cli.core.phantoms.phantom import VOXEL_UM, draw_phantom
@@ -124,17 +126,9 @@ Blocks = dict[str, dict[int, np.ndarray]]  # plane, first slice of a block: prob
 def ours(net: UNet, scan: np.ndarray, step: int | None, device: torch.device) -> Prediction:
     """Find the plug and predict its box; the probabilities come in the frame of the scan."""
     plug = find_plug(scan, VOXEL_UM)
-    found = predict(
-        scan[plug.box],
-        VOXEL_UM,
-        [net],
-        device=device,
-        bone_end=plug.bone_end,
-        step=step,
-        outline=plug.outline_in(plug.box),
-    )
+    found = Predictor([net], device, step=step)(plug.view(scan), VOXEL_UM, plug.outline_view())
     whole = np.zeros(scan.shape, np.uint8)
-    whole[plug.box] = found.probability
+    plug.view(whole)[...] = found.probability
     return replace(found, probability=whole)
 
 
@@ -142,17 +136,17 @@ def ours(net: UNet, scan: np.ndarray, step: int | None, device: torch.device) ->
 def watched() -> Iterator[list[tuple[int, int]]]:
     """Watch `predict` at work: yields a list that fills with the shape of every slice that it computes."""
     shapes: list[tuple[int, int]] = []
-    call = _Predictor.__call__
+    call = Fused.__call__
 
-    def noting(self: _Predictor, slices: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    def noting(self: Fused, slices: np.ndarray, normalise: Normalise, shape: tuple[int, int]) -> np.ndarray:
         shapes.extend([shape] * len(slices))
-        return call(self, slices, shape)
+        return call(self, slices, normalise, shape)
 
-    _Predictor.__call__ = noting  # type: ignore[method-assign]
+    Fused.__call__ = noting  # type: ignore[method-assign]
     try:
         yield shapes
     finally:
-        _Predictor.__call__ = call  # type: ignore[method-assign]
+        Fused.__call__ = call  # type: ignore[method-assign]
 
 
 def total_gflop(net: UNet, shapes: list[tuple[int, int]]) -> float:

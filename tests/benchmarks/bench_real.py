@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from tidemark_cli.core.network.inference import load_models
+from tidemark_cli.core.network.models import load_models
 from tidemark_cli.core.scans.volume import Volume, read_volume
 from tidemark_cli.core.scoring.zones import zone_counts
 from tidemark_cli.core.segmentation import Segmentation, Settings, segment
@@ -93,7 +93,7 @@ def segmented(slice_: Slice, models: list) -> Segmentation:
 def surface_rows(found: Segmentation) -> np.ndarray:
     """Row of the surface in each column, from the middle of row 0; NaN where there is none."""
     height = found.surface.height_um[0] / found.surface.voxel_um - 0.5
-    return height if found.plug.bone_end == "first" else len(found.mask) - 1 - height
+    return height if found.plug.bone.end == "first" else len(found.mask) - 1 - height
 
 
 def with_edge(slice_: Slice, found: Segmentation) -> Slice:
@@ -149,8 +149,8 @@ def against_automask(found: Segmentation, automask: np.ndarray, pixel_um: float)
     fine = [
         cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5 for m in (hard, automask)
     ]
-    mask, truth = ((m[:, None] * 255).astype(np.uint8) for m in fine)
-    zones = zone_counts(mask, truth, "last", PADS)
+    mask, truth = ((m[::-1, None] * 255).astype(np.uint8) for m in fine)  # bone first
+    zones = zone_counts(mask, truth, PADS)
     dice = 2 * (hard & automask).sum() / max(1, hard.sum() + automask.sum())
     row = {"bias": float(bias.mean()) if bias.size else np.nan, "Dice": float(dice)}
     return row | {f"IoU {3 * pad}": float(v) for pad, v in zip(PADS, zones.iou[0], strict=True)}

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, median_filter
 
 from tidemark_cli.core.errors import ContentError
-from tidemark_cli.core.network.inference import load_models
+from tidemark_cli.core.network.models import load_models
 
 sys.path.insert(0, str(Path(__file__).parent))
 from bench_accuracy import accuracy

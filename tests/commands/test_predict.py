@@ -20,7 +20,7 @@ import tifffile
 from tests.helpers import SURFACE_Z, VOXEL_UM, Ended, draw_plug
 from tidemark_cli.core import segmentation
 from tidemark_cli.core.errors import ScanError
-from tidemark_cli.core.network import inference
+from tidemark_cli.core.network import models
 from tidemark_cli.core.pictures import preview
 from tidemark_cli.core.scans.volume import read_volume, write_volume
 
@@ -194,8 +194,8 @@ def test_several_inputs_share_one_model(
     tidemark: Tidemark, scans: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads = []
-    load_models = inference.load_models
-    monkeypatch.setattr(inference, "load_models", lambda w: loads.append(w) or load_models(w))
+    load_models = models.load_models
+    monkeypatch.setattr(models, "load_models", lambda w: loads.append(w) or load_models(w))
     out = scans.parent / "new" / "masks"
     inputs = (scans / "S01_1.tif", scans / "S02_1.tif")
     ended = tidemark("predict", *inputs, "-o", f"{out}/", "--stats", f"{out}/", "--weights", model)
@@ -207,7 +207,7 @@ def test_several_inputs_share_one_model(
 def test_no_model_is_loaded_for_a_scan_that_is_not_there(
     tidemark: Tidemark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference, "load_models", lambda _: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(models, "load_models", lambda _: pytest.fail("a model was loaded"))
     ended = tidemark("predict", tmp_path / "none.tif", "-o", tmp_path / "mask.tif")
     assert ended.code == 1
     assert ended.err.startswith("error: ")
@@ -266,7 +266,7 @@ def test_the_table_of_all_scans(tidemark: Tidemark, scans: Path, model: Path) ->
     for key, value in stats.items():
         if not isinstance(value, dict | list) and key not in ("scan", "tidemark_cli"):
             assert first[0][key] == ("" if value is None else str(value))
-    assert first[1]["roughness_ra_um"] == ""
+    assert first[1]["roughness_sa_um"] == ""
     (out / "S02_1.json").unlink()
     again = tidemark(*command, "--skip-existing")
     assert f"kept as it is, whatever made it: {out / 'S02_1.tif'}" in again.err

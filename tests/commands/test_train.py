@@ -19,7 +19,7 @@ import torch
 
 from tests.helpers import Ended
 from tidemark_cli.core.data.dataset import write_sample
-from tidemark_cli.core.network.inference import load_models
+from tidemark_cli.core.network.models import load_models
 from tidemark_cli.core.network.unet import ModelInfo, UNet, read_info, save_model
 from tidemark_cli.core.scans.volume import read_volume
 from tidemark_cli.core.training import fold_run, on_phantoms

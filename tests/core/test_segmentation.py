@@ -10,17 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.helpers import SURFACE_Z, VOXEL_UM, draw_plug
 from tidemark_cli.core import segmentation
-from tidemark_cli.core.anatomy.bone_end import judge_mask
+from tidemark_cli.core.anatomy.ends import judge_mask
 from tidemark_cli.core.anatomy.plug import MARGIN_UM, Plug, find_plug
+from tidemark_cli.core.anatomy.surface import find_surface, last_hard
 from tidemark_cli.core.errors import ContentError, DeviceError
-from tidemark_cli.core.network.inference import _positions, load_models
+from tidemark_cli.core.network.models import load_models
+from tidemark_cli.core.network.passes import spread
 from tidemark_cli.core.network.planes import AXES, find_near
-from tidemark_cli.core.network.unet import UNet
+from tidemark_cli.core.network.unet import ModelInfo, UNet
+from tidemark_cli.core.phantoms.phantom import draw_phantom
 from tidemark_cli.core.scans.volume import Volume
-from tidemark_cli.core.scoring.zones import tidemark_planes
 from tidemark_cli.core.segmentation import Segmentation, Settings, memory_needed, segment
 
 ALL = Settings(device="cpu", uncertainty=True)
@@ -47,7 +50,7 @@ def test_everything_comes_in_the_frame_of_the_scan(plug: np.ndarray, net: UNet) 
     assert found.mask.dtype == np.uint8
     assert set(np.unique(found.mask)) == {0, 255}
     assert np.mean((found.mask > 0) != (scan > 150)) < 1e-3
-    assert found.box != tuple(slice(0, n) for n in scan.shape)
+    assert found.plug.box != tuple(slice(0, n) for n in scan.shape)
     assert found.uncertainty is not None
     assert found.probability.shape == found.uncertainty.shape == scan.shape
     assert np.mean((found.probability > 127) != (scan > 150)) < 1e-3
@@ -66,7 +69,7 @@ def test_far_from_the_plug_nothing_is_hard(plug: np.ndarray, net: UNet) -> None:
     scan[:, :4] = 255  # a wall of the holder: brighter than bone
     settings = replace(ALL, crop=True)  # of more than the plug's box
     found = run(scan, net, settings=settings)
-    assert found.box == tuple(slice(0, n) for n in scan.shape)
+    assert found.plug.box == tuple(slice(0, n) for n in scan.shape)
     assert not found.probability[:, :4].any()
     assert found.uncertainty is not None
     assert not found.uncertainty[:, :4].any()
@@ -75,13 +78,25 @@ def test_far_from_the_plug_nothing_is_hard(plug: np.ndarray, net: UNet) -> None:
 
 def test_the_other_way_up_gives_the_same_upside_down(net: UNet) -> None:
     first, last = (run(draw_plug(bone_end=end), net) for end in ("first", "last"))
-    assert (first.plug.bone_end, last.plug.bone_end) == ("first", "last")
+    assert (first.plug.bone.end, last.plug.bone.end) == ("first", "last")
     assert np.array_equal(last.mask[::-1], first.mask)
     assert np.array_equal(last.probability[::-1], first.probability)
     assert np.array_equal(last.surface.height_um, first.surface.height_um, equal_nan=True)
     height = first.stats["tidemark_height_mean_um"]
     assert last.stats["tidemark_height_mean_um"] == pytest.approx(height)
     assert height == pytest.approx(SURFACE_Z * VOXEL_UM, abs=VOXEL_UM / 2)
+
+
+@pytest.mark.parametrize("either_end", [True, False])
+def test_the_network_sees_a_scan_of_either_end_bone_first(either_end: bool) -> None:
+    torch.manual_seed(0)
+    net = UNet(ModelInfo(width=2, depth=2, voxel_um=VOXEL_UM, either_end=either_end)).eval()
+    scans = {end: draw_plug((40, 30, 30), end) for end in ("first", "last")}
+    first, last = (run(scan, net, settings=replace(ALL, bone_end=end)) for end, scan in scans.items())
+    assert np.ptp(first.probability) > 1
+    assert np.array_equal(last.probability[::-1], first.probability)
+    assert last.uncertainty is not None and first.uncertainty is not None
+    assert np.array_equal(last.uncertainty[::-1], first.uncertainty)
 
 
 def test_stats_are_json_and_say_what_they_were_made_with(plug: np.ndarray, net: UNet, model: Path) -> None:
@@ -110,7 +125,7 @@ def test_no_hard_tissue_is_no_error(plug: np.ndarray, net: UNet, uncertainty: bo
     assert not found.surface.opening.any()
     assert found.stats["hard_tissue_voxels"] == 0
     assert found.stats["tidemark_columns_count"] is None
-    assert found.stats["roughness_ra_um"] is None
+    assert found.stats["roughness_sa_um"] is None
     assert "no hard tissue" in found.notes[0]
     assert (found.uncertainty is not None) == uncertainty
 
@@ -167,13 +182,13 @@ def test_the_mask_overrules_the_guess_of_the_bone_end(
     truth = run(plug, net)
     monkeypatch.setattr(segmentation, "find_plug", wrong_guess)
     found = run(plug, net)
-    assert found.plug.bone_end == found.surface.bone_end == found.stats["bone_end"] == "first"
+    assert found.plug.bone.end == found.stats["bone_end"] == "first"
     assert np.array_equal(found.surface.height_um, truth.surface.height_um, equal_nan=True)
     assert "first" in found.notes[0]
-    assert found.plug.bone_end_confidence > 0.9  # the mask's, not the guess's
-    assert run(plug, net, settings=replace(ALL, bone_end="last")).plug.bone_end == "last"
+    assert found.plug.bone.confidence > 0.9  # the mask's, not the guess's
+    assert run(plug, net, settings=replace(ALL, bone_end="last")).plug.bone.end == "last"
     net.info = replace(net.info, either_end=False)  # it was shown the slices the wrong way up
-    assert run(plug, net).plug.bone_end == "last"
+    assert run(plug, net).plug.bone.end == "last"
 
 
 @pytest.mark.parametrize("either_end", [True, False])
@@ -196,16 +211,16 @@ def test_a_crop_at_the_wrong_end_is_cut_again(
     start: int, plug: np.ndarray, net: UNet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crop(shape: tuple[int, ...], plug: Plug) -> tuple[slice, ...]:
-        rows = slice(0, 60) if plug.bone_end == "first" else slice(start, shape[0])
+        rows = slice(0, 60) if plug.bone.end == "first" else slice(start, shape[0])
         return rows, slice(5, shape[1]), slice(6, 60)
 
     monkeypatch.setattr(segmentation, "crop_box", crop)
     truth = run(plug, net, settings=replace(ALL, crop=True))
-    assert truth.box == (slice(0, 60), slice(5, plug.shape[1]), slice(6, 60))
+    assert truth.plug.box == (slice(0, 60), slice(5, plug.shape[1]), slice(6, 60))
     assert np.mean((truth.mask > 0) != (plug > 150)) < 0.1
     monkeypatch.setattr(segmentation, "find_plug", wrong_guess)
     found = run(plug, net, settings=replace(ALL, crop=True))
-    assert found.box == truth.box
+    assert found.plug.box == truth.plug.box
     assert np.array_equal(found.mask, truth.mask)
 
 
@@ -217,7 +232,7 @@ def test_a_leaning_plug_is_cut_at_its_own_bone_after_a_wrong_guess(
     assert right.centre_yx != find_plug(leaning, VOXEL_UM, "last").centre_yx
     monkeypatch.setattr(segmentation, "find_plug", wrong_guess)
     found = run(leaning, net, settings=replace(ALL, crop=True)).plug
-    assert (found.bone_end, found.centre_yx) == ("first", right.centre_yx)
+    assert (found.bone.end, found.centre_yx) == ("first", right.centre_yx)
 
 
 @pytest.mark.parametrize("bone_end", ["first", "last"])
@@ -228,15 +243,15 @@ def test_an_offset_moves_mask_surface_and_numbers_and_no_confidence(net: UNet, b
         found = run(scan, net, settings=replace(ALL, offset_um=voxels * VOXEL_UM))
         moved = found.surface.height_um - there.surface.height_um
         np.testing.assert_allclose(moved[np.isfinite(moved)], voxels * VOXEL_UM, atol=1e-3)
-        tops = [tidemark_planes(each.mask, bone_end) for each in (there, found)]
         way = 1 if bone_end == "first" else -1
-        np.testing.assert_array_equal(tops[1] - tops[0], np.where(np.isfinite(moved), way * voxels, 0))
+        tops = [last_hard(each.mask[::way]) for each in (there, found)]
+        np.testing.assert_array_equal(tops[1] - tops[0], np.where(np.isfinite(moved), voxels, 0))
         shifts = {"tidemark_height_mean_um": 1, "thickness_median_um": -1, "tidemark_depth_mean_um": -1}
         for key, sign in shifts.items():
             expected = there.stats[key] + sign * voxels * VOXEL_UM
             assert found.stats[key] == pytest.approx(expected, abs=0.01), key
         assert found.stats["hard_tissue_voxels"] == np.count_nonzero(found.mask)
-        for key in ("confidence", "confidence_signs", "roughness_rq_um", "openings_count"):
+        for key in ("confidence", "confidence_signs", "roughness_sq_um", "openings_count"):
             assert found.stats[key] == pytest.approx(there.stats[key], abs=1e-3), key
         assert (found.stats["offset_um"], there.stats["offset_um"]) == (voxels * VOXEL_UM, 0)
         np.testing.assert_array_equal(found.probability_box, there.probability_box)
@@ -267,8 +282,8 @@ def test_a_single_image(plug: np.ndarray, net: UNet) -> None:
 
 def slices_near(found: Segmentation) -> dict[str, np.ndarray]:
     """Plane to (slices,) bool, whether a slice of the box comes near the plug."""
-    outline = found.plug.outline_in(found.box)
-    shape = tuple(side.stop - side.start for side in found.box)
+    outline = found.plug.outline_view()
+    shape = tuple(side.stop - side.start for side in found.plug.box)
     near = find_near(outline, shape, MARGIN_UM / VOXEL_UM)
     whole = [near.any(axis=(0, 3 - axis)) for axis in AXES.values()]
     return {
@@ -282,7 +297,7 @@ def test_the_numbers_tell_what_was_predicted(plug: np.ndarray, net: UNet) -> Non
     near = slices_near(both)
     assert all(some.mean() > 0.95 for some in near.values())  # the box has this margin, too
     assert both.stats["slices_predicted"] == {plane: 2 * some.sum() for plane, some in near.items()}
-    third = near["zy"][_positions(near["zy"].size, 3)]
+    third = near["zy"][spread(near["zy"].size, 3)]
     found = run(plug, net, settings=replace(ALL, planes=("zy",), step=3))
     assert found.stats["slices_predicted"] == {"zx": 0, "zy": third.sum()}
     assert run(plug[:, 20:21], net).stats["slices_predicted"] == {"zx": 1, "zy": 0}
@@ -298,6 +313,24 @@ def test_progress_counts_the_slices_of_the_planes_asked_for(
     total = sum(some.sum() for plane, some in slices_near(found).items() if plane in (planes or AXES))
     assert calls[-1] == (total, total)
     assert {t for _, t in calls} == {total}
+
+
+def test_a_scan_without_a_voxel_size_is_believed_less(plug: np.ndarray, net: UNet) -> None:
+    told = run(plug, net)
+    assumed = segment(replace(volume_of(plug), voxel_source="default"), [net], ALL)
+    assert told.stats["confidence_signs"]["scale"] == 1
+    assert assumed.stats["confidence"] == 0.6
+    assert assumed.notes == ()  # no warning
+    assert np.array_equal(assumed.mask, told.mask)
+
+
+def test_the_model_inside_the_package_finds_the_tidemark_of_a_phantom() -> None:
+    plug = draw_phantom(1, (256, 256, 256))
+    volume = Volume(plug.scan, plug.voxel_um, "option", Path("plug"))
+    found = segment(volume, load_models(None), Settings(device="cpu")).surface.height_um
+    truth = find_surface(plug.mask, plug.voxel_um).height_um
+    assert np.isfinite(found[np.isfinite(truth)]).mean() > 0.95
+    assert np.nanmedian(abs(found - truth)) < 2 * plug.voxel_um
 
 
 def test_what_is_no_plug_is_refused(net: UNet) -> None:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 FIGURES = {
     "confidence": "confidence {:.2f}",
     "tidemark_depth_mean_um": "depth {:.0f} µm",
-    "roughness_ra_um": "Ra {:.1f} µm",
+    "roughness_sa_um": "Sa {:.1f} µm",
+    "roughness_sq_um": "Sq {:.1f} µm",
+    "roughness_ra_um": "Ra {:.1f} µm",  # of a single slice
     "roughness_rq_um": "Rq {:.1f} µm",
     "openings_count": "openings {}",
     "thickness_median_um": "cartilage {:.0f} µm thick",
@@ -129,14 +131,14 @@ def _suffixes() -> dict[str, tuple[str, ...]]:
 @cache
 def _models(weights: Path | None) -> Sequence[core.network.unet.UNet]:
     """Load the models, once a process."""
-    return core.network.inference.load_models(weights)
+    return core.network.models.load_models(weights)
 
 
 def _announce_models(weights: Path | None, device: str, screen: Screen) -> None:
     """Load the models, and say which they are and where they run."""
     chosen = core.network.devices.choose_device(device)
     models = _models(weights)
-    embedded = str(weights or "default") == core.network.inference.EMBEDDED
+    embedded = str(weights or "default") == core.network.models.EMBEDDED
     told = "the embedded one, trained on phantoms only" if embedded else weights
     screen.notice(
         f"model: {told}{f', {len(models)} averaged' if len(models) > 1 else ''}",

@@ -47,8 +47,8 @@ class Run:
     device : where to compute; auto takes a GPU if there is one, a missing device is an error.
     fold : train fold K alone, from 0. The files of runs of single folds, copied into one folder, are
         a whole run.
-    grades : stratify the folds by this table of sample_id and grade. Without it, DATASET's grades.csv, if any. Not with
-        --resume: a run keeps its folds.
+    grades : stratify the folds by this table of sample_id and grade. Without it, DATASET's grades.csv, if any.
+        Not with --resume: a run keeps its folds.
     """
 
     out: Annotated[Path, Look("RUN", short="o")]
@@ -77,8 +77,8 @@ def train(
         Given,
         Either(
             {
-                DATASET: core.training.fold_run.FoldTraining,
-                PHANTOMS: core.training.on_phantoms.PhantomTraining,
+                DATASET: core.training.settings.FoldTraining,
+                PHANTOMS: core.training.settings.PhantomTraining,
             },
             without=FIXED,
             limits=LIMITS,
@@ -104,12 +104,12 @@ def train(
 
 def _train_on_phantoms(run: Run, given: Given, screen: Screen) -> None:
     training = core.training.on_phantoms
-    _refuse_foreign(training.PhantomTraining, given, DATASET)
+    _refuse_foreign(core.training.settings.PhantomTraining, given, DATASET)
     if run.resume and core.scoring.pairs.is_run(run.out):  # else the training says that there is none
         settings = training.read_settings(run.out)
         _refuse_changes(settings, given)
     else:
-        settings = checked(training.PhantomTraining, _with_sizes(given))
+        settings = checked(core.training.settings.PhantomTraining, _with_sizes(given))
     screen.notice(_device(run))
     with screen.progress("training") as advance:
 
@@ -128,12 +128,12 @@ def _train_on_phantoms(run: Run, given: Given, screen: Screen) -> None:
 def _train_on_dataset(run: Run, dataset: Path, given: Given, screen: Screen) -> None:
     training = core.training.fold_run
     device = _device(run)
-    _refuse_foreign(training.FoldTraining, given, PHANTOMS)
+    _refuse_foreign(core.training.settings.FoldTraining, given, PHANTOMS)
     if run.resume:
         planned = training.reopen_run(run.out, dataset)
         _refuse_changes(planned.settings, given)
     else:
-        settings = checked(training.FoldTraining, _with_sizes(given))
+        settings = checked(core.training.settings.FoldTraining, _with_sizes(given))
         planned = training.start_run(run.out, dataset, settings, run.grades)
     if run.fold is not None and run.fold >= len(planned.folds):
         raise typer.BadParameter(f"--fold {run.fold}: expected 0 to {len(planned.folds) - 1}.")
@@ -186,7 +186,7 @@ def _with_sizes(given: Given) -> Given:
     sizes = ("width", "depth", "stem")
     if "init" not in given or set(sizes) <= given.keys():
         return given
-    info = core.network.inference.load_one(given["init"]).info
+    info = core.network.models.load_one(given["init"]).info
     return {name: getattr(info, name) for name in sizes} | given
 
 

@@ -6,25 +6,26 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from .anatomy.bone_end import Judgement, judge_mask
 from .anatomy.bone_grey import compare_greys
-from .anatomy.confidence import ENOUGH, Confidence, judge
+from .anatomy.cartilage import cartilage_thickness
+from .anatomy.confidence import ENOUGH, Confidence, Doubts, judge
+from .anatomy.ends import Judgement, judge_mask
 from .anatomy.mask import clean_mask, drop_caps
+from .anatomy.morphometry import DEFINITIONS as SURFACE_DEFINITIONS
+from .anatomy.morphometry import morphometry
 from .anatomy.offset import offset_tidemark
-from .anatomy.plug import Box, Plug, crop_box, find_plug
-from .anatomy.surface import DEFINITIONS as SURFACE_DEFINITIONS
-from .anatomy.surface import Surface, cartilage_thickness, find_surface, morphometry
+from .anatomy.plug import Plug, crop_box, find_plug
+from .anatomy.surface import Surface, find_surface
 from .errors import about
+from .network.devices import choose_device
+from .network.inference import Prediction, Predictor
+from .network.unet import UNet
 from .scans.volume import Volume
 from .settings import Settings
-
-if TYPE_CHECKING:
-    from .network.inference import Prediction
-    from .network.unet import UNet
 
 TISSUE_UM = 300.0  # columns with more tissue than this belong to the sample
 BASE_BYTES = 2**30  # the program and its libraries, the network's activations, the labels of islands
@@ -37,9 +38,9 @@ DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
     "in height; flatness: range of heights about the best-fit plane over the width; cover: median cartilage "
     "thickness; agreement: of the mask with the bone end that was told or that the grey levels suggest; "
     "wholeness: what is as bright as bone below the tidemark and in the mask; solidity: what of the mask is "
-    "brighter than marrow; stain: brightness of bone over "
-    "that of cartilage; resolution: voxels against "
-    "those that the models were trained on; singleness: no second body as large in the scan",
+    "brighter than marrow; stain: brightness of bone over that of cartilage; resolution: voxels against "
+    "those that the models were trained on; singleness: no second body as large in the scan; scale: 0.6 "
+    "where the voxel size was assumed",
     "hard_tissue_voxels": "voxels of the mask; count",
     "hard_tissue_share": "voxels of the mask among all of the scan; 0 to 1",
     "hard_tissue_mm3": "volume of the mask; mm³, null for a single slice",
@@ -62,22 +63,20 @@ DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A segmented scan.
+    """A segmented scan, in the frame of the scan.
 
     Attributes
     ----------
-    mask : (Z, Y, X) uint8, 255 in hard tissue, in the frame of the scan.
-    box : the part of the scan that was predicted; outside it everything is 0.
-    probability_box, uncertainty_box : uint8, of the box only; 255 is 1.
-    surface : the tidemark, in the frame of the scan.
+    mask : (Z, Y, X) uint8, 255 in hard tissue.
+    probability_box, uncertainty_box : uint8, of the plug's box only, outside which all is 0; 255 is 1.
+    surface : the tidemark above the scan's outer face at the bone end.
     stats : `morphometry` of the surface, voxel counts and what they were made with; JSON-ready.
-    plug : where the plug lies.
+    plug : where the plug lies; its box is what was predicted.
     notes : what the user should hear.
     seconds : time taken.
     """
 
     mask: np.ndarray
-    box: Box
     probability_box: np.ndarray
     uncertainty_box: np.ndarray | None
     surface: Surface
@@ -88,15 +87,32 @@ class Segmentation:
 
     @property
     def probability(self) -> np.ndarray:
-        """(Z, Y, X) uint8 in the frame of the scan, 255 = surely hard tissue; made anew each time."""
-        return _placed(self.probability_box, self.mask.shape, self.box)
+        """(Z, Y, X) uint8, 255 = surely hard tissue; made anew each time."""
+        return _placed(self.probability_box, self.mask.shape, self.plug.box)
 
     @property
     def uncertainty(self) -> np.ndarray | None:
-        """(Z, Y, X) uint8 in the frame of the scan, or None if not asked for; made anew each time."""
+        """(Z, Y, X) uint8, or None if not asked for; made anew each time."""
         if self.uncertainty_box is None:
             return None
-        return _placed(self.uncertainty_box, self.mask.shape, self.box)
+        return _placed(self.uncertainty_box, self.mask.shape, self.plug.box)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the networks see of a plug.
+
+    Attributes
+    ----------
+    mask : (Z, Y, X) uint8, in the frame of the scan, written through the plug's view.
+    prediction : of the plug's view, bone first.
+    bone : where in that view the mask shows the bone: "first" if the plug has it right, None if it is empty.
+    """
+
+    plug: Plug
+    mask: np.ndarray
+    prediction: Prediction
+    bone: Judgement | None
 
 
 def segment(
@@ -107,14 +123,14 @@ def segment(
 ) -> Segmentation:
     """Find the plug, predict it, clean the mask, and measure the tidemark on it.
 
-    With `settings.bone_end` "auto" and models that take slices either way up, the bone end is where
-    the predicted hard tissue lies, whatever the grey levels suggested. With `settings.crop`, too, the other
-    end is looked at where the one suggested shows no hard tissue.
+    Unless it is told, the bone lies where the predicted hard tissue does, whatever the grey levels suggested,
+    if the models take slices either way up. With `settings.crop`, too, the other end is looked at where the
+    one suggested shows no hard tissue.
 
     Parameters
     ----------
     volume : the scan.
-    models : networks to average, from `inference.load_models`; the threshold is the mean of theirs.
+    models : networks to average, from `models.load_models`; the threshold is the mean of theirs.
     progress : called with (slices done, slices in all).
 
     Returns
@@ -127,49 +143,32 @@ def segment(
     ContentError
         If the scan holds nothing like a plug.
     ModelError, DeviceError
-        As `inference.predict` and `inference.choose_device` do.
+        As `inference.Predictor` and `devices.choose_device` do.
     """
     started = time.monotonic()
-    threshold = settings.threshold
-    if threshold is None:
-        threshold = sum(net.info.threshold for net in models) / len(models)
+    if settings.threshold is None:
+        settings = replace(settings, threshold=sum(net.info.threshold for net in models) / len(models))
+    options = {name: getattr(settings, name) for name in ("planes", "step", "threshold", "uncertainty")}
+    predictor = Predictor(models, choose_device(settings.device), **options)
     with about(volume.path):
-        plug = find_plug(volume.array, volume.voxel_um, settings.bone_end)
-    guess = plug
-    box, prediction, mask = _mask(volume, plug, models, settings, threshold, progress)
-    notes: tuple[str, ...] = ()
-    seen = _judged(volume, box, mask, plug)
-    either_end = all(net.info.either_end for net in models)
-    elsewhere = settings.crop if seen is None else either_end and seen.end != plug.bone_end
-    if settings.bone_end == "auto" and elsewhere:
-        plug = plug.turned()
-        if settings.crop:  # it was cut from the wrong end
-            box, prediction, mask = _mask(volume, plug, models, settings, threshold, progress)
-            seen = _judged(volume, box, mask, plug)
-        end = plug.bone_end
-        notes = (f"the bone lies at the {end} slices, as the mask shows; the grey levels suggest otherwise",)
-    if settings.bone_end == "auto" and either_end and seen is not None and seen.end == plug.bone_end:
-        plug = replace(plug, bone_end_confidence=seen.confidence)  # no guess any more
-    if seen is None:
+        guess = find_plug(volume.array, volume.voxel_um, settings.bone_end)
+    found, notes = _found_either_way(volume, guess, predictor, settings, progress)
+    surface, confidence, stats = _measured(volume, found, guess, models, settings)
+    end = found.plug.bone.end
+    if found.bone is None:
         notes = (
             "no hard tissue was found, the mask is empty: check the scan, its voxel size "
-            f"({volume.voxel_um:g} µm), the bone end ({plug.bone_end}), the weights, the threshold",
+            f"({volume.voxel_um:g} µm), the bone end ({end}), the weights, the threshold",
         )
-    drop_caps(mask[box], volume.array[box], plug.tissue_level, plug.bone_end, volume.voxel_um)
-    # where the mask contradicts the grey levels, the surer they were the less it is believed
-    agreement = 1.0 if seen is None or seen.end == guess.bone_end else 1 - guess.bone_end_confidence
-    coarsest_um = min(net.info.coarsest_um or net.info.voxel_um for net in models)
-    doubts = {"agreement": agreement, "coarseness": volume.voxel_um / coarsest_um, "rival": plug.rival}
-    surface, confidence, stats = _measured(
-        volume, plug, box, mask, prediction, threshold, settings.offset_um, doubts
-    )
-    if seen is not None and confidence.value < ENOUGH:
+    elif confidence.value < ENOUGH:
         notes += (f"warning: confidence {confidence.value:.2f}: {confidence.reason}; look at the preview",)
-    stats |= _provenance(volume, plug, box, mask, threshold, models, prediction.slices)
+    stats |= {"confidence": confidence.value, "confidence_signs": confidence.signs}
+    stats |= _provenance(volume, found, models, settings)
+    plug, prediction = found.plug, found.prediction
+    uncertainty = None if prediction.disagreement is None else plug.upright(prediction.disagreement)
+    probability = plug.upright(prediction.probability)
     seconds = time.monotonic() - started
-    return Segmentation(
-        mask, box, prediction.probability, prediction.disagreement, surface, stats, plug, notes, seconds
-    )
+    return Segmentation(found.mask, probability, uncertainty, surface, stats, plug, notes, seconds)
 
 
 def memory_needed(shape: Sequence[int], itemsize: int, uncertainty: bool) -> int:
@@ -181,41 +180,83 @@ def memory_needed(shape: Sequence[int], itemsize: int, uncertainty: bool) -> int
     return math.prod(shape) * (itemsize + 2 + uncertainty) + BASE_BYTES
 
 
-def _mask(
+def _found_either_way(
+    volume: Volume,
+    guess: Plug,
+    predictor: Predictor,
+    settings: Settings,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[_Found, tuple[str, ...]]:
+    """Predict the plug; where nobody told its bone end and the mask shows it at the other one, turn it."""
+    found = _found(volume, guess, predictor, settings, progress)
+    if settings.bone_end != "auto":
+        return found, ()
+    notes: tuple[str, ...] = ()
+    if settings.crop if found.bone is None else predictor.either_end and found.bone.end == "last":
+        other = guess.turned()
+        if settings.crop:  # it was cut from the wrong end
+            found = _found(volume, other, predictor, settings, progress)
+        elif found.bone is not None:
+            found = _Found(other, found.mask, found.prediction.upside_down(), found.bone.turned)
+        notes = (
+            f"the bone lies at the {other.bone.end} slices, as the mask shows; the grey levels suggest "
+            "otherwise",
+        )
+    if predictor.either_end and found.bone is not None and found.bone.end == "first":  # no guess any more
+        bone = replace(found.plug.bone, confidence=found.bone.confidence)
+        found = replace(found, plug=replace(found.plug, bone=bone))
+    return found, notes
+
+
+def _found(
     volume: Volume,
     plug: Plug,
-    models: Sequence[UNet],
+    predictor: Predictor,
     settings: Settings,
-    threshold: float,
     progress: Callable[[int, int], None] | None,
-) -> tuple[Box, Prediction, np.ndarray]:
-    """Predict the box round the plug; the mask comes in the frame of the scan."""
-    from .network.devices import choose_device
-    from .network.inference import predict
+) -> _Found:
+    if settings.crop:
+        plug = replace(plug, box=crop_box(volume.array.shape, plug))
+    scan = plug.view(volume.array)
+    prediction = predictor(scan, volume.voxel_um, plug.outline_view(), progress)
+    mask = np.zeros(volume.array.shape, np.uint8)
+    assert settings.threshold is not None
+    hard = clean_mask(prediction.probability, settings.threshold, volume.voxel_um, out=plug.view(mask))
+    return _Found(plug, mask, prediction, judge_mask(hard, scan, plug.tissue_level))
 
-    shape = volume.array.shape
-    box = crop_box(shape, plug) if settings.crop else plug.box
-    prediction = predict(
-        volume.array[box],
-        volume.voxel_um,
-        models,
-        device=choose_device(settings.device),
-        bone_end=plug.bone_end,
-        planes=settings.planes,
-        step=settings.step,
-        outline=plug.outline_in(box),
-        threshold=threshold,
-        uncertainty=settings.uncertainty,
-        progress=progress,
+
+def _measured(
+    volume: Volume, found: _Found, guess: Plug, models: Sequence[UNet], settings: Settings
+) -> tuple[Surface, Confidence, dict[str, Any]]:
+    """Find the tidemark in the plug's view, move it as asked, and give it in the frame of the scan."""
+    plug, voxel_um, probability = found.plug, volume.voxel_um, found.prediction.probability
+    scan, mask = plug.view(volume.array), plug.view(found.mask)
+    drop_caps(mask, scan, plug.tissue_level, voxel_um)
+    surface = find_surface(mask, voxel_um, probability, settings.threshold)
+    thickness_um = cartilage_thickness(scan, plug.tissue_level, surface)
+    tissue = np.zeros(surface.height_um.shape, np.int32)
+    for plane in scan:
+        tissue += plane > plug.tissue_level
+    # where the mask contradicts the grey levels, the surer they were the less it is believed
+    as_guessed = found.bone is None or (found.bone.end == "first") == (plug.bone.end == guess.bone.end)
+    doubts = Doubts(
+        agreement=1.0 if as_guessed else 1 - guess.bone.confidence,
+        grey=compare_greys(scan, mask, surface, plug.tissue_level),
+        coarseness=voxel_um / min(net.info.coarsest_um or net.info.voxel_um for net in models),
+        rival=plug.rival,
+        assumed_scale=volume.voxel_source == "default",
     )
-    mask = np.zeros(shape, np.uint8)
-    clean_mask(prediction.probability, threshold, volume.voxel_um, out=mask[box])
-    return box, prediction, mask
-
-
-def _judged(volume: Volume, box: Box, mask: np.ndarray, plug: Plug) -> Judgement | None:
-    """Judge by the mask where the bone is; None where it is empty."""
-    return judge_mask(mask[box], volume.array[box], plug.tissue_level)
+    confidence = judge(probability, surface, thickness_um, tissue * voxel_um > TISSUE_UM, doubts)
+    moved = offset_tidemark(mask, surface, scan, plug.tissue_level, settings.offset_um)
+    # the top of the cartilage stays where it is
+    thickness_um = np.maximum(thickness_um - (moved.height_um - surface.height_um), 0)
+    stats: dict[str, Any] = morphometry(moved, thickness_um)
+    below_um = plug.below(len(volume.array)) * voxel_um
+    if stats["tidemark_height_mean_um"] is not None:
+        stats["tidemark_height_mean_um"] += below_um
+    columns, box = volume.array.shape[1:], plug.box[1:]
+    height_um = _placed(moved.height_um + np.float32(below_um), columns, box, np.nan)
+    return Surface(height_um, _placed(moved.opening, columns, box), voxel_um), confidence, stats
 
 
 def _placed(part: np.ndarray, shape: tuple[int, ...], box: tuple[slice, ...], fill: float = 0) -> np.ndarray:
@@ -226,62 +267,19 @@ def _placed(part: np.ndarray, shape: tuple[int, ...], box: tuple[slice, ...], fi
     return whole
 
 
-def _measured(
-    volume: Volume,
-    plug: Plug,
-    box: Box,
-    mask: np.ndarray,
-    prediction: Prediction,
-    threshold: float,
-    offset_um: float,
-    doubts: dict[str, float],
-) -> tuple[Surface, Confidence, dict[str, Any]]:
-    """Find the tidemark in the box, to spare memory, move it as asked, give it in the frame of the scan."""
-    surface = find_surface(mask[box], volume.voxel_um, plug.bone_end, prediction.probability, threshold)
-    thickness_um = cartilage_thickness(volume.array[box], plug.tissue_level, surface)
-    tissue = np.zeros(surface.height_um.shape, np.int32)
-    for plane in volume.array[box]:
-        tissue += plane > plug.tissue_level
-    sample = tissue * volume.voxel_um > TISSUE_UM
-    grey = compare_greys(volume.array[box], mask[box], surface, plug.tissue_level)
-    confidence = judge(prediction.probability, surface, thickness_um, sample, grey=grey, **doubts)
-    found = surface
-    surface = offset_tidemark(mask[box], found, volume.array[box], plug.tissue_level, offset_um)
-    # the top of the cartilage stays where it is
-    thickness_um = np.maximum(thickness_um - (surface.height_um - found.height_um), 0)
-    depth, *columns = mask.shape
-    below = box[0].start if plug.bone_end == "first" else depth - box[0].stop
-    height_um = surface.height_um + np.float32(below * volume.voxel_um)
-    surface = replace(
-        surface,
-        height_um=_placed(height_um, tuple(columns), box[1:], np.nan),
-        opening=_placed(surface.opening, tuple(columns), box[1:]),
-    )
-    stats = morphometry(surface, _placed(thickness_um, tuple(columns), box[1:], np.nan))
-    judged = {"confidence": confidence.value, "confidence_signs": confidence.signs}
-    return surface, confidence, stats | judged | {"offset_um": offset_um}
-
-
-def _provenance(
-    volume: Volume,
-    plug: Plug,
-    box: Box,
-    mask: np.ndarray,
-    threshold: float,
-    models: Sequence[UNet],
-    slices: dict[str, int],
-) -> dict[str, Any]:
-    voxels = int(np.count_nonzero(mask))
+def _provenance(volume: Volume, found: _Found, models: Sequence[UNet], settings: Settings) -> dict[str, Any]:
+    voxels = int(np.count_nonzero(found.mask))
     return {
         "hard_tissue_voxels": voxels,
-        "hard_tissue_share": voxels / mask.size,
+        "hard_tissue_share": voxels / found.mask.size,
         "hard_tissue_mm3": None if volume.is_image else voxels * (volume.voxel_um / 1000) ** 3,
-        "shape_zyx": list(mask.shape),
-        "box_zyx": [[side.start, side.stop] for side in box],
+        "shape_zyx": list(found.mask.shape),
+        "box_zyx": [[side.start, side.stop] for side in found.plug.box],
         "voxel_um": volume.voxel_um,
         "voxel_source": volume.voxel_source,
-        "bone_end": plug.bone_end,
-        "threshold": threshold,
+        "bone_end": found.plug.bone.end,
+        "threshold": settings.threshold,
+        "offset_um": settings.offset_um,
         "models": [{"sha256": net.sha256} | asdict(net.info) for net in models],
-        "slices_predicted": slices,
+        "slices_predicted": found.prediction.slices,
     }

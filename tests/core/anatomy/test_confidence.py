@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tidemark_cli.core.anatomy.bone_grey import BoneGrey
-from tidemark_cli.core.anatomy.confidence import REASONS, judge
+from tidemark_cli.core.anatomy.confidence import REASONS, Doubts, judge
 from tidemark_cli.core.anatomy.surface import Surface
 
 SHAPE = (40, 12, 12)
@@ -14,20 +14,17 @@ def a_plug(height: int = 20) -> tuple[np.ndarray, Surface, np.ndarray, np.ndarra
     """Probability, surface, thickness and sample of a flat plug with its bone at low Z, 10 µm voxels."""
     probability = np.zeros(SHAPE, np.uint8)
     probability[:height] = 255
-    surface = Surface(np.full(SHAPE[1:], height * 10, np.float32), np.zeros(SHAPE[1:], bool), 10.0, "first")
+    surface = Surface(np.full(SHAPE[1:], height * 10, np.float32), np.zeros(SHAPE[1:], bool), 10.0)
     return probability, surface, np.full(SHAPE[1:], 500.0), np.ones(SHAPE[1:], bool)
 
 
-def test_a_clear_plug_is_believed_either_way_up():
-    probability, surface, thickness, sample = a_plug()
-    assert judge(probability, surface, thickness, sample).value == 1
-    upside_down = Surface(surface.height_um, surface.opening, 10.0, "last")
-    assert judge(probability[::-1], upside_down, thickness, sample).value == 1
+def test_a_clear_plug_is_believed():
+    assert judge(*a_plug()).value == 1
 
 
 def test_a_bone_end_in_dispute_is_doubted():
     probability, surface, thickness, sample = a_plug()
-    doubt = judge(probability, surface, thickness, sample, agreement=0.1)
+    doubt = judge(probability, surface, thickness, sample, Doubts(agreement=0.1))
     assert doubt.value == pytest.approx(0.1) and doubt.reason == REASONS["agreement"]
 
 
@@ -35,7 +32,7 @@ def test_a_bone_end_in_dispute_is_doubted():
 def test_heights_between_voxels_are_probed_at_the_same_voxels(fraction):
     probability, surface, thickness, sample = a_plug()
     probability[15:20], probability[20:25] = 200, 50  # a drop of 150 / 255, reached by all four probes
-    between = Surface(surface.height_um + np.float32(fraction * 10), surface.opening, 10.0, "first")
+    between = Surface(surface.height_um + np.float32(fraction * 10), surface.opening, 10.0)
     expected = (150 / 255 - 0.3) / (0.8 - 0.3)
     assert judge(probability, between, thickness, sample).signs["sharpness"] == pytest.approx(expected)
 
@@ -57,17 +54,19 @@ def test_heights_between_voxels_are_probed_at_the_same_voxels(fraction):
         ("singleness", {"rival": 0.4}, 1),
         ("singleness", {"rival": 0.6}, 0.5),
         ("singleness", {"rival": 1.0}, 0),
+        ("scale", {"assumed_scale": False}, 1),
+        ("scale", {"assumed_scale": True}, 0.6),
     ],
 )
 def test_a_perfect_tidemark_is_not_all(sign, doubt, confidence):
-    judged = judge(*a_plug(), **doubt)
+    judged = judge(*a_plug(), Doubts(**doubt))
     assert judged.value == pytest.approx(confidence) and judged.signs[sign] == pytest.approx(confidence)
     assert confidence == 1 or judged.reason == REASONS[sign]
 
 
 def test_nothing_found_is_no_confidence():
     probability, surface, thickness, sample = a_plug()
-    nothing = Surface(np.full(SHAPE[1:], np.nan, np.float32), surface.opening, 10.0, "first")
+    nothing = Surface(np.full(SHAPE[1:], np.nan, np.float32), surface.opening, 10.0)
     assert judge(probability, nothing, thickness, sample).value == 0
 
 
@@ -82,11 +81,11 @@ def test_a_tidemark_in_a_corner_of_the_sample_is_doubted():
     probability, surface, thickness, sample = a_plug()
     height = surface.height_um.copy()
     height[3:] = np.nan  # a quarter is left: (0.25 - 0.2) / (0.6 - 0.2)
-    doubt = judge(probability, Surface(height, surface.opening, 10.0, "first"), thickness, sample)
+    doubt = judge(probability, Surface(height, surface.opening, 10.0), thickness, sample)
     assert doubt.value == pytest.approx(0.125) and doubt.reason == REASONS["coverage"]
     sample[:3] = False  # the quarter lies beside the sample: (3 / 12 - 0.2) / (0.6 - 0.2) all the same
     assert judge(
-        probability, Surface(height, surface.opening, 10.0, "first"), thickness, sample
+        probability, Surface(height, surface.opening, 10.0), thickness, sample
     ).value == pytest.approx(0.125)
 
 
@@ -94,7 +93,7 @@ def test_a_tidemark_in_a_corner_of_the_sample_is_doubted():
 def test_a_surface_ragged_along_one_axis_is_doubted(axis):
     probability, surface, thickness, sample = a_plug()
     height = surface.height_um + np.where(np.indices(SHAPE[1:])[axis] % 2, 50, 0).astype(np.float32)
-    doubt = judge(probability, Surface(height, surface.opening, 10.0, "first"), thickness, sample)
+    doubt = judge(probability, Surface(height, surface.opening, 10.0), thickness, sample)
     assert doubt.signs["evenness"] == pytest.approx((0.5 - 0.4) / (0.8 - 0.4))
 
 
@@ -102,7 +101,7 @@ def test_a_ragged_surface_is_doubted():
     _, surface, thickness, sample = a_plug()
     height = surface.height_um + np.where(np.indices(SHAPE[1:]).sum(0) % 2, 100, 0).astype(np.float32)
     probability = (np.arange(SHAPE[0])[:, None, None] < height / 10).astype(np.uint8) * 255
-    doubt = judge(probability, Surface(height, surface.opening, 10.0, "first"), thickness, sample)
+    doubt = judge(probability, Surface(height, surface.opening, 10.0), thickness, sample)
     assert doubt.value == 0 and doubt.reason == REASONS["evenness"]
 
 
@@ -128,7 +127,7 @@ def test_a_bent_surface_is_doubted_and_a_tilted_one_is_not(shape, flatness):
     _, surface, thickness, sample = a_plug()
     height = surface.height_um + shape(np.indices(SHAPE[1:])[0]).astype(np.float32) - 50
     probability = (np.arange(SHAPE[0])[:, None, None] < height / 10).astype(np.uint8) * 255
-    doubt = judge(probability, Surface(height, surface.opening, 10.0, "first"), thickness, sample)
+    doubt = judge(probability, Surface(height, surface.opening, 10.0), thickness, sample)
     assert doubt.signs["flatness"] == pytest.approx(flatness, abs=1e-5)
     if not flatness:
         assert doubt.value == 0 and doubt.reason == REASONS["flatness"]
@@ -139,7 +138,7 @@ def test_thin_stacks_are_as_flat_as_whole_plugs(rows):
     rough = (
         np.random.default_rng(0).normal(200, 18, (rows, 300)).astype(np.float32)
     )  # as a real tidemark's Rq
-    surface = Surface(rough, np.zeros(rough.shape, bool), 10.0, "first")
+    surface = Surface(rough, np.zeros(rough.shape, bool), 10.0)
     probability = (np.arange(SHAPE[0])[:, None, None] < rough / 10).astype(np.uint8) * 255
     doubt = judge(probability, surface, np.full(rough.shape, 500.0), np.ones(rough.shape, bool))
     assert doubt.signs["flatness"] == 1

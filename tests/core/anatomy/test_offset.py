@@ -46,15 +46,10 @@ def told(mask: np.ndarray) -> str:
         (-8, ".......", "ccccccc", ".......", np.nan),
     ],
 )
-@pytest.mark.parametrize("bone_end", ["first", "last"])
-def test_a_column_by_hand(
-    bone_end: str, offset_um: float, before: str, scan: str, after: str, height: float
-) -> None:
-    turn = 1 if bone_end == "first" else -1
-    mask, grey = (array[::turn].copy() for array in column(before, scan))
-    surface = find_surface(mask, UM, bone_end)  # type: ignore[arg-type]
-    moved = offset_tidemark(mask, surface, grey, LEVEL, offset_um)
-    assert told(mask[::turn]) == after
+def test_a_column_by_hand(offset_um: float, before: str, scan: str, after: str, height: float) -> None:
+    mask, grey = column(before, scan)
+    moved = offset_tidemark(mask, find_surface(mask, UM), grey, LEVEL, offset_um)
+    assert told(mask) == after
     np.testing.assert_allclose(moved.height_um, height * UM)
     assert not moved.opening.any()
 
@@ -68,7 +63,7 @@ def test_lowered_through_the_roof_of_a_cavity_a_column_is_an_opening(
     offset_um: float, after: str, height: float
 ) -> None:
     mask, grey = column("##..##...", "bb..bbccc")
-    moved = offset_tidemark(mask, find_surface(mask, UM, "first"), grey, LEVEL, offset_um)
+    moved = offset_tidemark(mask, find_surface(mask, UM), grey, LEVEL, offset_um)
     assert told(mask) == after
     np.testing.assert_allclose(moved.height_um, height * UM)
     assert moved.opening.all() == np.isnan(height)
@@ -77,7 +72,7 @@ def test_lowered_through_the_roof_of_a_cavity_a_column_is_an_opening(
 def test_a_height_between_voxels_moves_by_exactly_the_offset() -> None:
     mask, grey = column("###.....")
     probability = np.array([255, 255, 200, 100, 0, 0, 0, 0], np.uint8)[:, None, None]
-    there = find_surface(mask, UM, "first", probability, 0.5)
+    there = find_surface(mask, UM, probability, 0.5)
     share = (200 - 127.5) / 100 - 0.5  # 0.225 voxels above the face
     assert there.height_um[0, 0] == pytest.approx((3 + share) * UM)
     moved = offset_tidemark(mask, there, grey, LEVEL, 1.3 * UM)
@@ -88,7 +83,7 @@ def test_a_height_between_voxels_moves_by_exactly_the_offset() -> None:
 def test_columns_without_a_tidemark_stay() -> None:
     mask, grey = (np.repeat(array, 2, axis=2) for array in column("###....."))
     height_um = np.array([[12.0, np.nan]], np.float32)
-    surface = Surface(height_um, np.array([[False, True]]), UM, "first")
+    surface = Surface(height_um, np.array([[False, True]]), UM)
     for offset_um, after in ((8, "#####..."), (-4, "##......")):
         changed = mask.copy()
         moved = offset_tidemark(changed, surface, grey, LEVEL, offset_um)
@@ -117,12 +112,12 @@ def test_moved_by_whole_voxels_the_mask_is_found_so_much_higher(
     plug: tuple[np.ndarray, np.ndarray], voxels: int
 ) -> None:
     mask, scan = plug
-    before, there = mask.copy(), find_surface(mask, UM, "first")
+    before, there = mask.copy(), find_surface(mask, UM)
     moved = offset_tidemark(mask, there, scan, LEVEL, voxels * UM)
     tissue_end = np.argmax(scan < LEVEL, axis=0)  # of whole slices
     room = np.minimum(there.height_um + voxels * UM, tissue_end * UM)
     np.testing.assert_array_equal(moved.height_um, room)
-    np.testing.assert_array_equal(find_surface(mask, UM, "first").height_um, room)
+    np.testing.assert_array_equal(find_surface(mask, UM).height_um, room)
     assert not mask[scan < LEVEL].any()
     if voxels >= 0:
         assert (mask >= before).all()
@@ -134,7 +129,7 @@ def test_moved_by_whole_voxels_the_mask_is_found_so_much_higher(
 @given(plugs(), st.sampled_from([0.0, -0.0]))
 def test_an_offset_of_0_changes_nothing(plug: tuple[np.ndarray, np.ndarray], offset_um: float) -> None:
     mask, scan = plug
-    before, there = mask.copy(), find_surface(mask, UM, "first")
+    before, there = mask.copy(), find_surface(mask, UM)
     assert offset_tidemark(mask, there, scan, LEVEL, offset_um) is there
     np.testing.assert_array_equal(mask, before)
 
@@ -147,7 +142,7 @@ def test_a_voxel_is_hard_where_its_centre_lies_below_the_tidemark(
     mask, scan = plug
     noise = np.random.default_rng(seed).integers(0, 120, mask.shape)
     probability = np.where(mask > 0, 255 - noise, noise).astype(np.uint8)
-    there = find_surface(mask, UM, "first", probability, 0.5)
+    there = find_surface(mask, UM, probability, 0.5)
     scan[:] = CARTILAGE
     moved = offset_tidemark(mask, there, scan, LEVEL, offset_um)
     np.testing.assert_allclose(moved.height_um, there.height_um + offset_um, atol=1e-4)

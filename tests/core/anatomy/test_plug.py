@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tidemark_cli.core.anatomy.ends import Judgement
 from tidemark_cli.core.anatomy.plug import Plug, crop_box, find_plug, find_plugs
 from tidemark_cli.core.errors import ContentError
 from tidemark_cli.core.phantoms.phantom import draw_phantom
@@ -58,8 +61,8 @@ SIDES = [
 def test_plug_is_boxed_and_its_bone_end_told() -> None:
     plug = find_plug(noisy(draw()), UM)
     assert_boxed(plug, SIDES)
-    assert plug.bone_end == "first"
-    assert plug.bone_end_confidence > 0.4
+    assert plug.bone.end == "first"
+    assert plug.bone.confidence > 0.4
     assert 20 < plug.tissue_level < 80
     assert plug.centre_yx == pytest.approx((CENTRE[0] + 0.5, CENTRE[1] + 0.5), abs=1.5)
 
@@ -90,10 +93,10 @@ def test_several_plugs_come_in_the_order_in_which_they_lie() -> None:
 def test_flipped_scan_gives_the_flipped_plug() -> None:
     scan = noisy(draw())
     plug, flipped = find_plug(scan, UM), find_plug(scan[::-1], UM)
-    assert flipped.bone_end == "last"
+    assert flipped.bone.end == "last"
     assert flipped.box[1:] == plug.box[1:]
     assert abs(flipped.box[0].start - (SHAPE[0] - plug.box[0].stop)) <= 2
-    assert flipped.bone_end_confidence == pytest.approx(plug.bone_end_confidence, abs=0.05)
+    assert flipped.bone.confidence == pytest.approx(plug.bone.confidence, abs=0.05)
 
 
 @settings(max_examples=8, deadline=None)
@@ -101,27 +104,27 @@ def test_flipped_scan_gives_the_flipped_plug() -> None:
 def test_grey_scale_does_not_matter(gain: float, offset: int, dtype: str) -> None:
     scan = (noisy(draw()).clip(0, 150) * gain + offset).astype(dtype)
     plug = find_plug(scan, UM)
-    assert plug.bone_end == "first"
+    assert plug.bone.end == "first"
     assert_boxed(plug, SIDES)
     assert offset + 20 * gain < plug.tissue_level < offset + 80 * gain
 
 
 def test_solid_plug_is_told_by_the_fall_below_the_crest() -> None:
     scan = noisy(draw(cavities=False, crest=70))
-    assert find_plug(scan, UM).bone_end == "first"
-    assert find_plug(scan[::-1], UM).bone_end == "last"
+    assert find_plug(scan, UM).bone.end == "first"
+    assert find_plug(scan[::-1], UM).bone.end == "last"
 
 
 def test_without_evidence_it_still_decides_and_says_so() -> None:
     scan = np.where(draw(cavities=False) > 0, 100.0, 0.0)
     plug = find_plug(noisy(scan), UM)
-    assert plug.bone_end in ("first", "last")
-    assert plug.bone_end_confidence < 0.2
+    assert plug.bone.end in ("first", "last")
+    assert plug.bone.confidence < 0.2
 
 
 def test_told_bone_end_is_taken() -> None:
     plug = find_plug(noisy(draw()), UM, "last")
-    assert (plug.bone_end, plug.bone_end_confidence) == ("last", 1.0)
+    assert plug.bone == Judgement("last", 1.0)
 
 
 def test_wax_parafilm_rings_and_debris_are_left_out() -> None:
@@ -135,14 +138,14 @@ def test_wax_parafilm_rings_and_debris_are_left_out() -> None:
     scan[30:32, 2:4, 2:4] = 250  # debris
     plug = find_plug(noisy(scan), UM)
     assert_boxed(plug, SIDES)
-    assert plug.bone_end == "first"
+    assert plug.bone.end == "first"
 
 
 def test_plug_that_fills_the_field() -> None:
     scan = noisy(draw())[:48, 18:40, 12:34]
     plug = find_plug(scan, UM)
     assert plug.box[1:] == (slice(0, 22), slice(0, 22))
-    assert plug.bone_end == "first"
+    assert plug.bone.end == "first"
 
 
 def test_scan_without_any_background_is_all_plug() -> None:
@@ -159,7 +162,7 @@ def test_bright_bone_does_not_hide_the_cartilage() -> None:
     plug = find_plug(noisy(scan), UM)
     assert_boxed(plug, SIDES)
     assert plug.tissue_level < 60
-    assert plug.bone_end == "first"
+    assert plug.bone.end == "first"
 
 
 def test_dark_corners_outside_a_round_field_are_no_class_of_their_own() -> None:
@@ -173,11 +176,11 @@ def test_dark_corners_outside_a_round_field_are_no_class_of_their_own() -> None:
 
 def test_the_outline_is_the_plug_with_its_cavities() -> None:
     plug = find_plug(noisy(draw()), UM)
-    whole = plug.outline_in(tuple(slice(0, n) for n in SHAPE))  # type: ignore[arg-type]
+    whole = replace(plug, box=tuple(slice(0, n) for n in SHAPE)).outline_view()
     assert np.array_equal(whole, plug.outline)  # type: ignore[arg-type]
     z, y, x = np.ogrid[BOTTOM:TOP, : SHAPE[1], : SHAPE[2]]
     truth = ((y - CENTRE[0]) ** 2 + (x - CENTRE[1]) ** 2 <= RADIUS**2) & (z >= 0)
-    inner = plug.outline_in((slice(BOTTOM, TOP), slice(0, SHAPE[1]), slice(0, SHAPE[2])))
+    inner = replace(plug, box=(slice(BOTTOM, TOP), *(slice(0, n) for n in SHAPE[1:]))).outline_view()
     assert inner is not None
     assert np.mean(inner == truth) > 0.97
 
@@ -185,18 +188,18 @@ def test_the_outline_is_the_plug_with_its_cavities() -> None:
 def test_the_outline_in_a_box_of_a_finer_scan() -> None:
     coarse = np.zeros((2, 4, 4), bool)
     coarse[1, 2, 1:] = True
-    plug = Plug((slice(0, 20),) * 3, "first", 50.0, outline=coarse, cell=(10.0, 10.0, 10.0))
-    part = plug.outline_in((slice(9, 20), slice(20, 40), slice(0, 20)))
+    plug = Plug((slice(0, 20),) * 3, Judgement("first"), 50.0, outline=coarse, cell=(10.0, 10.0, 10.0))
+    part = replace(plug, box=(slice(9, 20), slice(20, 40), slice(0, 20))).outline_view()
     assert part is not None
     assert part.astype(int).tolist() == [[[0, 1], [0, 0]]]
-    assert Plug(plug.box, "first", 50.0).outline_in(plug.box) is None
+    assert Plug(plug.box, Judgement("first"), 50.0).outline_view() is None
 
 
 def test_single_slice() -> None:
     image = noisy(draw(crest=70))[:, CENTRE[0] : CENTRE[0] + 1]
     plug = find_plug(image, UM)
     assert plug.box[1] == slice(0, 1)
-    assert plug.bone_end == "first"
+    assert plug.bone.end == "first"
     assert_boxed(plug, [SIDES[0], (0, 1), SIDES[2]])
 
 
@@ -209,8 +212,8 @@ def test_memory_map_is_read(tmp_path) -> None:
 
 def test_phantom_either_way_up() -> None:
     scan = draw_phantom(1, shape=(120, 72, 72), voxel_um=20.0).scan
-    assert find_plug(scan, 20.0).bone_end == "first"
-    assert find_plug(scan[::-1], 20.0).bone_end == "last"
+    assert find_plug(scan, 20.0).bone.end == "first"
+    assert find_plug(scan[::-1], 20.0).bone.end == "last"
 
 
 @pytest.mark.parametrize(
@@ -236,7 +239,8 @@ def test_wrong_arguments_are_refused() -> None:
 
 
 def plug_at(z: slice, bone_end: str, centre: tuple[float, float] | None) -> Plug:
-    return Plug((z, slice(100, 300), slice(50, 450)), bone_end, 50.0, centre)  # type: ignore[arg-type]
+    box = (z, slice(100, 300), slice(50, 450))
+    return Plug(box, Judgement(bone_end), 50.0, centre)  # type: ignore[arg-type]
 
 
 def test_crop_starts_at_the_bone_end() -> None:
@@ -266,3 +270,29 @@ def test_crop_is_never_empty_and_never_outside(shape, size, centre, bone_end) ->
     ):
         assert 0 <= side.start < side.stop <= length
         assert side.stop - side.start == min(wanted, length)
+
+
+def test_the_view_is_the_box_bone_first_and_no_copy() -> None:
+    outline = np.arange(10)[:, None, None] % 3 == np.zeros((1, 1, 1), int)
+    for end, slices, below in (("first", range(2, 9), 2), ("last", range(8, 1, -1), 1)):
+        scan = np.arange(10)[:, None, None] + np.zeros((1, 400, 500), int)
+        plug = replace(plug_at(slice(2, 9), end, None), outline=outline, cell=(1.0, 400.0, 500.0))
+        view = plug.view(scan)
+        assert view.shape == (7, 200, 400)
+        assert view[:, 5, 7].tolist() == list(slices)
+        assert plug.below(len(scan)) == below  # slices between the view and the bone end of the scan
+        assert np.array_equal(plug.upright(view), scan[plug.box])
+        assert plug.outline_view()[:, 0, 0].tolist() == [z % 3 == 0 for z in slices]
+        view[0] = -1
+        assert scan[slices[0], 100, 50] == -1 and scan[slices[0], 99, 50] == slices[0]
+
+
+def test_a_turned_plug_has_its_bone_at_the_other_end_and_is_centred_there() -> None:
+    plug = replace(plug_at(slice(0, 9), "first", (200.0, 210.0)), far_centre_yx=(220.0, 230.0))
+    turned = plug.turned()
+    assert (turned.bone.end, turned.centre_yx, turned.far_centre_yx) == (
+        "last",
+        (220.0, 230.0),
+        (200.0, 210.0),
+    )
+    assert turned.turned() == plug

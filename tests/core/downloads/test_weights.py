@@ -14,7 +14,7 @@ from tidemark_cli.core.cache import installed_weights, weights_folder
 from tidemark_cli.core.downloads.dataset import list_assets
 from tidemark_cli.core.downloads.weights import download_weights, name_from
 from tidemark_cli.core.errors import AssetError, ModelError, OutputError
-from tidemark_cli.core.network.inference import load_models, load_one
+from tidemark_cli.core.network.models import load_models, load_one
 
 pytestmark = pytest.mark.usefixtures("home")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,19 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tidemark_cli.core.anatomy.surface import find_surface
-from tidemark_cli.core.errors import ContentError, DeviceError, ModelError
-from tidemark_cli.core.network import inference
-from tidemark_cli.core.network.devices import choose_device
-from tidemark_cli.core.network.greylevels import normaliser
-from tidemark_cli.core.network.inference import Prediction, load_models, predict
-from tidemark_cli.core.network.unet import ModelInfo, UNet, load_model, save_model
-from tidemark_cli.core.phantoms.phantom import draw_phantom
-from tidemark_cli.core.scans.volume import Volume
-from tidemark_cli.core.segmentation import Settings, segment
+from tests.core.network.nets import constant, noise, random_net
+from tidemark_cli.core.errors import ContentError, ModelError
+from tidemark_cli.core.network.fused import Fused
+from tidemark_cli.core.network.inference import Prediction, Predictor
+from tidemark_cli.core.network.passes import spread
+from tidemark_cli.core.network.planes import AXES
+from tidemark_cli.core.network.unet import UNet, load_model
 
 CPU = torch.device("cpu")
 UM = 3.2
@@ -34,13 +28,14 @@ Bright = Callable[..., UNet]
 
 
 def run(
-    array: np.ndarray, *nets: UNet, voxel_um: float = UM, bone_end: str = "first", **options: Any
+    array: np.ndarray,
+    *nets: UNet,
+    voxel_um: float = UM,
+    outline: np.ndarray | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
 ) -> Prediction:
-    return predict(array, voxel_um, nets, device=CPU, bone_end=bone_end, **options)
-
-
-def noise(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    return Predictor(nets, CPU, **options)(array, voxel_um, outline, progress)
 
 
 @pytest.fixture
@@ -60,174 +55,21 @@ def expected(array: np.ndarray) -> np.ndarray:
     return 255 / (1 + np.exp(-40 / 255 * (array.astype(float) - 150)))
 
 
-def constant(probability: float, **changes: Any) -> UNet:
-    net = UNet(ModelInfo(width=1, depth=1, **changes)).eval()
-    with torch.no_grad():
-        net.head.weight.zero_()
-        net.head.bias[:] = math.log(probability / (1 - probability))  # type: ignore[index]
-    return net
-
-
-def random_net(seed: int = 0, **changes: Any) -> UNet:
-    torch.manual_seed(seed)
-    net = UNet(ModelInfo(width=2, depth=2, **changes)).eval()
-    with torch.no_grad():
-        for name, buffer in net.named_buffers():
-            if name.endswith("running_mean"):
-                buffer.uniform_(-0.2, 0.2)
-            elif name.endswith("running_var"):
-                buffer.uniform_(0.05, 0.2)  # small, so that the logits are not all alike
-    return net
-
-
-# ---- devices and models ----
-
-
-def test_the_processor_is_always_there() -> None:
-    assert choose_device("cpu") == CPU
-
-
-@pytest.mark.parametrize(
-    ("cuda", "mps", "taken"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
-)
-def test_auto_takes_the_best_there_is(
-    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, taken: str
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert choose_device("auto").type == taken
-
-
-@pytest.mark.parametrize("name", ["gpu", "", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "mps:1", "CPU"])
-def test_unknown_devices_are_refused(name: str) -> None:
-    with pytest.raises(DeviceError, match="expected auto, cpu, cuda, cuda:N or mps"):
-        choose_device(name)
-
-
-@pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])
-def test_a_device_asked_for_by_name_and_missing_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(DeviceError, match=name):
-        choose_device(name)
-
-
-def test_gpus_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert choose_device("cuda:1") == torch.device("cuda", 1)
-    with pytest.raises(DeviceError, match="found 2 CUDA devices"):
-        choose_device("cuda:2")
-
-
-def test_a_file_a_folder_and_the_embedded_model_are_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "models").mkdir()
-    for name, step in (("default", 1), ("fold_1", 3), ("fold_0", 2)):
-        save_model(tmp_path / "models" / f"{name}.safetensors", constant(0.5, step=step))
-    (tmp_path / "models" / "fold_9.pth").write_bytes(b"left alone beside .safetensors")
-    (tmp_path / "models" / "run.json").write_text("{}")
-    monkeypatch.setattr(inference.resources, "files", lambda package: tmp_path)
-    steps = [
-        [net.info.step for net in load_models(weights)]
-        for weights in (None, tmp_path / "models" / "fold_1.safetensors", tmp_path / "models")
-    ]
-    assert steps == [[1], [3], [1, 2, 3]]
-
-
-def test_the_model_inside_the_package_finds_the_tidemark_of_a_phantom() -> None:
-    plug = draw_phantom(1, (256, 256, 256))
-    (net,) = load_models(None)
-    volume = Volume(plug.scan, plug.voxel_um, "option", Path("plug"))
-    found = segment(volume, [net], Settings(device="cpu")).surface.height_um
-    truth = find_surface(plug.mask, plug.voxel_um, "first").height_um
-    assert np.isfinite(found[np.isfinite(truth)]).mean() > 0.95
-    assert np.nanmedian(abs(found - truth)) < 2 * plug.voxel_um
-
-
-def test_a_folder_without_models_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="found none"):
-        load_models(tmp_path)
-    (tmp_path / "fold_0.pth").write_bytes(b"not a checkpoint")
-    with pytest.raises(ModelError, match=r"fold_0\.pth"):  # .pth files count where there is nothing better
-        load_models(tmp_path)
-
-
 def test_no_model_is_an_error() -> None:
     with pytest.raises(ModelError):
         run(noise((4, 4, 4)))
-
-
-# ---- grey levels ----
-
-STANDARD = ModelInfo(normalisation={"kind": "standard", "mean": 100.0, "std": 50.0})
-WINDOW = ModelInfo(normalisation={"kind": "window", "low": 10.0, "high": 60.0})
-
-
-def test_8_bit_grey_levels_are_standardised_as_they_are() -> None:
-    grey = np.array([[0, 100], [150, 255]], np.uint8)
-    values = normaliser(noise((3, 3, 3)), STANDARD)(grey)
-    assert values.dtype == np.float32
-    assert values.tolist() == [[-2, 0], [1, pytest.approx(3.1)]]
-
-
-@pytest.mark.parametrize("dtype", ["<u2", ">u2", "<i2", ">i4", "<f4", ">f8"])
-@pytest.mark.parametrize("info", [STANDARD, WINDOW], ids=["standard", "window"])
-def test_other_grey_levels_are_brought_to_8_bits(dtype: str, info: ModelInfo) -> None:
-    eight = np.arange(256, dtype=np.uint8).repeat(64).reshape(256, 8, 8)  # tagged: a ramp of 8 x 8 planes
-    other = (eight.astype(float) * 90 + 1000).astype(dtype)
-    values = normaliser(other, info)(other[:, 0, :])
-    assert values.dtype == np.float32
-    assert np.abs(values - normaliser(eight, info)(eight[:, 0, :])).max() < 0.02
-
-
-def test_outliers_of_a_float_scan_are_clipped() -> None:
-    grey = np.full(100_000, 1.0, np.float32)
-    grey[::2], grey[7], grey[8] = 3, 1e6, -1e6
-    values = normaliser(grey, STANDARD)(np.array([-1e6, 1, 3, 1e6]))
-    assert values == pytest.approx([-2, -2, 3.1, 3.1], abs=1e-4)
-
-
-def test_the_window_goes_between_its_percentiles_and_is_clipped() -> None:
-    grey = np.arange(101, dtype=np.float32)
-    values = normaliser(grey, WINDOW)(np.array([-1000, 10, 35, 60, 85, 1000], np.int32))
-    assert values == pytest.approx([-0.5, 0, 0.5, 1, 1.5, 2])
-
-
-@pytest.mark.parametrize("info", [STANDARD, WINDOW], ids=["standard", "window"])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_a_flat_scan_divides_by_nothing(info: ModelInfo, dtype: type) -> None:
-    flat: np.ndarray = np.full((3, 4, 5), 7, dtype)
-    assert np.isfinite(normaliser(flat, info)(flat)).all()
-
-
-def test_the_scan_is_left_alone() -> None:
-    scan = noise((5, 6, 7)).astype(np.float32)
-    before = scan.copy()
-    normaliser(scan, WINDOW)(scan)
-    assert np.array_equal(scan, before)
-
-
-def test_an_unknown_normalisation_is_refused() -> None:
-    for kind in ({"kind": "magic"}, {}, {"kind": "standard"}, {"kind": "window", "low": 1}):
-        with pytest.raises(ValueError, match="normalisation"):
-            ModelInfo(normalisation=kind)
 
 
 # ---- the volume ----
 
 
 @pytest.mark.parametrize("shape", [(16, 8, 12), (17, 5, 23), (3, 40, 2)])
-@pytest.mark.parametrize("bone_end", ["first", "last"])
 @pytest.mark.parametrize("either_end", [False, True])
 def test_every_voxel_comes_back_in_its_place(
-    bright: Bright, shape: tuple[int, int, int], bone_end: str, either_end: bool
+    bright: Bright, shape: tuple[int, int, int], either_end: bool
 ) -> None:
     scan = noise(shape)
-    found = run(scan, bright(either_end=either_end), bone_end=bone_end)
+    found = run(scan, bright(either_end=either_end))
     assert found.probability.dtype == np.uint8
     assert found.disagreement is None
     assert np.abs(found.probability - expected(scan)).max() < BFLOAT16
@@ -238,12 +80,12 @@ def test_a_view_a_memory_map_and_a_fortran_array_are_as_good(bright: Bright, tmp
     mapped = np.memmap(tmp_path / "scan", np.uint8, "w+", shape=scan.shape)
     mapped[:] = scan
     truth = run(scan[2:, 1:-1, 3:].copy(), bright()).probability
-    for other in (scan, mapped, np.asfortranarray(scan)):
+    for other in (scan, mapped, np.asfortranarray(scan), scan[::-1].copy()[::-1]):
         assert np.array_equal(run(other[2:, 1:-1, 3:], bright()).probability, truth)
 
 
 def test_no_further_copy_of_the_volume_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference._Predictor, "batch_size", lambda *_: 1)
+    monkeypatch.setattr(Fused, "batch_size", lambda *_: 1)
     scan = noise((90, 250, 260))[10:, 5:, 5:]  # a box in a scan
     tracemalloc.start()
     try:
@@ -264,64 +106,23 @@ def test_a_constant_network_gives_a_constant(probability: float, step: int, voxe
     assert not found.disagreement.any()
 
 
-@pytest.mark.parametrize("step", [1, 3])
-@pytest.mark.parametrize("voxel_um", [3.2, 5.0])
-def test_the_other_bone_end_gives_the_flipped_result(step: int, voxel_um: float) -> None:
-    scan, net = noise((37, 20, 22)), random_net(step=step)
-    first = run(scan, net, voxel_um=voxel_um).probability
-    last = run(scan[::-1], net, voxel_um=voxel_um, bone_end="last").probability
-    assert np.array_equal(last[::-1], first)
-    assert not np.array_equal(run(scan, net, voxel_um=voxel_um, bone_end="last").probability, first)
+def test_a_predictor_serves_scan_after_scan_of_any_size() -> None:
+    predictor = Predictor([random_net()], CPU, planes=["zx"])
+    scans = [(noise((37, 20, 22)), 3.2), (noise((16, 8, 40)).astype(np.uint16) * 7, 5.0)]
+    first = [predictor(scan, um).probability for scan, um in scans]
+    again = [predictor(scan, um).probability for scan, um in scans[::-1]]
+    for (scan, um), one, other in zip(scans, first, again[::-1], strict=True):
+        assert np.array_equal(one, other)
+        assert np.array_equal(one, run(scan, random_net(), voxel_um=um, planes=["zx"]).probability)
 
 
-def test_a_network_for_either_end_sees_the_scan_as_it_lies() -> None:
-    scan, net = noise((37, 20, 22)), random_net(either_end=True)
-    assert np.array_equal(run(scan, net).probability, run(scan, net, bone_end="last").probability)
-
-
-@pytest.mark.parametrize("info", [STANDARD, WINDOW], ids=["standard", "window"])
-def test_slices_are_padded_with_black_at_the_far_end(
-    monkeypatch: pytest.MonkeyPatch, info: ModelInfo
-) -> None:
-    seen = []
-
-    def spy(net: UNet, x: torch.Tensor) -> torch.Tensor:
-        seen.append(x.float())
-        return x
-
-    monkeypatch.setattr(UNet, "forward", spy)
-    scan = noise((5, 6, 7))
-    run(scan, UNet(replace(info, width=1, depth=2)), planes=["zx"])
-    slices = torch.cat(seen)[:, 0]
-    black = -2.0 if info is STANDARD else 0.0
-    assert slices.shape == (6, 8, 8)
-    assert (slices[:, 5:] == black).all()
-    assert (slices[:, :, 7:] == black).all()
-    inside = normaliser(scan, info)(scan).swapaxes(0, 1)
-    assert np.abs(slices[:, :5, :7].numpy() - inside).max() < 0.02
-
-
-def test_the_network_is_made_faster_but_not_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "fast_dtype", lambda device: torch.float32)
-    scan, net = noise((16, 3, 24)), random_net()
-    weights = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    found = run(scan, net, planes=["zx"]).probability
-    grey = torch.from_numpy(normaliser(scan, net.info)(scan)).permute(1, 0, 2)[:, None]  # (Y, 1, Z, X)
-    with torch.inference_mode():
-        plain = torch.sigmoid(net(grey))[:, 0].permute(1, 0, 2).numpy()
-    assert np.ptp(plain) > 0.1
-    assert np.abs(found - plain * 255).max() < 0.51
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in net.state_dict().items())
-
-
-def test_bfloat16_changes_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    scan, net = noise((16, 5, 24)), random_net()
-    found = []
-    for dtype in (torch.float32, torch.bfloat16):
-        monkeypatch.setattr(inference, "fast_dtype", lambda device, dtype=dtype: dtype)
-        found.append(run(scan, net).probability.astype(int))
-    assert np.abs(found[1] - found[0]).max() < 13
-    assert np.abs(found[1] - found[0]).mean() < 2
+def test_upside_down_are_the_same_slices_in_reverse() -> None:
+    found = run(noise((12, 6, 7)), random_net(), uncertainty=True)
+    turned = found.upside_down()
+    assert turned.disagreement is not None and found.disagreement is not None
+    assert np.array_equal(turned.probability[::-1], found.probability)
+    assert np.array_equal(turned.disagreement[::-1], found.disagreement)
+    assert turned.slices == found.slices
 
 
 def half_outline() -> np.ndarray:
@@ -331,11 +132,10 @@ def half_outline() -> np.ndarray:
     return outline
 
 
-@pytest.mark.parametrize("bone_end", ["first", "last"])
-def test_slices_are_computed_where_the_plug_is(bright: Bright, bone_end: str) -> None:
+def test_slices_are_computed_where_the_plug_is(bright: Bright) -> None:
     scan = noise((160, 6, 200))
-    whole = run(scan, bright(), bone_end=bone_end).probability
-    found = run(scan, bright(), bone_end=bone_end, outline=half_outline()).probability
+    whole = run(scan, bright()).probability
+    found = run(scan, bright(), outline=half_outline()).probability
     assert np.array_equal(found[:80, :, 50:], whole[:80, :, 50:])
     assert found[80:105, :, 20:].any()  # the air beside it
     assert not found[120:].any()
@@ -360,7 +160,7 @@ def test_batches_do_not_show_where_the_plug_is_oblique(
     scan, oblique = noise((70, 40, 80)), np.eye(8, dtype=bool)[None].repeat(4, 0)
     calls: list[tuple[int, int]] = []
     truth = run(scan, bright(step=3), outline=oblique).probability
-    monkeypatch.setattr(inference._Predictor, "batch_size", lambda *_: size)
+    monkeypatch.setattr(Fused, "batch_size", lambda *_: size)
     found = run(scan, bright(step=3), outline=oblique, progress=lambda *c: calls.append(c))
     assert np.array_equal(found.probability, truth)
     assert calls[-1] == (sum(found.slices.values()),) * 2
@@ -385,20 +185,14 @@ def tall_scan() -> np.ndarray:
     return scan
 
 
-@pytest.mark.parametrize("either_end", [True, False])
-@pytest.mark.parametrize("bone_end", ["first", "last"])
 @pytest.mark.parametrize("planes", [["zx"], ["zx", "zy"]])
-def test_heights_without_hard_tissue_are_left_out(
-    bright: Bright, planes: list[str], bone_end: str, either_end: bool
-) -> None:
-    scan, net = tall_scan(), bright(either_end=either_end)
+def test_heights_without_hard_tissue_are_left_out(bright: Bright, planes: list[str]) -> None:
+    scan, net = tall_scan(), bright()
     near = scan.copy()
     near[:70] = near[470:] = 0
-    turn = slice(None, None, -1 if bone_end == "last" else None)
-    options: dict[str, Any] = {"bone_end": bone_end, "planes": planes, "outline": WHOLE}
-    assert np.array_equal(run(scan[turn], net, **options).probability[turn] > 127, near > 0)
+    assert np.array_equal(run(scan, net, planes=planes, outline=WHOLE).probability > 127, near > 0)
     scan[[60, 480], 31] = 255  # now it does
-    assert np.array_equal(run(scan[turn], net, **options).probability[turn] > 127, scan > 0)
+    assert np.array_equal(run(scan, net, planes=planes, outline=WHOLE).probability > 127, scan > 0)
 
 
 @pytest.mark.parametrize(("ratio", "same"), [(1.015, True), (1.05, False)])
@@ -479,18 +273,6 @@ def test_a_voxel_size_as_good_as_equal_is_not_resampled(bright: Bright, ratio: f
     )
 
 
-@settings(deadline=None)
-@given(length=st.integers(1, 400), stride=st.integers(1, 20))
-def test_predicted_slices_go_evenly_from_end_to_end(length: int, stride: int) -> None:
-    positions = inference._positions(length, stride)
-    gaps = np.diff(positions)
-    assert (positions[0], positions[-1]) == (0, length - 1)
-    if length > 1:
-        assert 1 <= gaps.min() <= gaps.max() <= stride
-        assert gaps.max() - gaps.min() <= 1
-        assert len(positions) == math.ceil((length - 1) / stride) + 1
-
-
 @pytest.mark.parametrize(
     ("step", "voxel_um", "stride"), [(1, 3.2, 1), (2, 3.2, 2), (1, 1.6, 2), (2, 0.8, 8), (3, 9, 1)]
 )
@@ -522,10 +304,10 @@ def test_a_step_that_is_asked_for_replaces_the_model_s(bright: Bright) -> None:
 @pytest.mark.parametrize("step", [2, 3, 7, 100])
 def test_slices_between_are_interpolated_linearly(bright: Bright, plane: str, step: int) -> None:
     scan = noise((9, 24, 26))
-    axis = inference.AXES[plane]
+    axis = AXES[plane]
     every = np.moveaxis(run(scan, bright(), planes=[plane]).probability, axis, 0).astype(float)
     found = np.moveaxis(run(scan, bright(step=step), planes=[plane]).probability, axis, 0)
-    known = inference._positions(len(every), step)
+    known = spread(len(every), step)
     truth = np.array(
         [
             [np.interp(range(len(every)), known, line[known]) for line in row]
@@ -540,23 +322,8 @@ def test_slices_between_are_interpolated_linearly(bright: Bright, plane: str, st
 def test_batches_do_not_show(bright: Bright, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     scan = noise((12, 23, 18))
     truth = run(scan, bright(step=3)).probability
-    monkeypatch.setattr(inference._Predictor, "batch_size", lambda *_: size)
+    monkeypatch.setattr(Fused, "batch_size", lambda *_: size)
     assert np.array_equal(run(scan, bright(step=3)).probability, truth)
-
-
-def test_batches_fit_in_memory() -> None:
-    def slices(info: ModelInfo, device: str, voxels: int = 768 * 448) -> int:
-        with torch.device("meta"):
-            net = UNet(replace(info, width=1))
-        net.info = info
-        predictor = inference._Predictor.__new__(inference._Predictor)
-        predictor.info, predictor.device, predictor.dtype = info, torch.device(device), torch.bfloat16
-        return predictor.batch_size((768, 448), voxels)
-
-    small = ModelInfo(width=16, depth=5, stem=2)
-    assert slices(ModelInfo(), "cpu") == 1
-    assert 1 < slices(small, "cpu") < slices(small, "cuda")
-    assert slices(small, "cpu", 20 * 768 * 448) < slices(small, "cpu")  # many slices are skipped
 
 
 # ---- planes and ensembles ----

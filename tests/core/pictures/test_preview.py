@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tidemark_cli.core.anatomy.confidence import REASONS
+from tidemark_cli.core.anatomy.ends import Judgement
 from tidemark_cli.core.anatomy.plug import Plug
 from tidemark_cli.core.anatomy.surface import Surface, find_surface
 from tidemark_cli.core.errors import OutputError
@@ -28,11 +29,11 @@ def scene(rows: int = 40, bone_end: str = "first") -> tuple[np.ndarray, np.ndarr
     mask[:, rows // 2 : rows // 2 + 2, 20:22] = 0
     scan = np.where(inside & (z < 50), 120, 0).astype(np.uint8)
     scan[mask > 0] = 90
+    surface = find_surface(mask, UM)
     if bone_end == "last":
         scan, mask = scan[::-1], mask[::-1]
-    surface = find_surface(mask, UM, bone_end)  # type: ignore[arg-type]
     box = (slice(0, 55) if bone_end == "first" else slice(5, 60), slice(0, rows), slice(4, 40))
-    return scan, mask, surface, Plug(box, bone_end, 50.0)  # type: ignore[arg-type]
+    return scan, mask, surface, Plug(box, Judgement(bone_end), 50.0)  # type: ignore[arg-type]
 
 
 def size(path: Path) -> tuple[int, int]:
@@ -60,7 +61,7 @@ def test_any_name_can_be_drawn(tmp_path: Path, name: str) -> None:
 def test_a_surface_without_tidemark_is_drawn_too(tmp_path: Path) -> None:
     for rows in (1, 40):
         scan, mask, _, plug = scene(rows)
-        empty = find_surface(np.zeros_like(mask), UM, "first")
+        empty = find_surface(np.zeros_like(mask), UM)
         draw_preview(tmp_path / f"{rows}.png", scan, np.zeros_like(mask), empty, plug, "empty")
         assert size(tmp_path / f"{rows}.png")[0] == 1600
 
@@ -176,7 +177,7 @@ def test_openings_are_drawn_in_their_colour(tmp_path: Path) -> None:
     scan, mask, surface, plug = scene()
     assert surface.opening.sum() == 4
     draw_preview(tmp_path / "with.png", scan, mask, surface, plug, "plug")
-    closed = Surface(surface.height_um, np.zeros_like(surface.opening), UM, "first")
+    closed = Surface(surface.height_um, np.zeros_like(surface.opening), UM)
     draw_preview(tmp_path / "without.png", scan, mask, closed, plug, "plug")
     colour = np.array([0x7E, 0x00, 0xE6])  # blue, green, red
     count = [

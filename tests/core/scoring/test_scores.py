@@ -19,7 +19,7 @@ from tidemark_cli.core.scoring.scores import SURFACES, Bias, score_pair, score_p
 
 def test_a_pair_by_hand():
     # one voxel too high everywhere: a false positive beside 1 or 2 hard voxels in each column's zone
-    (low, high) = score_pair(block(11, 100), block(10), "first", VOXEL_UM, (4, 8), (0.3, 0.5))
+    (low, high) = score_pair(block(11, 100), block(10), VOXEL_UM, (4, 8), (0.3, 0.5))
     assert low.pads_voxels == (1, 2)
     assert low.overlap["iou"] == pytest.approx((1 / 2, 2 / 3))
     assert low.overlap["dice"] == pytest.approx((2 / 3, 4 / 5))
@@ -36,16 +36,18 @@ def test_a_pair_by_hand():
     assert high.surface["hd95_um"] is None and high.surface["bias_um"] is None
 
 
-def test_the_other_bone_end_gives_the_same_scores():
-    upright = score_pair(block(11), block(10), "first", VOXEL_UM, (8,), (0.5,))
-    turned = score_pair(block(11)[::-1], block(10)[::-1], "last", VOXEL_UM, (8,), (0.5,))
-    assert turned[0].overlap == upright[0].overlap
-    assert turned[0].surface == upright[0].surface
+def test_the_other_bone_end_gives_the_same_scores(tmp_path: Path):
+    write(tmp_path, found=block(11), true=block(10), up=block(11)[::-1], down=block(10)[::-1])
+    upright = score_paths(tmp_path / "found.tif", tmp_path / "true.tif", (8,), bone_end="first").rows[0]
+    turned = score_paths(tmp_path / "up.tif", tmp_path / "down.tif", (8,), bone_end="last").rows[0]
+    assert (upright.bone_end, turned.bone_end) == ("first", "last")
+    assert turned.overlap == upright.overlap
+    assert turned.surface == upright.surface
 
 
 def test_the_published_zones_are_five_voxels_wide():
     by_voxels, published = (
-        score_pair(block(11), block(10), "first", 3.2, (30,), (0.5,), paper)[0] for paper in (False, True)
+        score_pair(block(11), block(10), 3.2, (30,), (0.5,), paper)[0] for paper in (False, True)
     )
     assert (by_voxels.pads_voxels, published.pads_voxels) == ((9,), (10,))
 

@@ -11,7 +11,6 @@ from tidemark_cli.core.scoring.zones import (
     lowest_level,
     mean_interval,
     pad_voxels,
-    tidemark_planes,
     zone_counts,
 )
 
@@ -21,12 +20,12 @@ def column(*values: int) -> np.ndarray:
 
 
 def test_zones_by_hand():
-    # cartilage first; tidemark at row 3, zone of pad 2 is rows 1-4
-    truth = column(0, 0, 0, 255, 255, 255)
-    found = column(255, 0, 255, 255, 0, 0)
-    counts = zone_counts(found, truth, "last", [1, 2, 3])
+    # bone first; tidemark at row 2, zone of pad 2 is rows 1-4
+    truth = column(255, 255, 255, 0, 0, 0)
+    found = column(0, 0, 255, 255, 0, 255)
+    counts = zone_counts(found, truth, [1, 2, 3])
     assert counts.true_positive.tolist() == [[1, 1, 1]]
-    assert counts.false_positive.tolist() == [[1, 1, 2]]  # row 0 counts from pad 3 on
+    assert counts.false_positive.tolist() == [[1, 1, 2]]  # row 5 counts from pad 3 on
     assert counts.false_negative.tolist() == [[0, 1, 2]]
     np.testing.assert_allclose(counts.iou, [[1 / 2, 1 / 3, 1 / 5]])
     np.testing.assert_allclose(counts.dice, [[2 / 3, 2 / 4, 2 / 6]])
@@ -34,9 +33,9 @@ def test_zones_by_hand():
 
 
 def test_the_floor_is_what_a_mask_scores_that_is_hard_everywhere():
-    truth = column(0, 0, 0, 255, 255, 0)
-    found = column(255, 0, 255, 255, 0, 0)
-    counts = zone_counts(found, truth, "last", [1, 2, 3])
+    truth = column(0, 255, 255, 0, 0, 0)
+    found = column(0, 0, 255, 255, 0, 255)
+    counts = zone_counts(found, truth, [1, 2, 3])
     assert counts.voxels.tolist() == [[2, 4, 6]]
     np.testing.assert_allclose(counts.hard_share, [[1, 2 / 4, 3 / 6]])
     np.testing.assert_allclose(counts.all_hard.iou, [[1 / 2, 2 / 4, 2 / 6]])
@@ -46,29 +45,29 @@ def test_the_floor_is_what_a_mask_scores_that_is_hard_everywhere():
 
 
 def test_the_threshold_is_strict():
-    truth = column(0, 255)
+    truth = column(255, 0)
     for threshold, positives in ((127 / 255, 1), (128 / 255, 0), (0.5, 1)):
-        assert zone_counts(column(0, 128), truth, "last", [1], [threshold]).true_positive[0, 0] == positives
+        assert zone_counts(column(128, 0), truth, [1], [threshold]).true_positive[0, 0] == positives
 
 
 def test_columns_without_hard_tissue_have_no_zone_and_an_empty_truth_scores_0():
-    counts = zone_counts(column(255, 255), column(0, 0), "last", [2])
+    counts = zone_counts(column(255, 255), column(0, 0), [2])
     assert counts.false_positive.tolist() == [[0]]
     assert counts.iou.tolist() == counts.dice.tolist() == counts.volumetric_similarity.tolist() == [[0]]
     assert counts.all_hard.iou.tolist() == counts.hard_share.tolist() == [[0]]
 
 
 def test_a_zone_far_wider_than_the_volume_is_the_volume():
-    truth, found = column(0, 0, 255, 255), column(255, 0, 255, 0)
-    far, whole = (zone_counts(found, truth, "last", [1, pad]) for pad in (10**12, 4))
+    truth, found = column(255, 255, 0, 0), column(0, 255, 0, 255)
+    far, whole = (zone_counts(found, truth, [1, pad]) for pad in (10**12, 4))
     assert far.iou.tolist() == whole.iou.tolist() == [[1, 1 / 3]]
 
 
 def test_bad_shapes_and_pads_are_refused():
     with pytest.raises(ValueError, match="same shape"):
-        zone_counts(column(0), column(0, 0), "last", [1])
+        zone_counts(column(0), column(0, 0), [1])
     with pytest.raises(ValueError, match="at least one"):
-        zone_counts(column(0), column(0), "last", [0])
+        zone_counts(column(0), column(0), [0])
 
 
 volumes = arrays.arrays(np.uint8, (7, 2, 3), elements=st.sampled_from([0, 100, 255]))
@@ -83,18 +82,17 @@ def test_against_the_plain_way(prediction, truth, pad):
         for x in range(3):
             hard = np.flatnonzero(truth[:, y, x])
             for z in range(7):
-                if hard.size and hard[0] - pad <= z < hard[0] + pad:
+                if hard.size and hard[-1] - pad < z <= hard[-1] + pad:
                     found, true = prediction[z, y, x] / 255 > 0.3, truth[z, y, x] > 0
                     expected[0] += found and true
                     expected[1] += found and not true
                     expected[2] += true and not found
-    counts = zone_counts(prediction, truth, "last", [pad], [0.3])
-    flipped = zone_counts(prediction[::-1], truth[::-1], "first", [pad], [0.3])
-    for c in (counts, flipped):
-        assert [c.true_positive[0, 0], c.false_positive[0, 0], c.false_negative[0, 0]] == expected
+    counts = zone_counts(prediction, truth, [pad], [0.3])
+    found = counts.true_positive, counts.false_positive, counts.false_negative
+    assert [int(count[0, 0]) for count in found] == expected
     assert 0 <= counts.iou[0, 0] <= counts.dice[0, 0] <= 1
     assert counts.dice[0, 0] <= counts.volumetric_similarity[0, 0] <= 1
-    full = zone_counts(np.full_like(truth, 255), truth, "last", [pad], [0.3])
+    full = zone_counts(np.full_like(truth, 255), truth, [pad], [0.3])
     for name in ("true_positive", "false_positive", "false_negative", "voxels"):
         assert getattr(counts.all_hard, name) == getattr(full, name)
 
@@ -142,9 +140,3 @@ def test_the_lowest_level_is_above_the_threshold():
         level = lowest_level(threshold)
         assert level / 255 > threshold >= (level - 1) / 255
     assert lowest_level(1) == 256
-
-
-def test_the_tidemark_is_the_first_hard_voxel_from_the_cartilage():
-    mask = np.stack([column(0, 1, 0, 1, 0), column(0, 0, 0, 0, 0)], axis=2)[..., 0]  # (Z, 1, 2)
-    assert tidemark_planes(mask, "first").tolist() == [[3, -1]]
-    assert tidemark_planes(mask, "last").tolist() == [[1, -1]]

@@ -16,7 +16,7 @@ import torch
 
 from tidemark_cli.core.data.dataset import find_samples, read_scan, write_sample
 from tidemark_cli.core.errors import DatasetError, ModelError
-from tidemark_cli.core.network.inference import load_models
+from tidemark_cli.core.network.models import load_models
 from tidemark_cli.core.network.unet import ModelInfo, UNet, load_model, save_model
 from tidemark_cli.core.scans.volume import read_volume
 from tidemark_cli.core.training import loop, on_dataset

@@ -1,8 +1,10 @@
-from . import bone_end as bone_end
 from . import bone_grey as bone_grey
+from . import cartilage as cartilage
 from . import confidence as confidence
+from . import ends as ends
 from . import heights as heights
 from . import mask as mask
+from . import morphometry as morphometry
 from . import offset as offset
 from . import plug as plug
 from . import surface as surface

@@ -17,6 +17,7 @@ from .surface import Surface
 
 CELL_UM = 12.8  # cells are large enough to average noise out, and small against the plate
 BELOW_UM = 50.0  # nearer to the tidemark hard tissue is as bright as the stain that soaked into it
+SPECK_UM = 60.0  # narrower than this it is debris or a clot: bone that a network leaves out is wider
 BACKGROUND = 0.01  # share of cells that must be air or marrow, or nothing tells what is dark
 ABOVE_UM = 300.0  # of cartilage on the tidemark
 
@@ -41,13 +42,14 @@ def compare_greys(scan: np.ndarray, mask: np.ndarray, surface: Surface, tissue_l
     """Compare the grey levels in the mask with those below its tidemark, and those above.
 
     Bone is what is nearer to the median grey level of the mask than half of its distance from `tissue_level`:
-    marrow is darker, and debris mostly brighter. Columns without a tidemark count with the height of the
-    nearest one: beside the plug there is nothing bright.
+    marrow is darker, and debris mostly brighter; what is narrower than 60 µm in any direction is debris, too.
+    Columns without a tidemark count with the height of the nearest one: beside the plug there is nothing
+    bright.
 
     Parameters
     ----------
-    scan, mask : ``(Z, Y, X)``, read in cells of about 13 µm; hard tissue where the mask is not 0.
-    surface : the tidemark found, in the frame of both.
+    scan, mask : ``(Z, Y, X)``, bone first, read in cells of about 13 µm; hard tissue where not 0.
+    surface : the tidemark found on the mask.
     tissue_level : grey level that separates air and marrow from tissue.
 
     Returns
@@ -55,8 +57,6 @@ def compare_greys(scan: np.ndarray, mask: np.ndarray, surface: Surface, tissue_l
     Nothing left out or filled where no tidemark was found; a brightness of 1 without cartilage or background.
     """
     step = max(1, round(CELL_UM / surface.voxel_um))
-    if surface.bone_end == "last":
-        scan, mask = scan[::-1], mask[::-1]
     grey, hard = _cell_means(scan, step), _cell_means(mask, step) / max(int(mask.max()), 1)
     height_um = block_medians(surface.height_um, step)[: grey.shape[1], : grey.shape[2]]
     known = np.isfinite(height_um)
@@ -70,7 +70,7 @@ def compare_greys(scan: np.ndarray, mask: np.ndarray, surface: Surface, tissue_l
     deep = found & below
     level = float(np.median(grey[deep if deep.any() else found]))  # a plate may be thinner than that
     outside = below & (hard < 0.1) & (np.abs(grey - level) < (level - tissue_level) / 2)
-    left_out = np.count_nonzero(outside)
+    left_out = np.count_nonzero(_opened(outside, max(1, round(SPECK_UM / (step * surface.voxel_um)))))
     dark = grey < tissue_level
     shares = (
         left_out / (left_out + np.count_nonzero(found)),
@@ -81,6 +81,13 @@ def compare_greys(scan: np.ndarray, mask: np.ndarray, surface: Surface, tissue_l
         return BoneGrey(*shares)
     background = float(np.median(grey[dark]))
     return BoneGrey(*shares, (level - background) / (float(np.median(grey[cartilage])) - background))
+
+
+def _opened(cells: np.ndarray, side: int) -> np.ndarray:
+    """Keep of ``(Z, Y, X)`` bool what a cube of `side` cells fits into; an axis of length 1 is left alone."""
+    size = [side if n > 1 else 1 for n in cells.shape]
+    opened: np.ndarray = ndimage.grey_opening(cells.view(np.uint8), size, mode="constant")
+    return opened
 
 
 def _cell_means(array: np.ndarray, step: int) -> np.ndarray:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .bone_grey import BoneGrey
-from .heights import fit
-from .surface import FIT_COLUMNS, Surface
+from .heights import FIT_COLUMNS
+from .surface import Surface
 
 ENOUGH = 0.5  # confidence below this is worth a warning
 # where a sign is as good as absent, and where it is as in any plug: see tests/benchmarks/bench_doubt.py and
@@ -28,7 +28,8 @@ FILLED = (0.3, 0.1)
 BRIGHTNESS = (2.0, 1.5)
 COARSENESS = (2.0, 1.25)
 RIVAL = (0.8, 0.4)
-NO_DOUBT = BoneGrey()
+SOUND = BoneGrey()
+ASSUMED = 0.6  # of a voxel size that no file tells: no warning, and not to be believed as others are
 _PROBE = 4  # voxels looked at on each side of the tidemark
 _EVEN_UM = 40.0  # neighbouring columns of a tidemark differ by less
 _ROUGH_UM = 100.0  # what its roughness alone makes of its range of heights
@@ -46,7 +47,31 @@ REASONS = {
     "stain": "bone is much brighter than cartilage, as under CA4+ or without a stain",
     "resolution": "the voxels are larger than those that the model was trained on",
     "singleness": "there is a second body nearly as large as the one that was segmented",
+    "scale": "the voxel size was assumed",
 }
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """What is known beside a probability and its tidemark; by default nothing that speaks against them.
+
+    Attributes
+    ----------
+    agreement : 0 to 1, of the mask with the bone end told, or suggested by the grey levels.
+    grey : of bone, found and left out, from `bone_grey.compare_greys`.
+    coarseness : voxel size of the scan over the largest that the models were trained on.
+    rival : size of the second largest body in the scan over that of the one segmented.
+    assumed_scale : whether the voxel size was assumed, for no file told it.
+    """
+
+    agreement: float = 1.0
+    grey: BoneGrey = SOUND
+    coarseness: float = 1.0
+    rival: float = 0.0
+    assumed_scale: bool = False
+
+
+NO_DOUBTS = Doubts()
 
 
 @dataclass(frozen=True)
@@ -67,24 +92,16 @@ def judge(
     surface: Surface,
     thickness_um: np.ndarray,
     sample: np.ndarray,
-    *,
-    agreement: float = 1.0,
-    grey: BoneGrey = NO_DOUBT,
-    coarseness: float = 1.0,
-    rival: float = 0.0,
+    doubts: Doubts = NO_DOUBTS,
 ) -> Confidence:
     """Judge a segmentation by its own plausibility.
 
     Parameters
     ----------
-    probability : (Z, Y, X) uint8, 255 = surely hard tissue.
-    surface : the tidemark found, in the frame of `probability`.
+    probability : (Z, Y, X) uint8, 255 = surely hard tissue, bone first.
+    surface : the tidemark found in it.
     thickness_um : (Y, X) cartilage thickness in µm, NaN where there is none.
     sample : (Y, X) bool, columns that hold tissue.
-    agreement : 0 to 1, of the mask with the bone end told, or suggested by the grey levels.
-    grey : of bone, found and left out, from `bone_grey.compare_greys`.
-    coarseness : voxel size of the scan over the largest that the models were trained on.
-    rival : size of the second largest body in the scan over that of the one segmented.
 
     Returns
     -------
@@ -92,24 +109,26 @@ def judge(
     ``coverage``: columns with a tidemark among those of the sample. ``evenness``: neighbouring columns less
     than 40 µm apart in height. ``flatness``: the range of heights about the best-fit plane, less 100 µm for
     roughness, over the width of the surface. ``cover``: the median thickness of the cartilage. ``wholeness``,
-    ``solidity``, ``stain``: as `grey` has them. ``resolution``, ``singleness``: what is told.
+    ``solidity``, ``stain``: as the grey levels have them. ``agreement``, ``resolution``, ``singleness``,
+    ``scale``: what is told; 0.6 for an assumed voxel size.
     """
     found = np.isfinite(surface.height_um)
     if not found.any():
         return Confidence(0.0, dict.fromkeys(REASONS, 0.0))
     cover = thickness_um[np.isfinite(thickness_um)]
     signs = {  # of equals the first is told: at the wrong end all others are low, too
-        "agreement": agreement,
+        "agreement": doubts.agreement,
         "sharpness": _ramp(_drop(probability, surface, found), SHARPNESS),
         "coverage": _ramp(found.sum() / max(int((sample | found).sum()), 1), COVERAGE),
         "evenness": _ramp(_even_share(surface.height_um), EVENNESS),
-        "flatness": _ramp(_bulge(surface.height_um, surface.voxel_um), BULGE),
+        "flatness": _ramp(_bulge(surface), BULGE),
         "cover": _ramp(float(np.median(cover)) if cover.size else 0.0, COVER_UM),
-        "wholeness": _ramp(grey.left_out, LEFT_OUT),
-        "solidity": _ramp(grey.filled, FILLED),
-        "stain": _ramp(grey.brightness, BRIGHTNESS),
-        "resolution": _ramp(coarseness, COARSENESS),
-        "singleness": _ramp(rival, RIVAL),
+        "wholeness": _ramp(doubts.grey.left_out, LEFT_OUT),
+        "solidity": _ramp(doubts.grey.filled, FILLED),
+        "stain": _ramp(doubts.grey.brightness, BRIGHTNESS),
+        "resolution": _ramp(doubts.coarseness, COARSENESS),
+        "singleness": _ramp(doubts.rival, RIVAL),
+        "scale": ASSUMED if doubts.assumed_scale else 1.0,
     }
     return Confidence(min(signs.values()), signs)
 
@@ -120,8 +139,6 @@ def _ramp(value: float, limits: tuple[float, float]) -> float:
 
 def _drop(probability: np.ndarray, surface: Surface, found: np.ndarray) -> float:
     """Mean probability just below the tidemark minus that just above it."""
-    if surface.bone_end == "last":
-        probability = probability[::-1]
     y, x = np.nonzero(found)
     # voxel k is the first hard one at a height of k + 1/2 to k + 3/2 voxels
     first = np.round(surface.height_um[y, x] / surface.voxel_um).astype(int) - 1
@@ -138,11 +155,11 @@ def _even_share(height_um: np.ndarray) -> float:
     return float((known < _EVEN_UM).mean()) if known.size else 1.0
 
 
-def _bulge(height_um: np.ndarray, voxel_um: float) -> float:
+def _bulge(surface: Surface) -> float:
     """How far the heights bend from a plane, over their width; 0 of few columns and for mere roughness."""
-    found = np.isfinite(height_um)
+    found = np.isfinite(surface.height_um)
     if found.sum() < FIT_COLUMNS:
         return 0.0
-    width_um = voxel_um * max(np.ptp(places) + 1 for places in np.nonzero(found))
-    low, high = np.percentile((height_um - fit(height_um, 1)[0])[found], (5, 95))
+    width_um = surface.voxel_um * max(np.ptp(places) + 1 for places in np.nonzero(found))
+    low, high = np.percentile((surface.height_um - surface.plane[0])[found], (5, 95))
     return float(max(high - low - _ROUGH_UM, 0) / width_um)

@@ -5,8 +5,11 @@ A map with a single row or column is a profile; everything here takes it as such
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
+from scipy import ndimage
 
+FIT_COLUMNS = 10  # fewer columns are not fitted
 OUTLIER_UM = 60.0  # further than this from its surroundings a hard voxel is not the tidemark
 BEYOND_UM = 200.0  # surroundings further than this off the plane are a cavity's floor or debris
 WINDOW_UM = 300.0  # wide enough that a vascular channel (up to some 150 µm) fills less than half
@@ -46,9 +49,6 @@ def surroundings(height: np.ndarray, voxel_um: float) -> np.ndarray:
     The local median over 300 µm along a robust plane. Where there is nothing around, or where what is
     around lies more than 200 µm off that plane, that of the nearest place; NaN where there is no such place.
     """
-    import cv2
-    from scipy import ndimage
-
     block = max(1, round(BLOCK_UM / voxel_um))
     coarse = block_medians(height, block)
     plane = _robust_plane(coarse)
@@ -70,8 +70,6 @@ def outline(found: np.ndarray, voxel_um: float) -> np.ndarray:
     Holes are enclosed, and so are bites into the rim between 20 and 100 µm wide; in a profile all
     between the first and the last found column is.
     """
-    from scipy import ndimage
-
     if not found.any():
         return np.zeros_like(found)
     if 1 in found.shape:
@@ -101,8 +99,6 @@ def side_wall(height: np.ndarray, voxel_um: float) -> np.ndarray:
     columns more than 200 µm below the robust plane of the surface, within 400 µm of the
     rim and connected with it. A plug cut by the edge of the scan has no rim there.
     """
-    from scipy import ndimage
-
     block = max(1, round(BLOCK_UM / voxel_um))
     coarse = block_medians(height, block)
     known = np.isfinite(coarse)

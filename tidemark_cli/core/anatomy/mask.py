@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import Literal
 
+import cc3d
 import numpy as np
+from scipy import ndimage
 
 ISLAND_UM3 = 5e5  # a ball 98 µm wide
 ISLAND_UM2 = 2.5e3  # in a single slice: a disc 56 µm wide
@@ -75,9 +77,7 @@ def clean_mask(
     return mask
 
 
-def drop_caps(
-    mask: np.ndarray, scan: np.ndarray, tissue_level: float, bone_end: str, voxel_um: float
-) -> None:
+def drop_caps(mask: np.ndarray, scan: np.ndarray, tissue_level: float, voxel_um: float) -> None:
     """Clear, in place, pieces that lie on or over the cartilage instead of under it.
 
     A brightly stained articular surface can look like bone to a network, and so can a film over it, or a line
@@ -88,17 +88,11 @@ def drop_caps(
 
     Parameters
     ----------
-    mask : ``(Z, Y, X)`` uint8, 0 or 255; looked at on a grid of at most 8 million voxels.
+    mask : ``(Z, Y, X)`` uint8, 0 or 255, bone first; looked at on a grid of at most 8 million voxels.
     scan : ``(Z, Y, X)``, the grey levels of the same voxels.
     tissue_level : grey level that separates air and marrow from tissue.
-    bone_end : "first" or "last", the end of Z where the bone lies.
     voxel_um : voxel size in µm.
     """
-    import cc3d
-    from scipy.ndimage import binary_dilation
-
-    if bone_end == "last":
-        mask, scan = mask[::-1], scan[::-1]
     step = max(1, math.ceil((mask.size / CAP_VOXELS) ** (1 / 3)))
     grid = (slice(None, None, step),) * 3
     hard = np.ascontiguousarray(mask[grid]) > 0
@@ -113,7 +107,7 @@ def drop_caps(
         if _is_cap(labels[:, y, x], tissue[:, y, x], piece, step * voxel_um):
             # one cell more on each side: the piece may begin between the grid's samples
             box = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in (z, y, x))
-            cap = binary_dilation(labels[box] == piece, np.ones((3, 3, 3), bool))
+            cap = ndimage.binary_dilation(labels[box] == piece, np.ones((3, 3, 3), bool))
             for axis in range(3):
                 cap = cap.repeat(step, axis)
             part = mask[tuple(slice(side.start * step, side.stop * step) for side in box)]
@@ -121,7 +115,7 @@ def drop_caps(
 
 
 def _is_cap(labels: np.ndarray, tissue: np.ndarray, piece: int, voxel_um: float) -> bool:
-    """Tell whether `piece` lies on cartilage; ``(Z, Y, X)`` with the bone at low Z."""
+    """Tell whether `piece` lies on cartilage; ``(Z, Y, X)``, bone first."""
     ours = labels == piece
     columns = ours.any(axis=0)
     height = np.arange(len(labels))[:, None]
@@ -178,11 +172,8 @@ def _remove_islands(mask: np.ndarray, smallest: float) -> None:
 
 def _pieces(binary: np.ndarray, connectivity: Literal[6, 26]) -> np.ndarray:
     """Number the connected pieces of ``(Z, Y, X)`` from 1; 0 is background."""
-    import cc3d
-    from scipy.ndimage import label
-
     if sorted(binary.shape)[1] == 1:  # cc3d 4.1.1 fails on some single lines of voxels
-        return np.asarray(label(binary)[0], np.uint32)
+        return np.asarray(ndimage.label(binary)[0], np.uint32)
     labels: np.ndarray = cc3d.connected_components(binary, connectivity=connectivity, binary_image=True)
     return labels
 
@@ -199,8 +190,6 @@ def _pooled(mask: np.ndarray, factor: int) -> np.ndarray:
 
 def _fill_pinholes(mask: np.ndarray, largest: float) -> None:
     """Fill, in place, enclosed background of less than `largest` voxels."""
-    import cc3d
-
     # a pinhole is compact: one that reaches over more slices than this is a channel
     reach = math.ceil(1.5 * largest ** (1 / 3)) if 1 not in mask.shape else len(mask)
     for slab in _slabs(mask.shape, reach):

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from .surface import Surface, tissue_in
+from .cartilage import tissue_in
+from .surface import Surface
 
 
 def offset_tidemark(
@@ -23,8 +24,8 @@ def offset_tidemark(
 
     Parameters
     ----------
-    mask : ``(Z, Y, X)`` uint8, 0 or 255; changed.
-    surface : the tidemark found on `mask`, with heights in its frame.
+    mask : ``(Z, Y, X)`` uint8, 0 or 255, bone first; changed.
+    surface : the tidemark found on `mask`.
     array : ``(Z, Y, X)``, the scan.
     tissue_level : as in `Plug`; a tidemark is not raised beyond tissue that is brighter, nor off the scan.
     offset_um : above 0 towards the cartilage surface, below 0 away from it.
@@ -37,8 +38,6 @@ def offset_tidemark(
     """
     if offset_um == 0 or not np.isfinite(surface.height_um).any():
         return surface
-    if surface.bone_end == "last":
-        mask, array = mask[::-1], array[::-1]
     if offset_um > 0:
         return _raised(mask, surface, array, tissue_level, offset_um)
     return _lowered(mask, surface, offset_um)

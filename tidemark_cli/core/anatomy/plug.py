@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
+from scipy import ndimage
 
 from ..errors import ContentError
-from .bone_end import BoneEnd, Judgement, judge_scan
+from .ends import Judgement, as_told, judge_scan
 
 Box = tuple[slice, slice, slice]
 
@@ -31,10 +33,9 @@ class Plug:
     Attributes
     ----------
     box : bounding box ``(Z, Y, X)`` in voxels, with a margin of about 100 µm, inside the scan.
-    bone_end : the end of Z where the bone lies.
+    bone : the end of Z where the bone lies, and how sure that is.
     tissue_level : grey level between background (air, marrow, wax) and tissue.
     centre_yx : centre of mass, in voxels, of the largest outline summed over the bone third.
-    bone_end_confidence : 0 (a guess) to 1 (certain, or told by the caller), as in `Judgement`.
     outline : ``(z, y, x)`` bool, the plug with its cavities, over the whole scan on a coarse grid.
     cell : size of the cells of this grid along (Z, Y, X), in voxels.
     far_centre_yx : as `centre_yx`, of the third at the other end.
@@ -42,10 +43,9 @@ class Plug:
     """
 
     box: Box
-    bone_end: BoneEnd
+    bone: Judgement
     tissue_level: float
     centre_yx: tuple[float, float] | None = None
-    bone_end_confidence: float = 1.0
     outline: np.ndarray | None = field(default=None, compare=False, repr=False)
     cell: tuple[float, ...] = (1.0, 1.0, 1.0)
     far_centre_yx: tuple[float, float] | None = None
@@ -53,19 +53,31 @@ class Plug:
 
     def turned(self) -> Plug:
         """Return the plug with its bone at the other end; a plug that leans is centred elsewhere there."""
-        other: BoneEnd = "last" if self.bone_end == "first" else "first"
-        return replace(self, bone_end=other, centre_yx=self.far_centre_yx, far_centre_yx=self.centre_yx)
+        here, there = self.centre_yx, self.far_centre_yx
+        return replace(self, bone=self.bone.turned, centre_yx=there, far_centre_yx=here)
 
-    def outline_in(self, box: Box) -> np.ndarray | None:
-        """Return the part of the outline in a box of the scan, on a grid as coarse."""
+    def view(self, array: np.ndarray) -> np.ndarray:
+        """Return the box of an array of the scan's shape, bone first (at low Z); no copy."""
+        return self.upright(array[self.box])
+
+    def below(self, depth: int) -> int:
+        """Return how many of a scan's `depth` slices lie between its bone end and the view."""
+        return self.box[0].start if self.bone.end == "first" else depth - self.box[0].stop
+
+    def outline_view(self) -> np.ndarray | None:
+        """Return the outline in the view, bone first, on a grid as coarse; None where it is not known."""
         if self.outline is None:
             return None
         grids = []
-        for side, size in zip(box, self.cell, strict=True):
+        for side, size in zip(self.box, self.cell, strict=True):
             count = max(1, round((side.stop - side.start) / size))
             middles = side.start + (np.arange(count) + 0.5) * (side.stop - side.start) / count
             grids.append((middles / size).astype(int))
-        return self.outline[np.ix_(*grids)]
+        return self.upright(self.outline[np.ix_(*grids)])
+
+    def upright(self, array: np.ndarray) -> np.ndarray:
+        """Turn an array that lies as the scan does bone first, or the other way round; no copy."""
+        return array if self.bone.end == "first" else array[::-1]
 
 
 def find_plug(array: np.ndarray, voxel_um: float, bone_end: str = "auto") -> Plug:
@@ -82,7 +94,7 @@ def find_plugs(array: np.ndarray, voxel_um: float, bone_end: str = "auto") -> tu
         image.
     voxel_um : voxel size in µm.
     bone_end : ``"first"`` or ``"last"`` end of Z, or ``"auto"`` to find it by the grey levels
-        (`bone_end.judge_scan`).
+        (`ends.judge_scan`).
 
     Returns
     -------
@@ -96,8 +108,7 @@ def find_plugs(array: np.ndarray, voxel_um: float, bone_end: str = "auto") -> tu
     """
     if array.ndim != 3 or 0 in array.shape:
         raise ContentError(f"The scan must have voxels along (Z, Y, X); found the shape {array.shape}.")
-    if bone_end not in ("auto", "first", "last"):
-        raise ValueError(f"bone_end must be auto, first or last; found {bone_end!r}.")
+    bone = as_told(bone_end)
     if not voxel_um > 0:
         raise ContentError(f"The voxel size must be above 0 µm; found {voxel_um}.")
     small, scale = _subsample(array, voxel_um)
@@ -107,25 +118,13 @@ def find_plugs(array: np.ndarray, voxel_um: float, bone_end: str = "auto") -> tu
     level = _tissue_level(smooth, sample_um)
     plugs = []
     for outline, rival in _outlines(smooth > level, sample_um, RIVAL_SHARE):
+        box = _full_box(outline, scale, array.shape, MARGIN_UM / voxel_um)
         tissue = (smooth > level) & outline
-        if bone_end == "auto":
-            judged = judge_scan(smooth, tissue, level, sample_um)
-        else:
-            judged = Judgement("first" if bone_end == "first" else "last", 1.0)
-        ends: tuple[BoneEnd, BoneEnd] = ("first", "last") if judged.end == "first" else ("last", "first")
-        plugs.append(
-            Plug(
-                box=_full_box(outline, scale, array.shape, MARGIN_UM / voxel_um),
-                bone_end=judged.end,
-                tissue_level=level,
-                centre_yx=_third_centre(tissue, ends[0], scale),
-                bone_end_confidence=judged.confidence,
-                outline=outline,
-                cell=tuple(map(float, scale)),
-                far_centre_yx=_third_centre(tissue, ends[1], scale),
-                rival=rival,
-            )
-        )
+        judged = bone or judge_scan(smooth, tissue, level, sample_um)
+        ways = (tissue, tissue[::-1]) if judged.end == "first" else (tissue[::-1], tissue)
+        centres = tuple(_third_centre(way, scale) for way in ways)
+        cell = tuple(map(float, scale))
+        plugs.append(Plug(box, judged, level, centres[0], outline, cell, centres[1], rival))
     middles = np.array([[side.start + side.stop for side in plug.box] for plug in plugs])
     axis = int(np.ptp(middles, axis=0).argmax())
     return tuple(plugs[k] for k in np.argsort(middles[:, axis], kind="stable"))
@@ -145,7 +144,7 @@ def crop_box(shape: tuple[int, ...], plug: Plug, size: tuple[int, int, int] = (7
     if min(size) < 1:
         raise ValueError(f"The crop must have at least one voxel along each axis; found {size}.")
     boxed_z, boxed_y, boxed_x = plug.box
-    start_z = boxed_z.start if plug.bone_end == "first" else boxed_z.stop - size[0]
+    start_z = boxed_z.start if plug.bone.end == "first" else boxed_z.stop - size[0]
     centre_y, centre_x = plug.centre_yx or (
         (boxed_y.start + boxed_y.stop) / 2,
         (boxed_x.start + boxed_x.stop) / 2,
@@ -163,8 +162,6 @@ def _fitted(start: int, side: int, length: int) -> slice:
 
 def _subsample(array: np.ndarray, voxel_um: float) -> tuple[np.ndarray, np.ndarray]:
     """Return block means ``(z, y, x)`` float32 and the size of a block in voxels along each axis."""
-    import cv2
-
     shape = np.array(array.shape)
     # a small scan is not thinned below 64 samples along its longest side
     step = max(1, min(int(SAMPLE_UM / voxel_um), int(shape.max()) // 64))
@@ -182,8 +179,6 @@ def _subsample(array: np.ndarray, voxel_um: float) -> tuple[np.ndarray, np.ndarr
 
 
 def _smoothed(small: np.ndarray) -> np.ndarray:
-    from scipy import ndimage
-
     return ndimage.gaussian_filter(small, [1.0 if n > 4 else 0.0 for n in small.shape], mode="nearest")
 
 
@@ -290,8 +285,6 @@ def _outlines(tissue: np.ndarray, sample_um: float, share: float) -> list[tuple[
 
     Beside each the size of the largest other body over its own.
     """
-    from scipy import ndimage
-
     if tissue.all() or not tissue.any():
         return [(tissue, 0.0)]
     opening = max(1.0, OPENING_UM / 2 / sample_um)
@@ -323,14 +316,10 @@ def _full_box(outline: np.ndarray, scale: np.ndarray, shape: tuple[int, ...], ma
     return sides[0], sides[1], sides[2]
 
 
-def _third_centre(tissue: np.ndarray, end: BoneEnd, scale: np.ndarray) -> tuple[float, float]:
-    """Return the centre of mass (y, x), in voxels, of the largest outline of the third at an end."""
-    import cv2
-
+def _third_centre(tissue: np.ndarray, scale: np.ndarray) -> tuple[float, float]:
+    """Return the centre of mass (y, x), in voxels, of the largest outline of the first third."""
     filled = np.flatnonzero(tissue.any((1, 2)))
-    third = max(1, len(filled) // 3)
-    planes = filled[:third] if end == "first" else filled[-third:]
-    flat = np.asarray(tissue[planes].any(0), dtype=np.uint8)
+    flat = np.asarray(tissue[filled[: max(1, len(filled) // 3)]].any(0), dtype=np.uint8)
     contours, _ = cv2.findContours(flat, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     body = np.zeros(flat.shape, np.uint8)
     cv2.drawContours(body, [max(contours, key=lambda c: (cv2.contourArea(c), len(c)))], -1, 1, -1)

@@ -15,15 +15,16 @@ The rules, each of which the user can rely on:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..anatomy.bone_end import SURE, judge_mask
+from ..anatomy.ends import SURE, judge_mask
 from ..anatomy.plug import Box, Plug, crop_box, find_plug
 from ..errors import ContentError, ScanError, about
+from ..resize import resize
 from ..scans.placement import SAME_VOXEL, brought_to
 from ..scans.volume import Volume, read_volume
 from .dataset import VOXEL_UM
@@ -112,17 +113,15 @@ def crop_sample(
     else:
         notes += (f"resampled from {pta.voxel_um:g} µm to the dataset's {VOXEL_UM} µm",)
     z, y, x = (math.ceil(n * ratio) for n in size)
-    box = crop_box(pta.array.shape, plug, (z, y, x))
-    grey, hard = pta.array[box], _hard_tissue(pta, mask, box)
-    notes += _moved(box, plug, pta.array.shape) + _doubts(grey, hard, plug)
+    plug = replace(plug, box=crop_box(pta.array.shape, plug, (z, y, x)))
+    grey, hard = plug.view(pta.array), _hard_tissue(pta, mask, plug)
+    notes += _moved(plug, pta.array.shape) + _doubts(grey, hard, plug.tissue_level)
     if ratio != 1:
         shape = tuple(min(n, max(1, round(m / ratio))) for n, m in zip(size, grey.shape, strict=True))
         hard = _resampled(hard, shape) >= 0.5
         grey = _resampled(grey, shape)
     if not hard.any():
         raise ContentError(f"the mask of {pta.path} is too thin to resample; expected a solid hard tissue.")
-    if plug.bone_end == "last":
-        grey, hard = grey[::-1], hard[::-1]
     scan, air, told = _as_8bit(grey, pta.array.dtype, plug.tissue_level)
     pads = _pads(scan.shape, size)
     if any(map(any, pads)):
@@ -131,49 +130,48 @@ def crop_sample(
     return Crop(np.pad(scan, pads, constant_values=air), np.pad(white, pads), notes + told)
 
 
-def _locate(pta: Volume, mask: np.ndarray, bone_end: str) -> tuple[Plug, tuple[str, ...]]:
+def _locate(pta: Volume, mask: np.ndarray, told: str) -> tuple[Plug, tuple[str, ...]]:
     """Return the plug, its bone end told by the mask or the caller, and what is to be said of that."""
     with about(pta.path):
-        plug = find_plug(pta.array, pta.voxel_um, bone_end)
-    inside = mask[plug.box]
-    judged = judge_mask(inside, pta.array[plug.box], plug.tissue_level)
+        plug = find_plug(pta.array, pta.voxel_um, told)
+    judged = judge_mask(plug.view(mask), plug.view(pta.array), plug.tissue_level)
     if judged is None:
         raise ContentError(
             f"the mask of {pta.path} has no hard tissue inside the plug (voxels {_told(plug.box)} along "
             "Z, Y, X); expected 255 there; is it the mask of this scan?"
         )
-    if judged.end == plug.bone_end:
+    if judged.end == "first":  # of the view: where the plug has it, too
         return plug, ()
-    if bone_end != "auto":
-        return plug, (f"warning: bone is said to be at the {bone_end} slices, the mask is at the other end",)
+    if told != "auto":
+        return plug, (f"warning: bone is said to be at the {told} slices, the mask is at the other end",)
     notes: tuple[str, ...] = ()
-    if plug.bone_end_confidence >= SURE:
+    if plug.bone.confidence >= SURE:
         notes = (
-            f"warning: the scan looks as if bone were at the {plug.bone_end} slices, the mask is at the "
+            f"warning: the scan looks as if bone were at the {plug.bone.end} slices, the mask is at the "
             "other end and is believed: see that it marks hard tissue, else give --bone-end",
         )
     return plug.turned(), notes
 
 
-def _moved(box: Box, plug: Plug, shape: tuple[int, ...]) -> tuple[str, ...]:
+def _moved(plug: Plug, shape: tuple[int, ...]) -> tuple[str, ...]:
     """Say where the crop is not centred on the plug because that is too near to the edge."""
     assert plug.centre_yx is not None
     told = []
-    for axis, side, centre, length in zip("YX", box[1:], plug.centre_yx, shape[1:], strict=True):
+    for axis, side, centre, length in zip("YX", plug.box[1:], plug.centre_yx, shape[1:], strict=True):
         away = round(abs((side.start + side.stop) / 2 - centre))
         if away >= 1 and side.stop - side.start < length:
             told.append(f"{away} voxels along {axis}")
     return (f"plug near the edge: crop moved inward by {' and '.join(told)}",) if told else ()
 
 
-def _hard_tissue(pta: Volume, mask: np.ndarray, box: Box) -> NDArray[np.bool_]:
-    """Return the mask in the crop as bool; raise where it is empty there or no mask at all."""
-    part = mask[box]
+def _hard_tissue(pta: Volume, mask: np.ndarray, crop: Plug) -> NDArray[np.bool_]:
+    """Return the mask in the crop, bone first, as bool; raise where it is empty there or no mask at all."""
+    part = crop.view(mask)
     hard: NDArray[np.bool_] = part != 0
     if not hard.any():
         raise ContentError(
-            f"the mask of {pta.path} has no hard tissue in the crop (voxels {_told(box)} along Z, Y, X); "
-            "expected some at its bone end; give --bone-end or a larger --size."
+            f"the mask of {pta.path} has no hard tissue in the crop (voxels {_told(crop.box)} along Z, Y, "
+            "X); expected some at its bone end; give --bone-end or a larger --size."
         )
     if not np.array_equal(hard, part == (part.max() or part.min())):
         raise ContentError(
@@ -183,16 +181,15 @@ def _hard_tissue(pta: Volume, mask: np.ndarray, box: Box) -> NDArray[np.bool_]:
     return hard
 
 
-def _doubts(grey: np.ndarray, hard: NDArray[np.bool_], plug: Plug) -> tuple[str, ...]:
+def _doubts(grey: np.ndarray, hard: NDArray[np.bool_], tissue_level: float) -> tuple[str, ...]:
     """Return warnings of a mask that lies in air, or that reaches beyond the crop."""
     notes: list[str] = []
-    in_air = 1 - np.count_nonzero(grey[hard] > plug.tissue_level) / np.count_nonzero(hard)
+    in_air = 1 - np.count_nonzero(grey[hard] > tissue_level) / np.count_nonzero(hard)
     if in_air > MASK_IN_AIR:
         notes.append(
             f"warning: {in_air:.0%} of the mask lie outside the tissue; is it the mask of this scan?"
         )
-    far = hard[-1] if plug.bone_end == "first" else hard[0]
-    beyond = np.count_nonzero(far) / np.count_nonzero(hard.any(0))
+    beyond = np.count_nonzero(hard[-1]) / np.count_nonzero(hard.any(0))
     if beyond > 0.5:
         notes.append(
             f"warning: hard tissue goes on beyond the crop in {beyond:.0%} of its columns: "
@@ -205,18 +202,11 @@ def _resampled(array: np.ndarray, shape: tuple[int, ...]) -> NDArray[np.float32]
     """Return ``(Z, Y, X)`` float32 at another `shape`: first every slice, then along Z."""
     flat = np.empty((len(array), *shape[1:]), np.float32)
     for z, plane in enumerate(array):
-        flat[z] = _resized(plane, shape[1:])
+        flat[z] = resize(plane.astype(np.float32), shape[1:])
     out = np.empty(shape, np.float32)
     for y in range(shape[1]):
-        out[:, y] = _resized(flat[:, y], (shape[0], shape[2]))
+        out[:, y] = resize(flat[:, y], (shape[0], shape[2]))
     return out
-
-
-def _resized(image: np.ndarray, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    import cv2
-
-    way = cv2.INTER_AREA if shape[0] < image.shape[0] else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image.astype(np.float32), shape[::-1], interpolation=way), np.float32)
 
 
 def _as_8bit(grey: np.ndarray, dtype: np.dtype, tissue_level: float) -> tuple[Voxels, int, tuple[str, ...]]:

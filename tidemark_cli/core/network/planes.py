@@ -11,6 +11,7 @@ import math
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
 AXES = {"zx": 1, "zy": 2}  # the axis of (Z, Y, X) along which the slices of a plane are stacked
 FULL_CHORD = 0.5  # of the longest in the plane: slices that cut so much of the plug count the same
@@ -54,8 +55,6 @@ def find_near(outline: Array | None, shape: tuple[int, ...], margin: float) -> A
     """
     if outline is None:
         return np.ones((1, 1, 1), bool)
-    from scipy import ndimage
-
     cells = np.ceil(margin * np.array(outline.shape) / shape).astype(int)
     return np.asarray(ndimage.maximum_filter(outline, tuple(2 * cells + 1), mode="constant"))
 

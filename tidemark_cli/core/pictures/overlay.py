@@ -120,12 +120,11 @@ def _sections(pta: NDArray[Any], ca4: NDArray[Any], plug: Plug) -> list[_Section
     z, y, x = plug.box
     middle_y, middle_x = (y.start + y.stop) // 2, (x.start + x.stop) // 2
     deep = round(BONE_SHARE * (z.stop - z.start))
-    bone = z.start + deep if plug.bone_end == "first" else z.stop - 1 - deep
-    up = slice(None, None, -1 if plug.bone_end == "first" else 1)
-    cuts = (("ZX", (z, middle_y, x), up), ("ZY", (z, y, middle_x), up), ("XY", (bone, y, x), slice(None)))
+    up, across = slice(None, None, -1), slice(None)
+    cuts = {"ZX": (up, middle_y - y.start), "ZY": (up, across, middle_x - x.start), "XY": (deep,)}
+    views = plug.view(pta), plug.view(ca4)
     return [
-        _Section(name, *(np.asarray(scan[cut], np.float32)[order] for scan in (pta, ca4)))
-        for name, cut, order in cuts
+        _Section(name, *(np.asarray(view[cut], np.float32) for view in views)) for name, cut in cuts.items()
     ]
 
 

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ..anatomy.bone_end import SURE
 from ..anatomy.confidence import ENOUGH, Confidence
-from ..anatomy.heights import fit
+from ..anatomy.ends import SURE
+from ..anatomy.morphometry import morphometry
 from ..anatomy.plug import Plug
-from ..anatomy.surface import Surface, morphometry
+from ..anatomy.surface import Surface
 from ..files import check_writable
 from .style import (
     AMBER,
@@ -44,7 +44,9 @@ TIDEMARK, HARD, OPENING, GAP = AMBER, BLUE, MAGENTA, "#e4e7eb"
 
 # key, value with unit, caption; in rows of four
 TILES = (
-    ("roughness_ra_um", "{:.1f} µm", "Ra"),
+    ("roughness_sa_um", "{:.1f} µm", "Sa"),
+    ("roughness_sq_um", "{:.1f} µm", "Sq"),
+    ("roughness_ra_um", "{:.1f} µm", "Ra"),  # of a single slice, in place of Sa and Sq
     ("roughness_rq_um", "{:.1f} µm", "Rq"),
     ("roughness_range_p5_p95_um", "{:.0f} µm", "range, p5 to p95"),
     ("developed_area_ratio", "{:.3f}", "developed ratio"),
@@ -149,9 +151,9 @@ def _told(
 ) -> tuple[str, list[str]]:
     """Return what is told below the title, and the warnings."""
     size = " × ".join(str(n) for n in shape if n > 1)
-    told = f"{size} voxels of {surface.voxel_um:g} µm, bone at the {plug.bone_end} slices"
+    told = f"{size} voxels of {surface.voxel_um:g} µm, bone at the {plug.bone.end} slices"
     warnings = []
-    if plug.bone_end_confidence < SURE:
+    if plug.bone.confidence < SURE:
         warnings = ["The bone end is a guess: check that bone is down, else give --bone-end."]
     if "confidence" in numbers and np.isfinite(surface.height_um).any():
         confidence = Confidence(numbers["confidence"], numbers["confidence_signs"])
@@ -167,20 +169,15 @@ def _section(array: np.ndarray, mask: np.ndarray, surface: Surface, plug: Plug, 
     along, across = (box_x, box_y) if name == "ZX" else (box_y, box_x)
     middle = (across.start + across.stop) // 2
     index = (box_z, middle, along) if name == "ZX" else (box_z, along, middle)
-    grey, hard = np.asarray(array[index], dtype=np.float32), np.asarray(mask[index]) != 0
-    bottom, top = box_z.start, box_z.stop
-    if plug.bone_end == "first":
-        grey, hard = grey[::-1], hard[::-1]
-    else:
-        bottom, top = array.shape[0] - box_z.stop, array.shape[0] - box_z.start
-    extent = tuple(n * surface.voxel_um for n in (along.start, along.stop, bottom, top))
+    grey, hard = (plug.upright(each[index])[::-1] for each in (array, mask))
+    bottom, um = plug.below(len(array)), surface.voxel_um
     return _Section(
         name,
-        grey,
-        hard,
+        grey.astype(np.float32),
+        hard != 0,
         surface.height_um[index[1:]],
         surface.opening[index[1:]],
-        (*extent,),
+        (along.start * um, along.stop * um, bottom * um, (bottom + len(grey)) * um),
     )
 
 
@@ -221,7 +218,7 @@ def _deviation(surface: Surface) -> np.ndarray | None:
     """Return the height above the best-fit plane, None where there is no tidemark."""
     if not np.isfinite(surface.height_um).any():
         return None
-    return surface.height_um - fit(surface.height_um, 1)[0]
+    return surface.height_um - surface.plane[0]
 
 
 def _draw_map(axes: Axes, surface: Surface, plug: Plug, figure: Figure) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..anatomy.bone_end import SURE, BoneEnd, Judgement, judge_mask
+from ..anatomy.ends import SURE, BoneEnd, Judgement, as_told, judge_mask
 from ..data.dataset import Sample, dataset_root, find_samples, read_mask
 from ..data.run import DESCRIPTION, ON_DATASET
 from ..errors import ContentError, DatasetError, ScanError
@@ -48,14 +48,14 @@ class Matched:
 
 @dataclass(frozen=True)
 class Arrays:
-    """A pair that was read.
+    """A pair that was read, both arrays bone first.
 
     Attributes
     ----------
     prediction : (Z, Y, X) uint8, probability times 255, or a mask of 0 and 255.
     truth : (Z, Y, X), hard tissue where not 0.
     voxel_um : edge of the voxels in µm.
-    bone_end : the end of Z where the bone lies.
+    end : of Z where the bone lies in the prediction's file.
     is_mask : whether the prediction is a mask: then the threshold changes nothing.
     notes : what the user should hear.
     """
@@ -63,7 +63,7 @@ class Arrays:
     prediction: NDArray[np.uint8]
     truth: NDArray[Any]
     voxel_um: float
-    bone_end: BoneEnd
+    end: BoneEnd
     is_mask: bool
     notes: tuple[str, ...]
 
@@ -178,7 +178,7 @@ def match_paths(prediction: Path, truth: Path) -> Matched:
 
 
 def read_pair(pair: Pair, voxel_um: float | None = None, bone_end: str = "auto") -> Arrays:
-    """Read a pair and settle its voxel size and its bone end; the truth is brought to lie as the prediction.
+    """Read a pair, settle its voxel size, and bring the truth to lie as the prediction, both bone first.
 
     Parameters
     ----------
@@ -203,8 +203,7 @@ def read_pair(pair: Pair, voxel_um: float | None = None, bone_end: str = "auto")
         truth = volume.array
         _check_mask(truth, pair.truth)
         judged = judge_mask(truth) or Judgement("first", 0.0)  # an empty one is refused below
-    if bone_end != "auto":
-        judged = Judgement("first" if bone_end == "first" else "last", 1.0)
+    judged = as_told(bone_end) or judged
     if predicted.array.shape != truth.shape:
         raise ContentError(
             f"the prediction has {_size(predicted.array.shape)} voxels (Z x Y x X), the true mask "
@@ -216,6 +215,8 @@ def read_pair(pair: Pair, voxel_um: float | None = None, bone_end: str = "auto")
     if judged.confidence < SURE:
         notes += (f"{pair.name}: bone end guessed from the true mask: {judged.end}; --bone-end overrules it",)
     prediction, is_mask = _as_probability(predicted.array, pair)
+    if judged.end == "last":
+        prediction, truth = prediction[::-1], truth[::-1]
     return Arrays(prediction, truth, size_um, judged.end, is_mask, notes)
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..anatomy.bone_end import BoneEnd
+from ..anatomy.ends import BoneEnd
 from ..anatomy.surface import find_surface
 from ..errors import TidemarkError
 from .distances import TOLERANCES_UM, surface_distances
-from .pairs import Matched, is_run, match_paths, match_run, read_pair, read_run
+from .pairs import Arrays, Matched, Pair, is_run, match_paths, match_run, read_pair, read_run
 from .zones import height_errors, lowest_level, mean_interval, pad_voxels, zone_counts
 
 STAIN_UM = 60.0  # PTA soaks no deeper: a larger bias has another cause
@@ -70,23 +71,25 @@ class SampleScore:
 
     Attributes
     ----------
-    voxel_um, bone_end : what was taken for the sample.
+    voxel_um : what was taken for the sample.
     pads_voxels : width of each zone on either side of the tidemark.
     overlap : a value for each zone under each key of `OVERLAPS`, 0 to 1.
     all_hard : likewise, of a mask that is hard tissue everywhere.
     hard_share : share of each zone that is predicted hard, 0 to 1.
     surface : under each key of `SURFACES`; None where one of the surfaces is empty.
+    sample : its name.
+    bone_end : at which end of Z the bone was taken to lie in the files.
     """
 
-    sample: str
     threshold: float
     voxel_um: float
-    bone_end: BoneEnd
     pads_voxels: tuple[int, ...]
     overlap: dict[str, tuple[float, ...]]
     all_hard: dict[str, tuple[float, ...]]
     hard_share: tuple[float, ...]
     surface: dict[str, float | None]
+    sample: str = ""
+    bone_end: BoneEnd = "first"
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,8 @@ def score_run(
         If the run or the dataset cannot be used. What is wrong with a sample is in `Scores.not_scored`.
     """
     chosen = thresholds or _own_threshold(run)
-    return _score(match_run(run, dataset), pads_um, chosen, paper, progress, voxel_um, "auto")
+    read = partial(read_pair, voxel_um=voxel_um)
+    return _score(match_run(run, dataset), read, pads_um, chosen, paper, progress)
 
 
 def score_paths(
@@ -233,24 +237,23 @@ def score_paths(
     """
     matched = match_paths(prediction, truth)
     chosen = thresholds or (_own_threshold(prediction) if is_run(prediction) else None)
-    return _score(matched, pads_um, chosen, paper, progress, voxel_um, bone_end)
+    read = partial(read_pair, voxel_um=voxel_um, bone_end=bone_end)
+    return _score(matched, read, pads_um, chosen, paper, progress)
 
 
 def score_pair(
     prediction: NDArray[np.uint8],
     truth: NDArray[Any],
-    bone_end: BoneEnd,
     voxel_um: float,
     pads_um: Sequence[float],
     thresholds: Sequence[float],
     paper: bool = False,
-    sample: str = "",
 ) -> list[SampleScore]:
     """Score one sample at each threshold.
 
     Parameters
     ----------
-    prediction : (Z, Y, X) uint8, a probability times 255 or a mask of 0 and 255.
+    prediction : (Z, Y, X) uint8, bone first, a probability times 255 or a mask of 0 and 255.
     truth : (Z, Y, X), hard tissue where not 0; an empty one gives 0 for all overlaps.
 
     Raises
@@ -259,31 +262,29 @@ def score_pair(
         If the shapes differ.
     """
     pads = tuple(pad_voxels(pad, voxel_um, paper) for pad in pads_um)
-    counts = zone_counts(prediction, truth, bone_end, pads, thresholds)
-    true_um = find_surface(truth, voxel_um, bone_end).height_um
+    counts = zone_counts(prediction, truth, pads, thresholds)
+    true_um = find_surface(truth, voxel_um).height_um
     scores = []
     for i, threshold in enumerate(thresholds):
         hard = prediction >= lowest_level(threshold)
-        found_um = find_surface(hard, voxel_um, bone_end).height_um
+        found_um = find_surface(hard, voxel_um).height_um
         surface = height_errors(found_um, true_um) | surface_distances(found_um, true_um, voxel_um)
         overlap, all_hard = (
             {name: tuple(map(float, getattr(each, name)[i])) for name in OVERLAPS}
             for each in (counts, counts.all_hard)
         )
         share = tuple(map(float, counts.hard_share[i]))
-        frame = voxel_um, bone_end, pads
-        scores.append(SampleScore(sample, threshold, *frame, overlap, all_hard, share, surface))
+        scores.append(SampleScore(threshold, voxel_um, pads, overlap, all_hard, share, surface))
     return scores
 
 
 def _score(
     matched: Matched,
+    read: Callable[[Pair], Arrays],
     pads_um: Sequence[float],
     thresholds: Sequence[float] | None,
     paper: bool,
     progress: Callable[[int, int], None] | None,
-    voxel_um: float | None,
-    bone_end: str,
 ) -> Scores:
     """Read and score pair by pair; what fails is told of and does not stop the others."""
     pads, chosen = tuple(sorted(set(pads_um))), tuple(sorted(set(thresholds or (DEFAULT_THRESHOLD,))))
@@ -292,9 +293,9 @@ def _score(
     notes: dict[str, None] = {}  # in order, each once
     for number, pair in enumerate(matched.pairs, 1):
         try:
-            arrays = read_pair(pair, voxel_um, bone_end)
-            frame = arrays.bone_end, arrays.voxel_um
-            found = score_pair(arrays.prediction, arrays.truth, *frame, pads, chosen, paper, pair.name)
+            arrays = read(pair)
+            pair_scores = score_pair(arrays.prediction, arrays.truth, arrays.voxel_um, pads, chosen, paper)
+            found = [replace(row, sample=pair.name, bone_end=arrays.end) for row in pair_scores]
             rows += found
             notes |= dict.fromkeys([*arrays.notes, *_remarks(found, int(arrays.prediction.max()))])
             if thresholds is None and not arrays.is_mask:

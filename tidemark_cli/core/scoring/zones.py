@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +57,6 @@ class ZoneCounts:
 def zone_counts(
     prediction: NDArray[np.uint8],
     truth: NDArray[np.uint8],
-    bone_end: str,
     pads: Sequence[int],
     thresholds: Sequence[float] = (0.5,),
 ) -> ZoneCounts:
@@ -70,9 +68,8 @@ def zone_counts(
 
     Parameters
     ----------
-    prediction : (Z, Y, X) uint8, a probability times 255 or a mask of 0 and 255.
+    prediction : (Z, Y, X) uint8, bone first, a probability times 255 or a mask of 0 and 255.
     truth : (Z, Y, X) uint8, hard tissue where not 0.
-    bone_end : "first" or "last", the end of Z where the bone lies.
     pads : in voxels, each at least 1.
     thresholds : hard tissue is predicted where ``prediction / 255 > threshold``, strictly.
 
@@ -92,15 +89,14 @@ def zone_counts(
     depth = truth.shape[0]
     widths = [min(pad, depth) for pad in pads]  # no zone reaches beyond the volume
     reach = max(widths)
-    tidemark = tidemark_planes(truth, bone_end)
+    tidemark = last_hard(truth)
     y, x = np.nonzero(tidemark >= 0)
     tidemark_z = tidemark[y, x]
-    inward = -1 if bone_end == "first" else 1  # the way along Z into the hard tissue
     levels = [lowest_level(threshold) for threshold in thresholds]
     # by distance from the tidemark, on both sides together
     counts = np.zeros((4, len(levels), reach), np.int64)
     for offset in range(-reach, reach):
-        z = tidemark_z + inward * offset
+        z = tidemark_z - offset
         inside = (z >= 0) & (z < depth)
         at = z[inside], y[inside], x[inside]
         hard, grey = truth[at] != 0, prediction[at]
@@ -121,24 +117,6 @@ def lowest_level(threshold: float) -> int:
     (128, 52, 256)
     """
     return int(np.searchsorted(np.arange(256) / 255, threshold, side="right"))
-
-
-def tidemark_planes(mask: NDArray[Any], bone_end: str) -> NDArray[np.int32]:
-    """Return (Y, X) int32, where along Z each column has its first hard voxel seen from the cartilage.
-
-    Parameters
-    ----------
-    mask : (Z, Y, X), hard tissue where not 0.
-    bone_end : "first" or "last", the end of Z where the bone lies.
-
-    Returns
-    -------
-    Indices along Z, -1 where a column has no hard voxel.
-    """
-    if bone_end == "first":
-        return last_hard(mask)
-    planes = last_hard(mask[::-1])
-    return np.where(planes >= 0, len(mask) - 1 - planes, planes)
 
 
 def pad_voxels(pad_um: float, voxel_um: float, paper: bool = False) -> int:

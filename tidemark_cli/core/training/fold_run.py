@@ -37,7 +37,7 @@ from ..data.run import (
 )
 from ..errors import DatasetError, ModelError, OutputError
 from ..files import REGISTRY, write_registry
-from ..network.inference import scale_between
+from ..network.passes import scale_between
 from ..network.unet import load_model, read_info
 from .augment import fitting
 from .folds import Fold, check_folds, is_stratified, split_folds

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..files import written_whole
-from ..network.inference import EMBEDDED, load_one
+from ..network.models import EMBEDDED, load_one
 from ..network.unet import ModelInfo, UNet
 from .losses import Loss
 from .settings import FoldTraining, PhantomTraining

@@ -13,7 +13,8 @@ import torch
 from ... import __version__
 from ..network.devices import choose_device
 from ..network.greylevels import Normalise, normaliser
-from ..network.inference import predict, scale_between
+from ..network.inference import Predictor
+from ..network.passes import scale_between
 from ..network.unet import ModelInfo, UNet, load_model, save_model
 from ..scans.volume import write_volume
 from .batches import augmented, steps_of, whole
@@ -198,11 +199,11 @@ def _predict_held_out(
     run: FoldRun, number: int, samples: Mapping[str, Loaded], device: torch.device, meter: _Meter
 ) -> None:
     """Write the probabilities of the fold's held-out samples that are not there yet."""
-    net = load_model(run.model(number))
+    predictor = Predictor([load_model(run.model(number))], device)
     run.predictions.mkdir(exist_ok=True)
     for one in run.folds[number].held_out:
         path, scan = run.prediction(one), samples[one].scan
         if not path.exists():
-            found = predict(scan, run.settings.voxel_um, [net], device=device, bone_end="first")
+            found = predictor(scan, run.settings.voxel_um)
             write_volume(path, found.probability, run.settings.voxel_um)
         meter.add(2 * scan.size)

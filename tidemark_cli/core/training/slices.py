@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..data.dataset import Sample, read_mask, read_scan
 from ..errors import DatasetError
-from ..network.inference import resize
 from ..network.planes import AXES
+from ..resize import resize
 
 
 @dataclass(frozen=True)

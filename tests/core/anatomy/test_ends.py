@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tidemark_cli.core.anatomy.bone_end import SURE, Judgement, judge_mask, judge_scan
+from tidemark_cli.core.anatomy.ends import SURE, Judgement, as_told, judge_mask, judge_scan
 
 
 def plug_mask(gap: int) -> np.ndarray:
@@ -109,3 +109,10 @@ def test_a_plate_free_of_marrow_is_told_by_the_fall_below_the_crest() -> None:
 def test_what_is_the_same_at_both_ends_tells_nothing() -> None:
     first, last = judged_both_ways(*thick_plate(bone=100, spots=0, crest=0))
     assert first.confidence == last.confidence == pytest.approx(0, abs=0.02)
+
+
+def test_what_is_told_is_certain_and_only_the_two_ends_are() -> None:
+    assert as_told("first") == Judgement("first", 1.0) == Judgement("last", 1.0).turned
+    assert as_told("auto") is None
+    with pytest.raises(ValueError, match="bone_end must be auto, first or last; found 'top'"):
+        as_told("top")

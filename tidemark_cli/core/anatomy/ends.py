@@ -5,10 +5,12 @@ Each piece of evidence is worth so much, "first" above 0; together they are half
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+import cv2
 import numpy as np
+from scipy import ndimage
 
 from .heights import fit
 
@@ -28,7 +30,25 @@ class Judgement:
     """The bone end, and how sure that is: 0 is a coin tossed, 1 certain, c right in (1 + c) / 2 of cases."""
 
     end: BoneEnd
-    confidence: float
+    confidence: float = 1.0
+
+    @property
+    def turned(self) -> Judgement:
+        """The other end, as sure."""
+        return replace(self, end="last" if self.end == "first" else "first")
+
+
+def as_told(end: str) -> Judgement | None:
+    """Return what a caller tells for certain, "first" or "last"; None where it is "auto".
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if end not in ("auto", "first", "last"):
+        raise ValueError(f"bone_end must be auto, first or last; found {end!r}.")
+    return None if end == "auto" else Judgement("first" if end == "first" else "last")
 
 
 def judge_mask(
@@ -125,8 +145,6 @@ def _hollowness(tissue: np.ndarray) -> float:
     (wax, debris) is left out: only columns that are tissue for a good part of Z count, and slices whose
     outline fills half of these; and so is the outermost tenth (rough cartilage surface, saw cut).
     """
-    import cv2
-
     share = tissue.mean(0)
     footprint = share > min(0.3, 0.5 * float(share.max()))
     voids: list[float] = []
@@ -147,8 +165,6 @@ def _hollowness(tissue: np.ndarray) -> float:
 
 def _fall(grey: np.ndarray, tissue: np.ndarray, contrast: float, sample_um: float) -> float:
     """Return how much steeper grey falls toward the first slices than toward the last, -0.7 to 0.7."""
-    from scipy import ndimage
-
     reach = max(1, round(FALL_UM / sample_um))
     if len(grey) <= 2 * reach:
         return 0.0
@@ -165,8 +181,6 @@ def _fall(grey: np.ndarray, tissue: np.ndarray, contrast: float, sample_um: floa
 
 def _texture(grey: np.ndarray, tissue: np.ndarray, contrast: float, sample_um: float) -> float:
     """Return the logarithm of how much more grey varies along Z in the last third than in the first."""
-    from scipy import ndimage
-
     near = ndimage.generate_binary_structure(3, 1)
     if grey.shape[1] == 1:  # an image has no neighbours there
         near[:, [0, 2]] = False
