@@ -1,3 +1,16 @@
-"""tidemark: finds the tidemark in PTA-stained osteochondral micro-CT scans."""
+"""tidemark: finds the tidemark in PTA-stained osteochondral micro-CT scans.
+
+The commands' work from Python, on files or arrays; nothing heavy is loaded before it is used:
+
+    import tidemark_cli as tidemark
+
+    found = tidemark.segment("sample.tif")
+    tidemark.write("mask.tif", found.mask, found.stats["voxel_um"])
+    tidemark.preview("sample.tif", found)
+"""
+
+import lazy_loader as lazy
 
 __version__ = "0.2.0.dev0"
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -3,8 +3,8 @@
     python tests/benchmarks/bench_hostile.py [--count N] [--first-seed N] [--seed N]
 
 Counts what became of them, and tells each fault with its seed: a traceback, a hang of over 30 s, a crash,
-over 4 GiB of memory, an output after a failure, and damage in a stream with a checksum that was read without a
-word. `--seed` tries one, in this process. Exit code 1 if there was a fault.
+over 4 GiB of memory, an output after a failure, and damage in a stream with a checksum that was read without
+a word. `--seed` tries one, in this process. Exit code 1 if there was a fault.
 """
 
 from __future__ import annotations

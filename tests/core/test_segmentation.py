@@ -15,7 +15,7 @@ import torch
 from tests.helpers import SURFACE_Z, VOXEL_UM, draw_plug
 from tidemark_cli.core import segmentation
 from tidemark_cli.core.anatomy.ends import judge_mask
-from tidemark_cli.core.anatomy.plug import MARGIN_UM, Plug, find_plug
+from tidemark_cli.core.anatomy.plug import MARGIN_UM, Plug, find_plug, find_plugs
 from tidemark_cli.core.anatomy.surface import find_surface, last_hard
 from tidemark_cli.core.errors import ContentError, DeviceError
 from tidemark_cli.core.network.models import load_models
@@ -74,6 +74,19 @@ def test_far_from_the_plug_nothing_is_hard(plug: np.ndarray, net: UNet) -> None:
     assert found.uncertainty is not None
     assert not found.uncertainty[:, :4].any()
     assert found.mask.any()
+
+
+def test_each_of_two_plugs_is_segmented_as_if_alone(plug: np.ndarray, net: UNet) -> None:
+    alone = np.pad(plug, ((0, 0), (8, 8), (8, 8)))
+    both = np.concatenate([alone, alone[::-1, :, ::-1]], axis=2)
+    assert run(both, net).stats["confidence_signs"]["singleness"] == 0
+    left, right = (
+        segment(volume_of(both), [net], ALL, plug=chosen) for chosen in find_plugs(both, VOXEL_UM, "auto")
+    )
+    half = alone.shape[2]
+    assert left.mask[:, :, :half].any() and not left.mask[:, :, half:].any()
+    np.testing.assert_array_equal(right.mask[::-1, :, ::-1], left.mask)
+    assert left.stats["confidence_signs"]["singleness"] == 1
 
 
 def test_the_other_way_up_gives_the_same_upside_down(net: UNet) -> None:

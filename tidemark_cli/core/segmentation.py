@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,15 @@ class Segmentation:
             return None
         return _placed(self.uncertainty_box, self.mask.shape, self.plug.box)
 
+    def _repr_html_(self) -> str:
+        """The numbers, as a notebook shows them; each tells its definition under the pointer."""
+        rows = (
+            f'<tr title="{escape(DEFINITIONS[name])}"><th>{name}</th><td>{number:.4g}</td></tr>'
+            for name, number in self.stats.items()
+            if isinstance(number, int | float)
+        )
+        return f"<table>{''.join(rows)}</table>{''.join(f'<p>{escape(note)}</p>' for note in self.notes)}"
+
 
 @dataclass(frozen=True)
 class _Found:
@@ -120,6 +130,7 @@ def segment(
     models: Sequence[UNet],
     settings: Settings,
     progress: Callable[[int, int], None] | None = None,
+    plug: Plug | None = None,
 ) -> Segmentation:
     """Find the plug, predict it, clean the mask, and measure the tidemark on it.
 
@@ -132,6 +143,8 @@ def segment(
     volume : the scan.
     models : networks to average, from `models.load_models`; the threshold is the mean of theirs.
     progress : called with (slices done, slices in all).
+    plug : one that `plug.find_plugs` found in the scan; without it the largest is segmented, and doubted
+        where there is another as large.
 
     Returns
     -------
@@ -150,8 +163,11 @@ def segment(
         settings = replace(settings, threshold=sum(net.info.threshold for net in models) / len(models))
     options = {name: getattr(settings, name) for name in ("planes", "step", "threshold", "uncertainty")}
     predictor = Predictor(models, choose_device(settings.device), **options)
-    with about(volume.path):
-        guess = find_plug(volume.array, volume.voxel_um, settings.bone_end)
+    if plug is None:
+        with about(volume.path):
+            guess = find_plug(volume.array, volume.voxel_um, settings.bone_end)
+    else:
+        guess = replace(plug, rival=0.0)  # whoever chose it knows of the others
     found, notes = _found_either_way(volume, guess, predictor, settings, progress)
     surface, confidence, stats = _measured(volume, found, guess, models, settings)
     end = found.plug.bone.end

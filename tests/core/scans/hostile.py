@@ -218,7 +218,7 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def _streams(kind: str, path: Path) -> list[tuple[Path, int, int]]:
+def _streams(kind: str, path: Path) -> list[tuple[Path, int, int]]:  # noqa: PLR0911
     """Return the file, begin and end of each stream with a checksum of a whole scan."""
     name = path.name
     if kind in ("tiff deflate", "tiff tiled", "tiff, written", "bigtiff ome, written"):

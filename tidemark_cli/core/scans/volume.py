@@ -45,7 +45,7 @@ class Volume:
         read-only memory map. A 2D image is (rows, 1, columns): one ZX slice, its rows are Z.
     voxel_um : edge of the cubic voxels in µm.
     voxel_source : where it comes from: ``file``, ``option`` or ``default``.
-    path : the file, or the folder of slices.
+    path : the file, or the folder of slices; "array" where there is none.
     is_image : whether it is a single 2D image.
     notes : what the user should hear: slices skipped, voxel size assumed, ...
     frame : where NRRD, NIfTI and MHA place the scan; None of other formats.
@@ -53,8 +53,8 @@ class Volume:
 
     array: np.ndarray
     voxel_um: float
-    voxel_source: str
-    path: Path
+    voxel_source: str = "option"
+    path: Path = Path("array")
     is_image: bool = False
     notes: tuple[str, ...] = ()
     frame: Frame | None = None
@@ -98,7 +98,7 @@ def read_volume(path: Path, voxel_um: float | None = None, *, mask: bool = False
         raise ScanError(f"{path} could not be opened: {error.strerror or error}.") from error
     is_image = content.array.ndim == 2
     array = content.array[:, np.newaxis, :] if is_image else content.array
-    _check_grey_levels(path, array, mask)
+    check_grey_levels(path, array, mask)
     array, filled = (array, ()) if mask else without_fill(array)
     size_um, source, notes = _choose_voxel_size(path, content.spacing_um, voxel_um)
     return Volume(array, size_um, source, path, is_image, content.notes + filled + notes, content.frame)
@@ -269,7 +269,7 @@ def _choose_voxel_size(
     return DEFAULT_VOXEL_UM, "default", (f"{reason}: {DEFAULT_VOXEL_UM} µm assumed, else give --voxel-size",)
 
 
-def _check_grey_levels(path: Path, array: np.ndarray, mask: bool) -> None:
+def check_grey_levels(path: Path, array: np.ndarray, mask: bool) -> None:
     """Raise a ContentError for values that cannot be a scan or a mask; block by block, without a copy."""
     if array.dtype.kind not in "uif":
         raise ContentError(f"{path} holds {array.dtype} values; expected integer or float grey levels.")

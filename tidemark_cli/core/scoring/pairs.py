@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -194,30 +194,48 @@ def read_pair(pair: Pair, voxel_um: float | None = None, bone_end: str = "auto")
         If a dataset's masks cannot be read.
     """
     predicted = read_volume(pair.prediction, voxel_um, mask=True)
-    volumes = [predicted]
-    if isinstance(pair.truth, Sample):
-        truth, judged = read_mask(pair.truth), Judgement("first", 1.0)
+    bone = as_told(bone_end)
+    if isinstance(pair.truth, Sample):  # which tells no voxel size
+        truth = replace(predicted, array=read_mask(pair.truth), path=pair.truth.folder, frame=None, notes=())
+        bone = bone or Judgement("first")
     else:
-        volume = brought_to(read_volume(pair.truth, voxel_um, mask=True), predicted)
-        volumes.insert(0, volume)
-        truth = volume.array
-        _check_mask(truth, pair.truth)
-        judged = judge_mask(truth) or Judgement("first", 0.0)  # an empty one is refused below
-    judged = as_told(bone_end) or judged
-    if predicted.array.shape != truth.shape:
+        truth = read_volume(pair.truth, voxel_um, mask=True)
+    return arrange(predicted, truth, bone, probability=pair.probability)
+
+
+def arrange(
+    predicted: Volume, truth: Volume, bone: Judgement | None = None, *, probability: bool = False
+) -> Arrays:
+    """Bring a true mask to lie as the prediction, both bone first, and settle the voxel size.
+
+    Parameters
+    ----------
+    bone : where the bone lies in the prediction's Z; by default the truth tells.
+    probability : whether the prediction is known to be one.
+
+    Raises
+    ------
+    ScanError
+        As `read_pair` does.
+    """
+    truth = brought_to(truth, predicted)
+    _check_mask(truth)
+    if predicted.array.shape != truth.array.shape:
         raise ContentError(
             f"the prediction has {_size(predicted.array.shape)} voxels (Z x Y x X), the true mask "
-            f"{_size(truth.shape)}; expected the same; crop or resample one to the other."
+            f"{_size(truth.array.shape)}; expected the same; crop or resample one to the other."
         )
-    if not truth.any():
+    bone = bone or judge_mask(truth.array)
+    if bone is None or not truth.array.any():
         raise ContentError("the true mask is empty: it has no tidemark to score against; check the mask.")
-    size_um, notes = _voxel_size(volumes)
-    if judged.confidence < SURE:
-        notes += (f"{pair.name}: bone end guessed from the true mask: {judged.end}; --bone-end overrules it",)
-    prediction, is_mask = _as_probability(predicted.array, pair)
-    if judged.end == "last":
-        prediction, truth = prediction[::-1], truth[::-1]
-    return Arrays(prediction, truth, size_um, judged.end, is_mask, notes)
+    size_um, notes = _voxel_size([truth, predicted])
+    if bone.confidence < SURE:
+        notes += (
+            f"{predicted.name}: bone end guessed from the true mask: {bone.end}; --bone-end overrules it",
+        )
+    found, is_mask = _as_probability(predicted, probability)
+    way = slice(None) if bone.end == "first" else slice(None, None, -1)
+    return Arrays(found[way], truth.array[way], size_um, bone.end, is_mask, notes)
 
 
 def _describe(run: Path) -> dict[str, Any]:
@@ -276,15 +294,15 @@ def _voxel_size(volumes: list[Volume]) -> tuple[float, tuple[str, ...]]:
     # without a voxel size, the last note of a volume says that one was assumed
     notes = tuple(n for v in volumes for n in (v.notes[:-1] if v.voxel_source == "default" else v.notes))
     if not told:
-        return volumes[0].voxel_um, (*notes, volumes[0].notes[-1])
+        return volumes[0].voxel_um, (*notes, *[volume.notes[-1] for volume in volumes if volume.notes][:1])
     return told[0].voxel_um, notes
 
 
-def _check_mask(array: NDArray[Any], path: Path) -> None:
+def _check_mask(truth: Volume) -> None:
     """Raise a ContentError where a true mask has more than one level beside 0."""
-    if not _is_mask(array):
+    if not _is_mask(truth.array):
         raise ContentError(
-            f"{path} is no mask: more than one grey level beside 0; expected the true mask, 0 and 255 "
+            f"{truth.path} is no mask: more than one grey level beside 0; expected the true mask, 0 and 255 "
             "(PREDICTION comes first, TRUTH second)."
         )
 
@@ -295,12 +313,13 @@ def _is_mask(array: NDArray[Any]) -> bool:
     return all(bool(((plane == 0) | (plane == top)).all()) for plane in array)
 
 
-def _as_probability(array: NDArray[Any], pair: Pair) -> tuple[NDArray[np.uint8], bool]:
+def _as_probability(predicted: Volume, probability: bool) -> tuple[NDArray[np.uint8], bool]:
     """Return a prediction as (Z, Y, X) uint8, 255 the probability 1, and whether it is a mask.
 
     A mask has the level 0 and one other, whatever that is; a constant one 1 or the largest of its type.
     """
-    if not pair.probability and _is_mask(array):
+    array = predicted.array
+    if not probability and _is_mask(array):
         top = array.max()
         full = np.iinfo(array.dtype).max if array.dtype.kind in "ui" else 1.0
         if top in (0, 1, full) or array.min() == 0:
@@ -308,12 +327,12 @@ def _as_probability(array: NDArray[Any], pair: Pair) -> tuple[NDArray[np.uint8],
     if array.dtype == np.uint8:
         return array.astype(np.uint8, copy=False), False
     if array.dtype.kind == "f" and array.min() >= 0 and array.max() <= 1:
-        probability = np.empty(array.shape, np.uint8)
+        levels = np.empty(array.shape, np.uint8)
         for z, plane in enumerate(array):
-            probability[z] = np.round(plane * 255)
-        return probability, False
+            levels[z] = np.round(plane * 255)
+        return levels, False
     raise ContentError(
-        f"{pair.prediction} is neither a mask nor a probability: {array.dtype} from {array.min():g} to "
+        f"{predicted.path} is neither a mask nor a probability: {array.dtype} from {array.min():g} to "
         f"{array.max():g}; expected 0 and 255, 8-bit probabilities, or floats from 0 to 1."
     )
 
