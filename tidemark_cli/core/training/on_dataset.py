@@ -199,10 +199,10 @@ def _predict_held_out(
 ) -> None:
     """Write the probabilities of the fold's held-out samples that are not there yet."""
     net = load_model(run.model(number))
-    run.predictions.mkdir(exist_ok=True)
     for one in run.folds[number].held_out:
         path, scan = run.prediction(one), samples[one].scan
         if not path.exists():
+            path.parent.mkdir(exist_ok=True)
             found = predict(scan, run.settings.voxel_um, [net], device=device, bone_end="first")
             write_volume(path, found.probability, run.settings.voxel_um)
         meter.add(2 * scan.size)
