@@ -38,5 +38,6 @@ def test_a_run_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_the_log_has_a_line_for_each_row(tmp_path: Path) -> None:
-    write_log(tmp_path, [{"epoch": 0, "loss": None}, {"epoch": 1, "loss": 0.5}])
-    assert (tmp_path / "log.csv").read_text() == "epoch,loss\n0,\n1,0.5\n"
+    rows = [{"epoch": 0, "loss": None}, {"epoch": 1, "loss": 0.5}, {"epoch": 2, "missed": 0.25}]
+    write_log(tmp_path, rows)
+    assert (tmp_path / "log.csv").read_text() == "epoch,loss,missed\n0,,\n1,0.5,\n2,,0.25\n"

@@ -90,7 +90,12 @@ def find_samples(dataset: Path, grades: Path | None = None) -> list[Sample]:
     table = grades or root / "grades.csv"
     known = read_grades(table) if grades or table.exists() else {}
     for folder in folders:
-        _check_sample(folder)
+        scan, mask = (" x ".join(map(str, _shape(folder / kind))) for kind in ("imgs", "masks"))
+        if scan != mask:
+            raise DatasetError(
+                f"{folder} has a scan of {scan} voxels (Z x Y x X) and a mask of {mask}; expected the same; "
+                "make the sample again."
+            )
     return [Sample(folder.name, folder, known.get(same_form(folder.name))) for folder in folders]
 
 
@@ -191,31 +196,11 @@ def check_sample_id(sample_id: str) -> None:
 
 
 def update_grades(dataset: Path, grades: Mapping[str, int]) -> None:
-    """Write `grades` into the dataset's grades.csv: rows that differ are replaced, new ones appended.
-
-    Nothing is written where nothing changes. Other rows and columns stay as they are.
-
-    Raises
-    ------
-    DatasetError
-        If the grades.csv that exists cannot be read.
-    OutputError
-        If the system refuses to write.
-    """
+    """Write `grades` into the dataset's grades.csv, see `grades.write_grades`."""
     write_grades(dataset_root(dataset) / "grades.csv", grades)
 
 
 # ------------------------------------------------------------------------------------------- slices
-
-
-def _check_sample(folder: Path) -> None:
-    """Raise where slices or masks of a sample are missing or ZX and ZY do not fit each other."""
-    scan, mask = _shape(folder / "imgs"), _shape(folder / "masks")
-    if scan != mask:
-        raise DatasetError(
-            f"{folder} has a scan of {' x '.join(map(str, scan))} voxels (Z x Y x X) and a mask of "
-            f"{' x '.join(map(str, mask))}; expected the same; make the sample again."
-        )
 
 
 def _shape(folder: Path) -> tuple[int, int, int]:

@@ -58,8 +58,8 @@ def write_description(run: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_log(run: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write ``log.csv``, one line for each row; all rows have the names of the first."""
+    """Write ``log.csv``, one line for each row; what a row does not have is left empty."""
     with written_whole(run / "log.csv") as temporary, open_table(temporary) as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer = csv.DictWriter(file, dict.fromkeys(name for row in rows for name in row))
         writer.writeheader()
         writer.writerows(rows)

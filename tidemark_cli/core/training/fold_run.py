@@ -76,7 +76,8 @@ class FoldRun:
         told = [f"{len(self.samples)} samples of {subjects} subjects, {len(self.folds)} folds"]
         ungraded = [sample.sample_id for sample in self.samples if sample.grade is None]
         if self.known:
-            told.append(f"folds as in {self.folder / DESCRIPTION}, not done yet: {_list(self.missing)}")
+            missing = ", ".join(map(str, self.missing)) or "none"
+            told.append(f"folds as in {self.folder / DESCRIPTION}, not done yet: {missing}")
         elif self.settings.paper:
             told.append("folds grouped by subject only, as in the paper's code")
         elif len(ungraded) == len(self.samples):
@@ -116,24 +117,15 @@ class FoldRun:
         """What a fold in training goes on from; it goes when the fold is done."""
         return self.folder / f"fold_{number}.checkpoint.pt"
 
-    @property
-    def predictions(self) -> Path:
-        """The folder of the out-of-fold probabilities."""
-        return self.folder / "oof"
-
     def prediction(self, sample_id: str) -> Path:
         """The out-of-fold probabilities of a sample."""
-        return self.predictions / f"{sample_id}.tif"
-
-    def is_done(self, number: int) -> bool:
-        """Tell whether a fold has its network and all its predictions."""
-        held_out = self.folds[number].held_out
-        return self.model(number).exists() and all(self.prediction(one).exists() for one in held_out)
+        return self.folder / "oof" / f"{sample_id}.tif"
 
     @property
     def missing(self) -> list[int]:
-        """The folds that are not done."""
-        return [number for number in range(len(self.folds)) if not self.is_done(number)]
+        """The folds that have no network yet, or not all their predictions."""
+        files = [[self.model(k), *map(self.prediction, fold.held_out)] for k, fold in enumerate(self.folds)]
+        return [number for number, paths in enumerate(files) if not all(path.exists() for path in paths)]
 
     def provenance(self, number: int) -> dict[str, Any]:
         """What the network of a fold tells of its training: no folder's name is in it."""
@@ -153,13 +145,15 @@ class FoldRun:
             asdict(fold) | {"mean": mean, "sd": sd}
             for fold, (mean, sd) in zip(self.folds, statistics, strict=True)
         ]
+        libraries = {"numpy": np, "scikit-learn": sklearn, "torch": torch}
         content = {
             "kind": ON_DATASET,
             "dataset": str(self.dataset.resolve()),
             "settings": asdict(self.settings),
             "threshold": self.threshold,
             "folds": folds,
-            "versions": _versions(),
+            "versions": {"python": platform.python_version()}
+            | {name: str(library.__version__) for name, library in libraries.items()},
         }
         write_description(self.folder, content)
 
@@ -282,13 +276,3 @@ def _check_model(run: FoldRun, number: int) -> None:
                 f"{run.model(number)} is of another run: {name} is {found.get(name)}, in run.json {value}; "
                 "put together only folds of runs with the same dataset, settings and seed."
             )
-
-
-def _list(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers)) or "none"
-
-
-def _versions() -> dict[str, str]:
-    libraries = {"numpy": np, "scikit-learn": sklearn, "torch": torch}
-    found = {name: str(library.__version__) for name, library in libraries.items()}
-    return {"python": platform.python_version()} | found

@@ -200,10 +200,10 @@ def _predict_held_out(
 ) -> None:
     """Write the probabilities of the fold's held-out samples that are not there yet."""
     predictor = Predictor([load_model(run.model(number))], device)
-    run.predictions.mkdir(exist_ok=True)
     for one in run.folds[number].held_out:
         path, scan = run.prediction(one), samples[one].scan
         if not path.exists():
+            path.parent.mkdir(exist_ok=True)
             found = predictor(scan, run.settings.voxel_um)
             write_volume(path, found.probability, run.settings.voxel_um)
         meter.add(2 * scan.size)
