@@ -2,9 +2,10 @@
 
     python tests/benchmarks/bench_hostile.py [--count N] [--first-seed N] [--seed N]
 
-Counts what became of them, and tells each fault with its seed: a traceback, a hang of over 30 s, a crash,
+Counts what became of them, and tells each fault with its seed: a traceback, a hang (30 s), a crash,
 over 4 GiB of memory, an output after a failure, and damage in a stream with a checksum that was read without
-a word. `--seed` tries one, in this process. Exit code 1 if there was a fault.
+a word.
+`--seed` tries one, in this process. Exit code 1 if there was a fault.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def main() -> int:
             print(trial(options.seed, Path(folder) / "whole", Path(folder) / "one"))
             return 0
         started = time.monotonic()
-        seeds = list(range(options.first_seed, options.first_seed + options.count))
+        seeds = range(options.first_seed, options.first_seed + options.count)
         counts: Counter[str] = Counter()
         kinds: dict[str, Counter[str]] = {}
         faults = 0

@@ -94,3 +94,11 @@ def test_voxels_lie_where_the_frame_says() -> None:
     turned = Frame((10.0, 20.0, 30.0), (0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
     framed = Volume(array, 500.0, "file", Path("a.nrrd"), frame=turned)
     np.testing.assert_allclose(voxels_to_mm(framed) @ (2, 4, 6, 1), (8, 21, 33, 1))
+
+
+def test_a_text_that_is_not_utf8_is_refused_with_a_line(tmp_path):
+    write_transform(tmp_path / "a.tfm", np.eye(4))
+    data = (tmp_path / "a.tfm").read_bytes()
+    (tmp_path / "a.tfm").write_bytes(data.replace(b"Euler", b"Eul\xff\xfe"))
+    with pytest.raises(FormatError, match="not an ITK transform"):
+        read_transform(tmp_path / "a.tfm")

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from io import StringIO
 from pathlib import Path
 
@@ -89,6 +90,7 @@ class Verdict:
         return self.outcome not in ("read", "told", "refused")
 
 
+@cache
 def plug() -> tuple[np.ndarray, np.ndarray]:
     """Return a scan (40, 32, 36) of uint16 and its mask."""
     scan = draw_plug((80, 64, 72))[::2, ::2, ::2].astype(np.uint16) * 200
@@ -220,18 +222,15 @@ CHANGES: dict[str, Change] = {
 
 def _streams(kind: str, path: Path) -> list[tuple[Path, int, int]]:  # noqa: PLR0911
     """Return the file, begin and end of each stream with a checksum of a whole scan."""
-    name = path.name
     if kind in ("tiff deflate", "tiff tiled", "tiff, written", "bigtiff ome, written"):
         pages = list_pages(path).pages
         return [
             (path, at, at + n) for page in pages for at, n in zip(page.offsets, page.byte_counts, strict=True)
         ]
-    if name in ("scan.nii.gz",):
-        return [(path, 10, path.stat().st_size)]
-    if kind in ("nrrd, written", "mha, written"):
-        mark = b"\n\n" if name.endswith(".nrrd") else b"ElementDataFile = LOCAL\n"
-        begin = path.read_bytes().index(mark) + len(mark)
-        return [(path, begin + (10 if name.endswith(".nrrd") else 0), path.stat().st_size)]
+    marks = {"nii.gz": b"", "nrrd, written": b"\n\n", "mha, written": b"ElementDataFile = LOCAL\n"}
+    if kind in marks:
+        begin = path.read_bytes().index(marks[kind]) + len(marks[kind])
+        return [(path, begin + (0 if path.suffix == ".mha" else 10), path.stat().st_size)]
     if kind in ("nhdr gzip", "mhd zlib"):
         data = next(one for one in path.parent.iterdir() if one.suffix in (".gz", ".zraw"))
         return [(data, 10 if data.suffix == ".gz" else 0, data.stat().st_size)]
@@ -277,8 +276,11 @@ def change_one(rng: np.random.Generator, kind: str, place: Path, given: Path) ->
 # -------------------------------------------------------------------------------------------- trials
 
 
-def trial(seed: int, whole: Path, folder: Path) -> Verdict:
-    """Change one of the files that `make_whole` wrote, by a seed, and try it in an empty folder."""
+def trial(seed: int, whole: Path, folder: Path, commands: bool = True) -> Verdict:
+    """Change one of the files that `make_whole` wrote, by a seed, and try it in an empty folder.
+
+    Without `commands` it is read alone.
+    """
     rng = np.random.default_rng(seed)
     kind = KINDS[rng.integers(len(KINDS))]
     role = ("scan", "mask")[rng.integers(2)] if kind != TRANSFORM else ""
@@ -297,7 +299,7 @@ def trial(seed: int, whole: Path, folder: Path) -> Verdict:
         outcome, detail = "refused", str(error)
     except Exception:
         return Verdict(seed, kind, told, "traceback", traceback.format_exc())
-    if outcome == "silent" or not role:
+    if outcome == "silent" or not commands:
         return Verdict(seed, kind, told, outcome, detail)
     fault = _as_commands_do(rng, role, given, whole, folder)
     return Verdict(seed, kind, told, *fault) if fault else Verdict(seed, kind, told, outcome, detail)

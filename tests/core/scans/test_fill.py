@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers import draw_plug
+from tests.helpers import VOXEL_UM, draw_plug
 from tidemark_cli.core.anatomy.plug import find_plug
+from tidemark_cli.core.network.inference import load_models
 from tidemark_cli.core.scans.fill import fill_level, without_fill
 from tidemark_cli.core.scans.volume import read_volume, write_volume
+from tidemark_cli.core.segmentation import Settings, segment
 
 
 def outside(shape: tuple[int, ...]) -> np.ndarray:
@@ -59,6 +61,31 @@ def test_slices_of_padding_at_the_ends_are_fill_too():
     levels = np.full((100, 80, 80), -2000, np.int16)
     levels[10:-10, 8:-8, 8:-8] = scan()
     assert fill_level(levels) is not None
+
+
+def test_a_sample_that_fills_a_round_field_of_view():
+    rng = np.random.default_rng(0)
+    levels = rng.normal(9000, 300, (40, 64, 64)).astype(np.int16)
+    levels[:, outside(levels.shape)] = -32768
+    found = fill_level(levels)
+    assert found is not None and found[0] == -32768
+    assert found[1] == pytest.approx(9000 - 2.33 * 300, abs=50)  # the darkest hundredth
+    bare = levels.copy()
+    bare[:, :, :6] = -32768  # a plug that ends before a side of the slice
+    assert fill_level(bare) is None
+
+
+def test_fill_does_not_change_the_mask(model: Path, tmp_path: Path):
+    plain = scan().astype(np.int16)
+    plain[:, outside(plain.shape)] = np.median(plain[:, outside(plain.shape)])
+    filled = plain.copy()
+    filled[:, outside(plain.shape)] = -3024
+    masks = []
+    for name, array in (("plain", plain), ("filled", filled)):
+        write_volume(tmp_path / f"{name}.nrrd", array, VOXEL_UM)
+        volume = read_volume(tmp_path / f"{name}.nrrd")
+        masks.append(segment(volume, load_models(model), Settings()).mask)
+    assert masks[0].any() and np.array_equal(*masks)
 
 
 def test_what_is_no_fill():

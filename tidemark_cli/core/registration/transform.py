@@ -64,7 +64,7 @@ def read_transform(path: Path) -> Matrix:
     try:
         with utf8_name(path) as name:
             transform = sitk.ReadTransform(str(name))
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeDecodeError) as error:  # it quotes the file in its message
         raise FormatError(
             f"{path} is not an ITK transform that can be read; expected a .tfm, .txt or .h5 file as 3D "
             "Slicer saves a linear transform; save it again."

@@ -24,6 +24,7 @@ _EVEN = 0.01  # gaps between slices may differ by this share
 _SERIES, _NAME, _PLACE, _NUMBER = "0020|000e", "0008|103e", "0020|0032", "0020|0013"
 _STEP = "0018|0088"
 _MOST_LISTED = 5
+_ITK_REFUSES = (RuntimeError, UnicodeDecodeError)  # it quotes the file in its messages
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _header(path: Path) -> _Slice:
         reader = _reader(known)
         try:
             reader.ReadImageInformation()
-        except RuntimeError as error:
+        except _ITK_REFUSES as error:
             raise _refused(path, error) from error
     texts = {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
     if reader.GetNumberOfComponents() != 1:
@@ -187,7 +188,7 @@ def _pixels(header: _Slice) -> np.ndarray:
     with utf8_name(header.path) as known:
         try:
             image = _reader(known).Execute()
-        except RuntimeError as error:
+        except _ITK_REFUSES as error:
             raise _refused(header.path, error) from error
     array: np.ndarray = sitk.GetArrayFromImage(image)
     if array.dtype == np.float64:

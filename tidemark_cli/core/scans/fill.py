@@ -14,10 +14,11 @@ _UNIFORM = 0.3  # spread of the air beside it, as a share of that range
 
 
 def fill_level(array: np.ndarray) -> tuple[float, float] | None:
-    """Find a constant far outside all other grey levels, with plain air beside it.
+    """Find a constant far outside all other grey levels, in most corners of the slices.
 
-    It fills most corners of the slices, as -1000, -3024, -32768, or 0 under air of 20000. 8-bit scans are
-    taken as they are: there 0 is mostly air itself, cut off.
+    Such as -1000, -3024, -32768, or 0 under air of 20000. Beside it lies plain air; or the same part of each
+    slice is filled, out to all its sides, by a field of view that the sample fills. 8-bit scans are taken as
+    they are: there 0 is mostly air itself, cut off.
 
     Parameters
     ----------
@@ -25,24 +26,34 @@ def fill_level(array: np.ndarray) -> tuple[float, float] | None:
 
     Returns
     -------
-    The fill and the level of the air beside it, or None.
+    The fill and the level that takes its place, the air's; or None.
     """
-    if array.dtype.itemsize == 1:
+    every = tuple(slice(None, None, max(1, n // _SAMPLES)) for n in array.shape)
+    corners = array[every[0]][:, [0, 0, -1, -1], [0, -1, 0, -1]]
+    fill = float(np.median(corners))
+    if array.dtype.itemsize == 1 or (corners == fill).mean() < 0.5:
         return None
-    thinned = array[tuple(slice(None, None, max(1, n // _SAMPLES)) for n in array.shape)]
-    corners = thinned[:, [0, 0, -1, -1], [0, -1, 0, -1]]
-    fill = np.median(corners)
+    thinned = array[every]
     filled = thinned == fill
     rest = thinned[~filled]
-    if (corners == fill).mean() < 0.5 or filled.mean() < _LEAST_SHARE or rest.size == 0:
+    if filled.mean() < _LEAST_SHARE or rest.size == 0:
         return None
     lowest, low, high, highest = np.percentile(rest, (0.1, 1, 99, 99.9)).tolist()
-    gap = max(lowest - float(fill), float(fill) - highest)
+    gap = max(lowest - fill, fill - highest)
     beside = thinned[scipy.ndimage.binary_dilation(filled, iterations=2) & ~filled]
     darkest, air, brightest = np.percentile(beside, (5, 50, 95)).tolist()
-    is_far = gap > _LEAST_GAP * (highest - lowest)
-    is_air = brightest - darkest < _UNIFORM * (high - low) and air - low < _UNIFORM * (high - low)
-    return (float(fill), air) if is_far and is_air else None
+    is_air = max(brightest - darkest, air - low) < _UNIFORM * (high - low)
+    if is_air and gap > _LEAST_GAP * (highest - lowest):
+        return fill, air
+    return (fill, low) if gap > highest - lowest and _is_round(filled) else None
+
+
+def _is_round(filled: np.ndarray) -> bool:
+    """Tell whether one part of all slices is filled, and what is not reaches to their four sides, nearly."""
+    field = ~filled[0]
+    near = max(2, min(field.shape) // 20)
+    sides = (field[:near], field[-near:], field[:, :near], field[:, -near:])
+    return bool((filled == filled[0]).all() and all(side.any() for side in sides))
 
 
 def without_fill(array: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -26,6 +26,7 @@ _MOST_PACKED = 1100  # zlib packs no more than 1032 bytes into one
 _HEADER_BYTES = 2**20
 _GZIP = b"\x1f\x8b"
 _TOLD_SHORT = 120
+_ITK_REFUSES = (RuntimeError, UnicodeDecodeError)  # it quotes the file in its messages
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def read_itk(path: Path) -> Content:
     spacing_um, frame = header.spacing_um, None
     try:
         geometry = _geometry(path, header)
-    except RuntimeError as error:
+    except _ITK_REFUSES as error:
         notes += (f"its place in space is lost: {_reason(error)}",)
     else:
         frame = geometry.frame
@@ -236,7 +237,7 @@ def _by_itk(path: Path, header: Header) -> Content:
                     "channel(s); expected one grey stack X, Y, Z; save one frame or channel alone."
                 )
             image = reader.Execute()
-    except RuntimeError as error:
+    except _ITK_REFUSES as error:
         if "allocat" in str(error):
             raise MemoryError from error
         raise FormatError(
