@@ -143,9 +143,10 @@ class Predictor:
         for volume in found:
             if volume is not None:
                 clear_far(volume, near)
-        slices = dict.fromkeys(AXES, 0)
-        for plane, axis in AXES.items():
-            slices[plane] = sum(len(item.predicted) for item in chain(*passes) if item.axis == axis)
+        slices = {
+            plane: sum(len(item.predicted) for item in chain(*passes) if item.axis == axis)
+            for plane, axis in AXES.items()
+        }
         return Prediction(*found, slices)
 
     def _hard_rows(
