@@ -47,8 +47,8 @@ class Run:
     device : where to compute; auto takes a GPU if there is one, a missing device is an error.
     fold : train fold K alone, from 0. The files of runs of single folds, copied into one folder, are
         a whole run.
-    grades : stratify the folds by this table of sample_id and grade. Without it, DATASET's grades.csv, if any. Not with
-        --resume: a run keeps its folds.
+    grades : stratify the folds by this table of sample_id and grade. Without it, DATASET's grades.csv, if
+        any. Not with --resume: a run keeps its folds.
     """
 
     out: Annotated[Path, Look("RUN", short="o")]
