@@ -77,6 +77,7 @@ ROOMS: dict[str, set[str]] = {  # of core, and what else each may import
     "data": {"anatomy", "scans"},
     "segmentation": {"anatomy", "network", "scans"},
     "scoring": {"anatomy", "data", "scans"},
+    "results": {"pictures", "registration", "scans", "segmentation"},
     "training": {"data", "network", "phantoms", "scans"},
     "pictures": {"anatomy", "data", "scans", "scoring"},
     "downloads": {"cache", "network"},

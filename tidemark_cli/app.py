@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated, Any, NoReturn, cast
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -33,10 +31,10 @@ class _Group(TyperGroup):
 
     def get_params(self, ctx: Any) -> Any:
         """Return the options."""
-        params = super().get_params(ctx)
+        params: Any = super().get_params(ctx)
         for one in params:
             if str(one.name).endswith("_completion"):
-                cast(Any, one).rich_help_panel = "Shell completion"
+                one.rich_help_panel = "Shell completion"
         return params
 
 
@@ -69,23 +67,9 @@ def _root(
 
 
 def run() -> NoReturn:
-    """Run the command line and end the process at once with its code.
-
-    Python and torch would take another half second to take themselves apart, and Ctrl-C in it shows.
-    """
+    """Run the command line where there may be no console; SystemExit has its code."""
     console.open_streams()
-    try:
-        main()
-    except SystemExit as ended:
-        code = ended.code
-    if not isinstance(code, int | None):
-        console.notice(str(code))
-        code = 1
-    atexit._run_exitfuncs()  # temporary folders of libraries
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # nobody reads on, or it is closed
-            stream.flush()
-    os._exit(code or 0)
+    main()
 
 
 def main() -> NoReturn:

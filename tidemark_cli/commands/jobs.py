@@ -11,12 +11,12 @@ from typing import Any
 import typer
 
 from .. import core
-from .options import Existing, entry
+from .options import Existing
 
 
 @dataclass(frozen=True)
 class Job:
-    """One scan and the files to write for it, by the option that asks for them.
+    """One scan and the files to write for it, by what the command calls them.
 
     Attributes
     ----------
@@ -40,17 +40,16 @@ class Job:
     @property
     def written(self) -> dict[str, str]:
         """The outputs as JSON has them."""
-        return {option.removeprefix("--"): str(path) for option, path in self.outputs.items()}
+        return {name: str(path) for name, path in self.outputs.items()}
 
-    def lines(self, head: str) -> tuple[str, ...]:
-        """Say where the outputs are, that of --out called `head`."""
-        names = {option: option.removeprefix("--") for option in self.outputs} | {"--out": head}
-        return tuple(entry(names[option], path) for option, path in self.outputs.items())
+    def renamed(self, out: str) -> dict[str, Path]:
+        """The outputs, that of --out called what it is."""
+        return {out if name == "out" else name: path for name, path in self.outputs.items()}
 
 
 def plan_jobs(
     inputs: Sequence[Path],
-    targets: Mapping[str, str],
+    targets: Mapping[str, str | None],
     suffixes: Mapping[str, tuple[str, ...]],
     existing: Existing,
     beside: Sequence[Path] = (),
@@ -60,9 +59,9 @@ def plan_jobs(
     Parameters
     ----------
     inputs : scans, or folders of scans; what lies in these as an output of another scan is no scan.
-    targets : for each option its PATH: a file for a single scan; a folder (existing, or ending in
-        "/" and then made) takes a file named after each scan.
-    suffixes : for each option the endings a file may have; in a folder it gets the first.
+    targets : for each output its PATH, None where it is not asked for: a file for a single scan; a folder
+        (existing, or ending in "/" and then made) takes a file named after each scan.
+    suffixes : for each output the endings a file may have; in a folder it gets the first.
     existing : where outputs that exist are kept, a job may end up with nothing to write.
     beside : further scans that are read, and that no output may replace.
 
@@ -75,13 +74,14 @@ def plan_jobs(
     """
     scans = [scan for path in inputs for scan in scans_in(path)]
     several = len(scans) > 1 or scans != list(inputs)
+    wanted = {name: target for name, target in targets.items() if target is not None}
     jobs = [
-        Job(scan, {o: _destination(scan, o, t, suffixes[o], several) for o, t in targets.items()})
+        Job(scan, {o: _destination(scan, o, t, suffixes[o], several) for o, t in wanted.items()})
         for scan in scans
     ]
-    jobs = _without_outputs(jobs, inputs, targets)
+    jobs = _without_outputs(jobs, inputs, wanted)
     _refuse_clashes(jobs, beside)
-    for target in targets.values():
+    for target in wanted.values():
         if _means_folder(target):
             Path(target).mkdir(parents=True, exist_ok=True)
     if existing.skip_existing:
@@ -120,16 +120,15 @@ def _means_folder(target: str) -> bool:
     return target.endswith(("/", os.sep)) or Path(target).is_dir()
 
 
-def _destination(scan: Path, option: str, target: str, suffixes: tuple[str, ...], several: bool) -> Path:
-
+def _destination(scan: Path, name: str, target: str, suffixes: tuple[str, ...], several: bool) -> Path:
     if _means_folder(target):
         return Path(target) / (core.scans.scan_names.scan_name(scan) + suffixes[0])
     if several:
         raise typer.BadParameter(
-            f"{option} {target}: expected a folder, for several scans or for a folder of scans; make it, or "
+            f"--{name} {target}: expected a folder, for several scans or for a folder of scans; make it, or "
             "end its name in /."
         )
-    return named_file(option, target, suffixes)
+    return named_file(f"--{name}", target, suffixes)
 
 
 def named_file(option: str, target: str, suffixes: tuple[str, ...]) -> Path:
@@ -146,8 +145,8 @@ def _refuse_clashes(jobs: Sequence[Job], beside: Sequence[Path]) -> None:
     scans |= {path.resolve() for series in stacks for path in series.files}
     taken: dict[Path, str] = {}
     for job in jobs:
-        for option, path in job.outputs.items():
-            place, claim = path.resolve(), f"{option} of {job.scan}"
+        for name, path in job.outputs.items():
+            place, claim = path.resolve(), f"--{name} of {job.scan}"
             if place in scans:
                 raise typer.BadParameter(f"{claim} would replace the scan {path}; name another file.")
             if place in taken:

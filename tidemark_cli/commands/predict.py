@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from csv import DictWriter
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from .. import __version__, core
+from .. import core
 from ..core.settings import Settings, VoxelSize
 from . import batch
 from .batch import Outcome
@@ -19,7 +17,7 @@ from .jobs import Job, described, named_file, plan_jobs, volume_suffixes
 from .options import Existing, Screen, Target, entry
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 # what a person is told of the numbers; --stats and --json have them all
 FIGURES = {
@@ -32,7 +30,6 @@ FIGURES = {
     "openings_count": "openings {}",
     "thickness_median_um": "cartilage {:.0f} µm thick",
 }
-NESTED = ("confidence_signs", "shape_zyx", "box_zyx", "models", "slices_predicted")  # not for a table
 
 
 @dataclass(frozen=True)
@@ -94,10 +91,11 @@ def predict(
     tidemark predict scans/ -o masks/ --stats stats/ --csv all.csv --skip-existing
     tidemark predict sample.tif -o mask.tif --weights run/
     """
-    targets = {
-        f"--{name}": path for name, path in vars(outputs).items() if path is not None and name != "csv"
-    }
-    jobs = plan_jobs(inputs.scans, targets, _suffixes(), existing_outputs)
+    volume, tiff = (*volume_suffixes(), ".png"), core.scans.formats.TIFF_SUFFIXES
+    suffixes = dict.fromkeys(("out", "probability", "uncertainty"), volume)
+    suffixes |= {"surface": tiff, "stats": (".json",), "preview": (".png",)}
+    targets = {name: path for name, path in vars(outputs).items() if name != "csv"}
+    jobs = plan_jobs(inputs.scans, targets, suffixes, existing_outputs)
     table = None if outputs.csv is None else named_file("--csv", outputs.csv, (".csv",))
     if table is not None:
         core.files.check_writable(table, existing_outputs.allowed)
@@ -109,23 +107,10 @@ def predict(
     work = partial(_segment, inputs=inputs, settings=settings, overwrite=overwrite, screen=on_screen)
     outcomes = batch.run(work, jobs, on_screen, ("scan", "tidemark"))
     if table is not None:
-        _write_csv(table, jobs, outcomes)
+        core.results.write_table(table, map(_row, jobs, outcomes))
         if not on_screen.as_json:
             on_screen.result({}, [entry("table", table)])
     batch.end(outcomes)
-
-
-def _suffixes() -> dict[str, tuple[str, ...]]:
-    """Return the endings that the file of each option may have; in a folder it gets the first."""
-    volume = (*volume_suffixes(), ".png")
-    return {
-        "--out": volume,
-        "--probability": volume,
-        "--uncertainty": volume,
-        "--surface": core.scans.formats.TIFF_SUFFIXES,
-        "--stats": (".json",),
-        "--preview": (".png",),
-    }
 
 
 @cache
@@ -151,28 +136,22 @@ def _segment(
 ) -> Outcome:
     """Segment one scan and write its outputs."""
     if not job.outputs:
-        stats = _kept_stats(job)
+        stats = core.results.read_stats(job.kept["stats"]) if "stats" in job.kept else None
         told = ("skipped: every output exists",)
         return Outcome("skipped", _figures(stats), told, {"outputs": {}, "stats": stats})
     screen.notice(*(f"kept as it is, whatever made it: {path}" for path in job.kept.values()), label=label)
     volume = core.scans.volume.read_volume(job.scan, inputs.voxel_um)
-    _check_formats(job, volume)
+    outputs = job.renamed("mask")
+    core.results.check_images(outputs, volume)
     screen.notice(*_told_before(volume, settings), label=label)
     with screen.progress(label.removesuffix(": ") or job.scan.name) as advance:
         found = core.segmentation.segment(volume, _models(inputs.weights), settings, advance)
     screen.notice(*found.notes, label=label)
-    _write(job, volume, found, overwrite)
+    core.results.write_segmentation(outputs, volume, found, overwrite)
     figures, content = _figures(found.stats), {"outputs": job.written, "stats": found.stats}
-    return Outcome("done", figures, (*job.lines("mask"), entry("tidemark", figures)), content)
-
-
-def _check_formats(job: Job, volume: core.scans.volume.Volume) -> None:
-    for option in ("--out", "--probability", "--uncertainty"):
-        path = job.outputs.get(option)
-        if path is not None and path.suffix.lower() == ".png" and not volume.is_image:
-            raise core.errors.OutputError(
-                f"{path}: a PNG holds a 2D image, {volume.path} is a volume; use .tif or .nrrd."
-            )
+    return Outcome(
+        "done", figures, (*map(entry, outputs, outputs.values()), entry("tidemark", figures)), content
+    )
 
 
 def _told_before(volume: core.scans.volume.Volume, settings: Settings) -> list[str]:
@@ -186,63 +165,11 @@ def _told_before(volume: core.scans.volume.Volume, settings: Settings) -> list[s
     return told
 
 
-def _write(
-    job: Job, volume: core.scans.volume.Volume, found: core.segmentation.Segmentation, overwrite: bool
-) -> None:
-    """Write every output asked for: all of them or, where one fails or the user stops it, none."""
-    with core.files.all_or_none():
-        for option, path in job.outputs.items():
-            if option == "--stats":
-                _write_stats(path, job.scan, found)
-            elif option == "--preview":
-                shown = (found.mask, found.surface, found.plug, volume.name)
-                core.pictures.preview.draw_preview(path, volume.array, *shown, overwrite, found.stats)
-            else:
-                # a medical format holds an image as a volume one voxel thick
-                flat = volume.is_image and path.suffix.lower() in (".tif", ".tiff", ".png")
-                how: dict[str, Any] = {"is_image": flat or option == "--surface", "frame": volume.frame}
-                array = _array(option, found)
-                core.scans.volume.write_volume(path, array, volume.voxel_um, overwrite=overwrite, **how)
-
-
-def _array(option: str, found: core.segmentation.Segmentation) -> np.ndarray:
-    if option == "--out":
-        return found.mask
-    if option == "--probability":
-        return found.probability
-    if option == "--uncertainty":
-        assert found.uncertainty is not None
-        return found.uncertainty
-    return found.surface.height_um[:, None, :]  # (Y, 1, X)
-
-
-def _write_stats(path: Path, scan: Path, found: core.segmentation.Segmentation) -> None:
-    made = {"scan": str(scan), "tidemark_cli": __version__}
-    content = made | found.stats | {"definitions": core.segmentation.DEFINITIONS}
-    with core.files.written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _kept_stats(job: Job) -> dict[str, Any] | None:
-    """Read the numbers of an earlier run, where there are such."""
-    try:
-        content = json.loads(job.kept["--stats"].read_text(encoding="utf-8"))
-        return {key: content[key] for key in core.segmentation.DEFINITIONS if key in content}
-    except (KeyError, OSError, TypeError, ValueError):
-        return None
-
-
-def _write_csv(path: Path, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
-    """Write a row for each scan: what became of it, the confidence, and every number of `DEFINITIONS`."""
-    numbers = [key for key in core.segmentation.DEFINITIONS if key not in ("confidence", *NESTED)]
-    heads = ("scan", "state", "confidence", *numbers, "error")
-    with core.files.written_whole(path) as temporary, core.names.open_table(temporary) as file:
-        table = DictWriter(file, heads, extrasaction="ignore")
-        table.writeheader()
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            error = outcome.told if outcome.state == "failed" else ""
-            row = {"scan": job.scan, "state": outcome.state, "error": error}
-            table.writerow((outcome.content.get("stats") or {}) | row)
+def _row(job: Job, outcome: Outcome) -> dict[str, Any]:
+    """Return the row of a scan in the table."""
+    error = outcome.told if outcome.state == "failed" else ""
+    told = {"scan": job.scan, "state": outcome.state, "error": error}
+    return (outcome.content.get("stats") or {}) | told
 
 
 def _size(count: float) -> str:

@@ -20,11 +20,8 @@ from .options import Existing, Screen, Target, entry
 from .pairs import pair_scans
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..core.registration.register import Registration
     from ..core.registration.transform import Matrix
-    from ..core.scans.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -120,12 +117,11 @@ def register(
     tidemark register pta/ ca4/ -o registered/ --mask masks/ --preview previews/
     tidemark register S01_PTA.tif S01_CA4.tif -o registered.tif --initial slicer.tfm --apply
     """
-    targets = {f"--{name}": path for name, path in vars(outputs).items() if path is not None}
     volume = volume_suffixes()
-    suffixes = {"--out": volume, "--mask": volume, "--transform": (".tfm",), "--preview": (".png",)}
+    suffixes = {"out": volume, "mask": volume, "transform": (".tfm",), "preview": (".png",)}
     pairs = pair_scans([inputs.pta], "CA4", inputs.ca4)
     scans, others = [scan for scan, _ in pairs], [other for _, other in pairs]
-    jobs = plan_jobs(scans, targets, suffixes, existing_outputs, beside=others)
+    jobs = plan_jobs(scans, vars(outputs), suffixes, existing_outputs, beside=others)
     initial = alignment.initial
     if initial is not None and not initial.is_dir() and len(jobs) > 1:
         raise typer.BadParameter(f"--initial {initial}: expected a folder for several pairs.")
@@ -155,8 +151,8 @@ def _register(
         return Outcome("skipped", lines=("skipped: every output exists",))
     start = _initial(pair, alignment.initial)
     pta, ca4 = (core.scans.volume.read_volume(path, voxel_um) for path in (pair.scan, pair.ca4))
-    if "--out" in pair.outputs:
-        core.scans.volume.check_dtype(pair.outputs["--out"], ca4.array.dtype)
+    if "out" in pair.outputs:
+        core.scans.volume.check_dtype(pair.outputs["out"], ca4.array.dtype)
     for stain, volume in (("PTA", pta), ("CA4+", ca4)):
         screen.notice(*(f"{stain}: {line}" for line in (described(volume), *volume.notes)), label=label)
     name, found = label or f"{pair.scan.name}: ", None
@@ -166,15 +162,18 @@ def _register(
                 pta, ca4, metric=alignment.metric, initial=start, progress=advance
             )
     refused = found is not None and not (found.trusted or alignment.accept)
-    outputs = {option: path for option, path in pair.outputs.items() if not refused or option == "--preview"}
+    outputs = {
+        what: path for what, path in pair.renamed("registered").items() if not refused or what == "preview"
+    }
     matrix = found.matrix if found else start
     assert matrix is not None
     if outputs:
         with screen.progress(f"{name}resampling") as advance:
             registered = core.registration.register.resample(ca4, matrix, pta, advance)
         del ca4  # its memory is needed for the mask
-        level = alignment.level
-        _write(outputs, pta, registered, matrix, found, level, overwrite)
+        core.results.write_registration(
+            outputs, pta, registered, matrix, found=found, level=alignment.level, overwrite=overwrite
+        )
     return _outcome(pair, found, label, alignment.accept)
 
 
@@ -194,37 +193,12 @@ def _initial(pair: Pair, initial: Path | None) -> Matrix | None:
     return core.registration.transform.read_transform(path)
 
 
-def _write(
-    outputs: dict[str, Path],
-    pta: Volume,
-    registered: np.ndarray,
-    matrix: Matrix,
-    found: Registration | None,
-    level: float | None,
-    overwrite: bool,
-) -> None:
-    """Write every output asked for: all of them or, where one fails or the user stops it, none."""
-    level = core.registration.register.otsu_level(registered) if level is None else level
-    place: dict[str, Any] = {"overwrite": overwrite, "frame": pta.frame}
-    with core.files.all_or_none():
-        for option, path in outputs.items():
-            if option == "--out":
-                core.scans.volume.write_volume(path, registered, pta.voxel_um, **place)
-            elif option == "--mask":
-                mask = core.registration.register.hard_tissue(registered, pta.voxel_um, level)
-                core.scans.volume.write_volume(path, mask, pta.voxel_um, **place)
-            elif option == "--transform":
-                core.registration.transform.write_transform(path, matrix)
-            else:
-                told = "as given" if found is None else f"quality {found.quality:.2f}"
-                how = {"doubted": found is not None and not found.trusted, "overwrite": overwrite}
-                core.pictures.overlay.draw_overlay(path, pta, registered, level, told, **how)
-
-
 def _outcome(pair: Pair, found: Registration | None, label: str, accept: bool) -> Outcome:
     """Tell what came of a pair, and warn where its quality is too low."""
+    outputs = pair.renamed("registered")
+    written = map(entry, outputs, outputs.values())
     if found is None:
-        lines = (*pair.lines("registered"), entry("transform", "as given"))
+        lines = (*written, entry("transform", "as given"))
         return Outcome("done", "as given", lines, {"outputs": pair.written})
     quality = f"{found.quality:.2f}"
     content = {"quality": found.quality, "trusted": found.trusted, "matrix": found.matrix.tolist()}
@@ -234,10 +208,10 @@ def _outcome(pair: Pair, found: Registration | None, label: str, accept: bool) -
     )
     if not (found.trusted or accept):
         advice = "look at --preview, align by hand in 3D Slicer and give --initial, or --accept it"
-        kept = "only the preview is written" if "--preview" in pair.outputs else "nothing is written"
+        kept = "only the preview is written" if "preview" in pair.outputs else "nothing is written"
         console.notice(f"{label}warning: {low}; {kept}; {advice}")
         return Outcome("refused", low, (), content, 1)
     if not found.trusted:
         console.notice(f"{label}warning: {low}; written all the same (--accept)")
-    lines = (*pair.lines("registered"), entry("quality", quality))
+    lines = (*written, entry("quality", quality))
     return Outcome("done", quality, lines, content | {"outputs": pair.written})

@@ -12,6 +12,7 @@ from . import phantoms as phantoms
 from . import pictures as pictures
 from . import registration as registration
 from . import resize as resize
+from . import results as results
 from . import scans as scans
 from . import scoring as scoring
 from . import segmentation as segmentation

@@ -1,0 +1,118 @@
+"""What is written of a result: every file asked for or, where one fails or the user stops it, none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from csv import DictWriter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from . import pictures, registration
+from .errors import OutputError
+from .files import all_or_none, written_whole
+from .names import open_table
+from .registration.transform import Matrix, write_transform
+from .scans.volume import Volume, write_volume
+from .segmentation import DEFINITIONS, Segmentation
+
+NESTED = ("confidence_signs", "shape_zyx", "box_zyx", "models", "slices_predicted")  # not for a table
+
+
+def check_images(outputs: Mapping[str, Path], volume: Volume) -> None:
+    """Raise an OutputError if a volume would go to a PNG, before the work."""
+    for name in ("mask", "probability", "uncertainty"):
+        path = outputs.get(name)
+        if path is not None and path.suffix.lower() == ".png" and not volume.is_image:
+            raise OutputError(
+                f"{path}: a PNG holds a 2D image, {volume.path} is a volume; use .tif or .nrrd."
+            )
+
+
+def write_segmentation(
+    outputs: Mapping[str, Path], volume: Volume, found: Segmentation, overwrite: bool = False
+) -> None:
+    """Write what was found in a scan.
+
+    Parameters
+    ----------
+    outputs : files by what they hold: "mask", "probability", "uncertainty" (each (Z, Y, X) uint8), "surface"
+        (the tidemark's height in µm, (Y, X) float), "stats" (JSON, with the definitions), "preview" (PNG).
+    """
+    with all_or_none():
+        for name, path in outputs.items():
+            if name == "stats":
+                _write_stats(path, volume.path, found.stats)
+            elif name == "preview":
+                shown = (found.mask, found.surface, found.plug, volume.name)
+                pictures.preview.draw_preview(path, volume.array, *shown, overwrite, found.stats)
+            else:
+                # a medical format holds an image as a volume one voxel thick
+                flat = volume.is_image and path.suffix.lower() in (".tif", ".tiff", ".png")
+                how: dict[str, Any] = {"is_image": flat or name == "surface", "frame": volume.frame}
+                array = found.surface.height_um[:, None, :] if name == "surface" else getattr(found, name)
+                write_volume(path, array, volume.voxel_um, overwrite=overwrite, **how)
+
+
+def _write_stats(path: Path, scan: Path, stats: Mapping[str, Any]) -> None:
+    content = {"scan": str(scan), "tidemark_cli": __version__, **stats, "definitions": DEFINITIONS}
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_stats(path: Path) -> dict[str, Any] | None:
+    """Return the numbers that `write_segmentation` has written; None where none can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {key: content[key] for key in DEFINITIONS if key in content}
+    except (OSError, TypeError, ValueError):
+        return None
+
+
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a row for each scan as .csv: "scan", "state", "error" and every number of `DEFINITIONS`."""
+    numbers = [key for key in DEFINITIONS if key not in ("confidence", *NESTED)]
+    heads = ("scan", "state", "confidence", *numbers, "error")
+    with written_whole(path) as temporary, open_table(temporary) as file:
+        table = DictWriter(file, heads, extrasaction="ignore")
+        table.writeheader()
+        table.writerows(rows)
+
+
+def write_registration(
+    outputs: Mapping[str, Path],
+    pta: Volume,
+    registered: np.ndarray,
+    matrix: Matrix,
+    *,
+    found: registration.register.Registration | None,
+    level: float | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a CA4+ scan that was laid on its PTA scan.
+
+    Parameters
+    ----------
+    outputs : files by what they hold: "registered", "mask" (uint8), "transform" (.tfm), "preview" (PNG).
+    registered : CA4+ in PTA's frame, (Z, Y, X).
+    found : how the matrix was found; None where it was given.
+    level : hard tissue is above it; None takes `otsu_level`.
+    """
+    level = registration.register.otsu_level(registered) if level is None else level
+    place: dict[str, Any] = {"overwrite": overwrite, "frame": pta.frame}
+    with all_or_none():
+        for name, path in outputs.items():
+            if name == "registered":
+                write_volume(path, registered, pta.voxel_um, **place)
+            elif name == "mask":
+                mask = registration.register.hard_tissue(registered, pta.voxel_um, level)
+                write_volume(path, mask, pta.voxel_um, **place)
+            elif name == "transform":
+                write_transform(path, matrix)
+            else:
+                told = "as given" if found is None else f"quality {found.quality:.2f}"
+                how = {"doubted": found is not None and not found.trusted, "overwrite": overwrite}
+                pictures.overlay.draw_overlay(path, pta, registered, level, told, **how)
