@@ -123,14 +123,14 @@ def test_a_sample_is_kept_unless_asked(dataset: Path) -> None:
 def test_a_failed_write_leaves_what_was_there(
     dataset: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
 ) -> None:
-    write_slices = layout._write_slices
+    write_slices = layout.write_slices
 
     def fail(folder: Path, array: np.ndarray) -> None:
         write_slices(folder, array)
         if folder.name == "masks":
             raise failure
 
-    monkeypatch.setattr(layout, "_write_slices", fail)
+    monkeypatch.setattr(layout, "write_slices", fail)
     expected = OutputError if isinstance(failure, OSError) else KeyboardInterrupt
     for sample_id in ("S01_1", "S09_1"):
         with pytest.raises(expected):
@@ -159,7 +159,7 @@ def test_a_failed_replacement_brings_the_old_sample_back(
 def test_a_sample_that_another_process_wrote_meanwhile_is_kept_unless_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_slices, calls = layout._write_slices, []
+    write_slices, calls = layout.write_slices, []
 
     def write_late(folder: Path, array: np.ndarray) -> None:
         calls.append(folder)
@@ -167,7 +167,7 @@ def test_a_sample_that_another_process_wrote_meanwhile_is_kept_unless_asked(
             write_sample(tmp_path, "S01_1", SCAN, MASK)
         write_slices(folder, array)
 
-    monkeypatch.setattr(layout, "_write_slices", write_late)
+    monkeypatch.setattr(layout, "write_slices", write_late)
     with pytest.raises(OutputError, match="S01_1 could not be written"):
         write_sample(tmp_path, "S01_1", SCAN + 1, MASK)
     assert [path.name for path in (tmp_path / "pre_processed").iterdir()] == ["S01_1"]

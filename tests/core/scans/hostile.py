@@ -220,7 +220,7 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def _streams(kind: str, path: Path) -> list[tuple[Path, int, int]]:  # noqa: PLR0911
+def _streams(kind: str, path: Path) -> list[tuple[Path, int, int]]:
     """Return the file, begin and end of each stream with a checksum of a whole scan."""
     if kind in ("tiff deflate", "tiff tiled", "tiff, written", "bigtiff ome, written"):
         pages = list_pages(path).pages

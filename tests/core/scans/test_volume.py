@@ -681,7 +681,7 @@ def test_a_failed_write_leaves_nothing(suffix, tmp_path, monkeypatch):
     def full_disk(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tiff_writing, "_write_pages", full_disk)
+    monkeypatch.setattr(volume, "write_tiff", full_disk)
     monkeypatch.setattr(volume, "write_itk", full_disk)
     with pytest.raises(OutputError, match="No space left"):
         write_volume(tmp_path / f"a{suffix}", ramp(3, 4, 5), 3.2)

@@ -182,8 +182,8 @@ def write_sample(
     if folder.exists() and not overwrite:
         raise OutputError(f"{folder} exists already; use --overwrite to replace it.")
     with folder_whole(folder, overwrite) as stage:
-        _write_slices(stage / "imgs", scan)
-        _write_slices(stage / "masks", (mask != 0).astype(np.uint8) * np.uint8(255))
+        write_slices(stage / "imgs", scan)
+        write_slices(stage / "masks", (mask != 0).astype(np.uint8) * np.uint8(255))
 
 
 def check_sample_id(sample_id: str) -> None:
@@ -273,7 +273,7 @@ def _as_mask(pixels: Voxels, path: Path) -> Voxels:
     return hard.astype(np.uint8) * np.uint8(255)
 
 
-def _write_slices(folder: Path, array: Voxels) -> None:
+def write_slices(folder: Path, array: Voxels) -> None:
     """Write the ZX and ZY slices of ``(Z, Y, X)`` into a new folder, encoded on all cores."""
     folder.mkdir(parents=True)
     names = [("ZX", y) for y in range(array.shape[1])] + [("ZY", x) for x in range(array.shape[2])]

@@ -13,7 +13,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -138,8 +141,6 @@ class UNet(nn.Module):
 
 def save_model(path: Path, net: UNet) -> None:
     """Write the weights and `net.info` as one ``.safetensors``, whole or not at all."""
-    from safetensors.torch import save
-
     weights = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
     with written_whole(path) as temporary:
         temporary.write_bytes(save(weights, metadata={"tidemark": json.dumps(asdict(net.info))}))
@@ -183,8 +184,6 @@ def read_info(path: Path) -> ModelInfo:
 
 
 def _read_safetensors(path: Path, with_weights: bool = True) -> tuple[ModelInfo, dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get("tidemark")
@@ -206,8 +205,6 @@ def _read_safetensors(path: Path, with_weights: bool = True) -> tuple[ModelInfo,
 
 def _load_original(path: Path) -> UNet:
     """Read a ``fold_<k>_*.pth`` of the paper's authors."""
-    import numpy as np
-
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds for a bad file

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from ..errors import FormatError, StackError
@@ -158,8 +159,6 @@ def read_image(path: Path) -> Content:
     """
     if path.suffix.lower() in TIFF_SUFFIXES:
         return read_tiff(path)
-    import cv2
-
     silence = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # OpenCV 4, OpenCV 5
     silence(0)  # what it complains of becomes our error
     data = np.fromfile(path, np.uint8)
