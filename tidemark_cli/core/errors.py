@@ -1,20 +1,4 @@
-"""Everything tidemark raises on purpose.
-
-::
-
-    TidemarkError            the data or the machine would not let it; exit code 1
-    ├── ScanError            a scan that cannot be read or is not what it should be
-    │   ├── FormatError      a file of a foreign, truncated or unsupported format
-    │   ├── StackError       a folder of slices with gaps, mixed shapes or mixed names
-    │   └── ContentError     NaN, infinite or constant values, colour, unclear axes
-    ├── DatasetError         a dataset whose samples, slices, masks or grades are missing or do not fit
-    ├── ModelError           weights that cannot be read or do not fit
-    ├── AssetError           a dataset or weights that cannot be fetched, verified or unpacked
-    ├── DeviceError          a compute device asked for by name that is not there
-    └── OutputError          a result that cannot be written, or would overwrite one
-
-Every message says what is wrong, what was expected, what was found and what to do.
-"""
+"""Everything tidemark raises on purpose; a message says what, what was expected and found, and what to do."""
 
 from __future__ import annotations
 

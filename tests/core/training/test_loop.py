@@ -48,8 +48,8 @@ class Fixed:
     def row(self, number: int) -> loop.Row:
         return {"round": number}
 
-    def told(self, number: int) -> str:
-        return f"round {number}"
+    def told(self, row: loop.Row) -> str:
+        return f"round {row['round']}"
 
 
 def trainer(checkpoint: Path, source: Fixed, recipe: Recipe = RECIPE) -> Trainer:

@@ -54,7 +54,9 @@ def test_a_run_holds_its_settings_its_log_and_a_model(tmp_path):
     assert all(np.isfinite(float(row["validation_loss"])) for row in rows)
 
 
-def test_a_resumed_run_ends_bit_for_bit_where_an_uninterrupted_one_does(tmp_path):
+@pytest.mark.parametrize("checkpoint_s", [0.0, 600.0], ids=["within a round", "after a round"])
+def test_a_resumed_run_ends_bit_for_bit_where_an_uninterrupted_one_does(tmp_path, monkeypatch, checkpoint_s):
+    monkeypatch.setattr(loop, "CHECKPOINT_S", checkpoint_s)
     whole = load_model(train(tmp_path / "whole")).state_dict()
 
     def stop(done, total, figures):
@@ -64,8 +66,11 @@ def test_a_resumed_run_ends_bit_for_bit_where_an_uninterrupted_one_does(tmp_path
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "killed", progress=stop)
     assert not (tmp_path / "killed/model.safetensors").exists()
-    resumed = load_model(train(tmp_path / "killed", resume=True)).state_dict()
+    done = []
+    model = train(tmp_path / "killed", resume=True, progress=lambda *told: done.append(told[0]))
+    resumed = load_model(model).state_dict()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert done[0] == (8 if checkpoint_s == 0 else 6)
 
 
 def test_training_changes_the_weights_and_init_starts_from_a_model(tmp_path):

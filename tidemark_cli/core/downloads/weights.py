@@ -93,7 +93,12 @@ def download_weights(
             feedback.tell(f"{target} is damaged: it is replaced")
         for file in files:
             _fetch(pup, file, partial, offline, feedback)
-        _check_models(partial, models)
+        try:
+            for model in models:  # read once, so that what is installed can be used
+                load_model(partial / model)
+        except ModelError:
+            shutil.rmtree(partial)
+            raise
         checksums = {file: pup.registry[file] for file in files}
         with installing(target, replace=True, registry=REGISTRY, checksums=checksums) as stage:
             for file in files:
@@ -153,13 +158,3 @@ def _fetch(pup: Pooch, name: str, folder: Path, offline: bool, feedback: Feedbac
         raise
     except OSError as error:
         raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
-
-
-def _check_models(folder: Path, models: list[str]) -> None:
-    """Read every model, so that what is installed can be used."""
-    try:
-        for model in models:
-            load_model(folder / model)
-    except ModelError:
-        shutil.rmtree(folder)
-        raise

@@ -51,8 +51,8 @@ class Source(Protocol):
     def row(self, number: int) -> Row:
         """Name the round: the first entries of its row in the log."""
 
-    def told(self, number: int) -> str:
-        """Name the round for messages."""
+    def told(self, row: Row) -> str:
+        """Name the round of a row for messages."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +167,7 @@ class Trainer:
         loss = float(np.mean([float(loss) for loss in self.losses])) if self.losses else None
         row = self.source.row(self.number) | {"loss": loss}
         row |= validate(self.net, self.source.validation(), self.recipe.loss, self.device)
-        refuse_divergence(
-            (loss or 0) + row["validation_loss"], self.source.name, self.source.told(self.number)
-        )
+        refuse_divergence((loss or 0) + row["validation_loss"], self.source.name, self.source.told(row))
         if self.recipe.keep_best and all(row["validation_loss"] < one["validation_loss"] for one in self.log):
             self.best = {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
         self.log.append(row)
@@ -205,16 +203,9 @@ def step(
 
 
 def refuse_divergence(loss: float, what: str, when: str) -> None:
-    """Raise where a loss is no finite number: the weights are then lost, and must not become a model.
+    """Raise a ModelError where the loss of a part of a training is no finite number.
 
-    Parameters
-    ----------
-    what, when : the training and the part of it that the loss is of, for the message.
-
-    Raises
-    ------
-    ModelError
-        If `loss` is infinite or not a number.
+    The weights are then lost, and must not become a model.
     """
     if not math.isfinite(loss):
         raise ModelError(

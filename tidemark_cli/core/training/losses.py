@@ -51,16 +51,7 @@ def bce_jaccard(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def bce_log_jaccard(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy minus log J (equation 1); J is averaged over the batch first.
-
-    Parameters
-    ----------
-    logits, target : (N, 1, H, W); the target is 0 or 1.
-
-    Returns
-    -------
-    A scalar, at least 0.
-    """
+    """Cross-entropy minus log J (equation 1), at least 0; J is averaged over the batch first."""
     return bce(logits, target) - torch.log(soft_jaccard(logits, target).mean())
 
 

@@ -148,8 +148,8 @@ class _FoldSlices:
     def row(self, number: int) -> Row:
         return {"fold": self.number, "epoch": number}
 
-    def told(self, number: int) -> str:
-        return f"epoch {number}"
+    def told(self, row: Row) -> str:
+        return f"epoch {row['epoch']}"
 
     def work(self, validations: int, steps: int) -> int:
         """Pixels that go through the network, a step counted as three passes."""

@@ -76,41 +76,32 @@ def _take_one_core(worker: int) -> None:
 
 
 class _Stream:
-    """Fresh slices, `validate_every` of them a round: a `loop.Source`."""
+    """Fresh slices, and fixed ones to validate on: a `loop.Source`."""
 
     name = "the training"
 
     def __init__(self, settings: PhantomTraining, workers: int | None, progress: Progress | None) -> None:
         self.settings, self.workers, self.progress = settings, workers, progress
+        self.all_steps = math.ceil(settings.slices / settings.batch)
+        self.most = math.ceil(settings.validate_every / settings.batch)  # steps of a round
+        self.rounds = math.ceil(self.all_steps / self.most)
         self.started, self.drawn = time.monotonic(), 0
-        every, last = settings.validate_every, math.ceil(settings.slices / settings.batch)
-        rounds = [self._slices(step) // every for step in range(last)] + [-1]
-        # the steps after which a round ends: where a multiple of `every` is reached, and the last one
-        self.ends = [0] + [step for step in range(1, last + 1) if rounds[step] != rounds[step - 1]]
-        self.rounds = len(self.ends) - 1
-
-    def _slices(self, steps: int) -> int:
-        """Slices that so many steps take."""
-        return min(steps * self.settings.batch, self.settings.slices)
 
     def steps(self, number: int) -> int:
-        return self.ends[number] - self.ends[number - 1]
+        return min(self.most, self.all_steps - (number - 1) * self.most)
 
     def training(self, number: int, start: int) -> Iterator[Batch]:
+        batch, last = self.settings.batch, self.settings.slices
         if not self.drawn:  # the stream goes on from round to round
-            self.begun_at = self._slices(self.ends[number - 1] + start)
-            self._fresh = iter(self._loader(self.begun_at))
+            self.begun_at = min(((number - 1) * self.most + start) * batch, last)
+            slices = PhantomSlices(self.settings, TRAINING, self.begun_at, last)
+            most = min(cores(), math.ceil(len(slices) / batch))
+            self._fresh = iter(loader(slices, batch, most if self.workers is None else self.workers))
         for scan, mask in islice(self._fresh, self.steps(number) - start):
             yield scan, mask
             self.drawn += len(scan)
             if self.progress:
-                self.progress(self.begun_at + self.drawn, self.settings.slices, {})
-
-    def _loader(self, begun_at: int) -> DataLoader[Batch]:
-        slices = PhantomSlices(self.settings, TRAINING, begun_at, self.settings.slices)
-        most = math.ceil(len(slices) / self.settings.batch)
-        workers = min(cores(), most) if self.workers is None else self.workers
-        return loader(slices, self.settings.batch, workers)
+                self.progress(self.begun_at + self.drawn, last, {})
 
     def validation(self) -> list[Checked]:
         return self._fixed
@@ -123,11 +114,12 @@ class _Stream:
         return [(scan, mask, ends) for (scan, mask), ends in zip(batches, turned, strict=True)]
 
     def row(self, number: int) -> Row:
+        done = min(number * self.most * self.settings.batch, self.settings.slices)
         seconds = (time.monotonic() - self.started) / max(1, self.drawn)
-        return {"slices": self._slices(self.ends[number]), "seconds_a_slice": seconds}
+        return {"slices": done, "seconds_a_slice": seconds}
 
-    def told(self, number: int) -> str:
-        return f"the slices up to {self._slices(self.ends[number])}"
+    def told(self, row: Row) -> str:
+        return f"the slices up to {row['slices']}"
 
 
 def train_on_phantoms(

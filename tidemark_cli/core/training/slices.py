@@ -37,23 +37,6 @@ class Loaded:
         return self.scan[here], np.unpackbits(self.packed[here], axis=0, count=len(self.scan))
 
 
-def load(sample: Sample) -> Loaded:
-    """Decode a sample.
-
-    Raises
-    ------
-    DatasetError
-        If a slice is missing or damaged, or the mask is not of the scan's shape.
-    """
-    scan, mask = read_scan(sample), read_mask(sample)
-    if scan.shape != mask.shape:
-        raise DatasetError(
-            f"{sample.folder}: the masks are {mask.shape} voxels (Z, Y, X), the scan {scan.shape}; "
-            "expected the same; make the sample again."
-        )
-    return Loaded(sample, scan, np.packbits(mask > 0, axis=0), np.bincount(scan.ravel(), minlength=256))
-
-
 def load_all(
     samples: Sequence[Sample], progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Loaded]:
@@ -62,10 +45,22 @@ def load_all(
     Parameters
     ----------
     progress : called with samples done and in all.
+
+    Raises
+    ------
+    DatasetError
+        If a slice is missing or damaged, or a mask is not of its scan's shape.
     """
     loaded = {}
     for sample in samples:
-        loaded[sample.sample_id] = load(sample)
+        scan, mask = read_scan(sample), read_mask(sample)
+        if scan.shape != mask.shape:
+            raise DatasetError(
+                f"{sample.folder}: the masks are {mask.shape} voxels (Z, Y, X), the scan {scan.shape}; "
+                "expected the same; make the sample again."
+            )
+        packed, histogram = np.packbits(mask > 0, axis=0), np.bincount(scan.ravel(), minlength=256)
+        loaded[sample.sample_id] = Loaded(sample, scan, packed, histogram)
         if progress is not None:
             progress(len(loaded), len(samples))
     return loaded
