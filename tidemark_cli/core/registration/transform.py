@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import FormatError
 from ..files import written_whole
 from ..names import utf8_name
+from ..scans.quiet import quiet_itk
 from ..scans.volume import Volume
 
 Matrix = NDArray[np.float64]
@@ -47,9 +48,8 @@ def read_transform(path: Path) -> Matrix:
     """
     import SimpleITK as sitk
 
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        with utf8_name(path) as name:
+        with utf8_name(path) as name, quiet_itk():
             transform = sitk.ReadTransform(str(name))
     except (RuntimeError, UnicodeDecodeError) as error:  # it quotes the file in its message
         raise FormatError(
