@@ -1,11 +1,12 @@
 """A hostile corpus: thousands of damaged and odd files of every kind that is read, from a seed.
 
-    python tests/benchmarks/bench_hostile.py [--count N] [--first-seed N] [--seed N]
+    python tests/benchmarks/bench_hostile.py [--count N] [--first-seed N] [--seed N] [--read N]
 
 Counts what became of them, and tells each fault with its seed: a traceback, a hang (30 s), a crash,
 over 4 GiB of memory, an output after a failure, and damage in a stream with a checksum that was read without
 a word.
-`--seed` tries one, in this process. Exit code 1 if there was a fault.
+`--read 10` gives only every tenth to the commands; `--seed` tries one, in this process. Exit code 1 if there
+was a fault.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--read", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if options.seed is not None:
@@ -39,7 +41,7 @@ def main() -> int:
         counts: Counter[str] = Counter()
         kinds: dict[str, Counter[str]] = {}
         faults = 0
-        for verdict in run_trials(seeds, Path(folder)):
+        for verdict in run_trials(seeds, Path(folder), options.read):
             counts[verdict.outcome] += 1
             kinds.setdefault(verdict.kind, Counter())[verdict.outcome] += 1
             if verdict.is_fault:

@@ -204,6 +204,27 @@ def _line_lost(rng: np.random.Generator, data: bytearray) -> bytearray:
     return bytearray(b"\n".join(lines))
 
 
+def _tag(rng: np.random.Generator, data: bytearray) -> bytearray:
+    """Put a number that programs trip over into a tag of the first page of a classic TIFF."""
+    if bytes(data[:4]) not in (b"II*\0", b"MM\0*"):
+        return _number(rng, data)
+    order = "<" if data[:2] == b"II" else ">"
+    (at,) = struct.unpack_from(f"{order}I", data, 4)
+    (count,) = struct.unpack_from(f"{order}H", data, at)
+    entry = at + 2 + 12 * int(rng.integers(count))
+    _, kind, length, value = struct.unpack_from(f"{order}HHII", data, entry)
+    target = entry + 8
+    if kind in (5, 12) or length > 2:  # its values lie elsewhere
+        target = (entry + 8, value, value + 4)[rng.integers(3)]
+    if rng.random() < 0.25:
+        target = entry + (0, 2, 4)[rng.integers(3)]
+    new = struct.pack(f"{order}I", _VALUES[rng.integers(len(_VALUES))] % 2**32)
+    new = new if target != entry + 2 else new[:2]
+    if target + len(new) <= len(data):
+        data[target : target + len(new)] = new
+    return data
+
+
 CHANGES: dict[str, Change] = {
     "bits": _bits,
     "bits in the head": _bits_in_head,
@@ -217,6 +238,7 @@ CHANGES: dict[str, Change] = {
     "exchanged": _exchanged,
     "told otherwise": _told_otherwise,
     "a line lost": _line_lost,
+    "a tag": _tag,
 }
 
 
@@ -269,6 +291,8 @@ def change_one(rng: np.random.Generator, kind: str, place: Path, given: Path) ->
     name = list(CHANGES)[rng.integers(len(CHANGES))]
     if path in texts and rng.random() < 0.6:
         name = "told otherwise"
+    if path.suffix == ".tif" and rng.random() < 0.4:
+        name = "a tag"
     path.write_bytes(CHANGES[name](rng, bytearray(path.read_bytes()) or bytearray(b"\0")))
     return f"{path.name}: {name}", False
 

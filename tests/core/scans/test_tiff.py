@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -211,3 +212,30 @@ def test_pages_of_two_compressions_are_one_stack(array, tmp_path):
         for number, page in enumerate(array):
             out.write(page, contiguous=False, metadata=None, compression="zlib" if number % 2 else None)
     assert np.array_equal(read_tiff(tmp_path / "a.tif").array, array)
+
+
+@pytest.mark.parametrize(
+    ("tag", "compression"), [("ImageLength", "zlib"), ("TileLength", "zlib"), ("TileWidth", "zstd")]
+)
+def test_sizes_that_the_data_cannot_fill_are_refused_before_room_is_made(tag, compression, array, tmp_path):
+    tiles = {"tile": (16, 16)} if "Tile" in tag else {}
+    tifffile.imwrite(tmp_path / "a.tif", array[0], compression=compression, metadata=None, **tiles)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tif:
+        entry = tif.pages.first.tags[tag].offset
+    change(tmp_path / "a.tif", entry + 2, struct.pack("<HII", 4, 1, 2**31 - 16))
+    with pytest.raises(FormatError, match="not a whole TIFF file"):
+        read_tiff(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("propagate", [True, False])
+def test_the_logger_of_tifffile_stays_as_it_was(propagate, array, tmp_path, monkeypatch):
+    log = logging.getLogger("tifffile")
+    monkeypatch.setattr(log, "propagate", propagate)
+    handlers, level = list(log.handlers), log.level
+    write_pages(tmp_path / "a.tif", array)
+    read_tiff(tmp_path / "a.tif")
+    change(tmp_path / "a.tif", directories(tmp_path / "a.tif")[3], bytes(64))
+    with pytest.raises(FormatError):
+        read_tiff(tmp_path / "a.tif")
+    assert (log.propagate, log.handlers, log.level) == (propagate, handlers, level)
+    assert log.filters == []

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from ..errors import DatasetError, OutputError
 from ..files import folder_whole
+from ..scans.image import read_image
 from ..scans.scan_names import same_form
-from ..scans.skyscan import read_image
 from .grades import read_grades, write_grades
 
 VOXEL_UM = 3.2  # of the public scans; the layout itself holds no voxel size

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..errors import FormatError
 from ..files import written_whole
 from ..names import utf8_name
+from ..scans.quiet import quiet_itk
 from ..scans.volume import Volume
 
 sitk = lazy.load("SimpleITK")
@@ -60,9 +61,8 @@ def read_transform(path: Path) -> Matrix:
     FormatError
         If it cannot be read, is no linear 3D transform, or stretches, shears or mirrors.
     """
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        with utf8_name(path) as name:
+        with utf8_name(path) as name, quiet_itk():
             transform = sitk.ReadTransform(str(name))
     except (RuntimeError, UnicodeDecodeError) as error:  # it quotes the file in its message
         raise FormatError(

@@ -3,10 +3,12 @@ from . import dicom as dicom
 from . import fill as fill
 from . import formats as formats
 from . import hdf5 as hdf5
+from . import image as image
 from . import itk as itk
 from . import itk_headers as itk_headers
 from . import numbering as numbering
 from . import placement as placement
+from . import quiet as quiet
 from . import raw_volume as raw_volume
 from . import readback as readback
 from . import scan_names as scan_names

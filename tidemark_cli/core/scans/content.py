@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import ContentError
 
 TIFF_SUFFIXES = (".tif", ".tiff")
+IMAGE_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)

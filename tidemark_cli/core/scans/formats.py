@@ -8,14 +8,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import FormatError
-from .content import TIFF_SUFFIXES, Content
+from .content import IMAGE_SUFFIXES, TIFF_SUFFIXES, Content
 from .dicom import DICOM_SUFFIXES, holds_dicom, is_dicom, read_dicom
 from .hdf5 import HDF5_SUFFIXES, read_hdf5
+from .image import read_image
 from .itk import read_itk
 from .raw_volume import RAW_HEADERS, read_raw_volume
 from .scan_names import split_member, suffix_of
 from .scanco import read_aim, read_isq
-from .skyscan import IMAGE_SUFFIXES, read_image, read_stack
+from .skyscan import read_stack
 from .tiff import read_tiff
 from .txm import read_txm
 from .zarr_store import ZARR_SUFFIXES, is_zarr, read_zarr

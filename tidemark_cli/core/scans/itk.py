@@ -18,6 +18,7 @@ from ..errors import ContentError, FormatError
 from ..names import utf8_name
 from .content import Content, Frame
 from .itk_headers import Header, read_header
+from .quiet import quiet_itk
 
 sitk = lazy.load("SimpleITK")
 
@@ -175,7 +176,7 @@ def _geometry(path: Path, header: Header) -> _Geometry:
     name = path.name.lower()
     suffix = name[name.rfind(".nii") :] if ".nii" in name else path.suffix.lower()
     if path.name.endswith(suffix):
-        with utf8_name(path) as known:
+        with utf8_name(path) as known, quiet_itk():
             reader = _reader(known)
             reader.ReadImageInformation()
     else:
@@ -185,7 +186,8 @@ def _geometry(path: Path, header: Header) -> _Geometry:
             with gzip.open(path) if packed else path.open("rb") as file:
                 copy.write_bytes(file.read(_HEADER_BYTES))
             reader = _reader(copy)
-            reader.ReadImageInformation()
+            with quiet_itk():
+                reader.ReadImageInformation()
     frame = None
     if reader.GetDimension() >= 3:
         frame = Frame(tuple(reader.GetOrigin()[:3]), _rotation(reader), _edges_mm(reader, header))
@@ -207,7 +209,6 @@ def _rotation(reader: Any) -> tuple[float, ...]:
 
 
 def _reader(path: Path) -> Any:
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     return reader
@@ -227,7 +228,7 @@ def _by_itk(path: Path, header: Header) -> Content:
         for _ in _stream(path, header):
             pass  # to its checksum, which ITK does not look at
     try:
-        with utf8_name(path) as known:
+        with utf8_name(path) as known, quiet_itk():
             reader = _reader(known)
             reader.ReadImageInformation()
             size, channels = reader.GetSize(), reader.GetNumberOfComponents()

@@ -12,19 +12,17 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ..errors import FormatError, StackError
-from .content import TIFF_SUFFIXES, Content, grey_levels
+from .content import IMAGE_SUFFIXES, TIFF_SUFFIXES, Content
+from .image import read_image
 from .numbering import SliceSeries, find_series
 from .scan_names import same_form
-from .tiff import read_tiff, tiff_is_stack
+from .tiff import tiff_is_stack
 
-IMAGE_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg")
 SLICE_SUFFIXES = (*IMAGE_SUFFIXES, *TIFF_SUFFIXES)
 
-_END_MARKS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
 _CLEAR_MAJORITY = 0.75
 _NAMES_SHOWN = 5
 _EXTRA_SHOTS = 0.05  # of the projections, which a scanner takes more than its log counts
@@ -145,32 +143,6 @@ def _starts_with(prefix: str, stem: str) -> bool:
 
 
 # -------------------------------------------------------------------------------------------- slices
-
-
-def read_image(path: Path) -> Content:
-    """Read one BMP, PNG, JPEG or single-page TIFF as (rows, columns).
-
-    Raises
-    ------
-    FormatError
-        If the file is cut short or not what its suffix says.
-    ContentError
-        If it is a colour image.
-    """
-    if path.suffix.lower() in TIFF_SUFFIXES:
-        return read_tiff(path)
-    silence = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # OpenCV 4, OpenCV 5
-    silence(0)  # what it complains of becomes our error
-    data = np.fromfile(path, np.uint8)
-    whole = _END_MARKS.get(path.suffix.lower(), b"") in data[-4096:].tobytes()
-    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if whole and data.size else None
-    if pixels is None:
-        raise FormatError(
-            f"{path} is not a whole {path.suffix[1:].upper()} image ({data.size} bytes); it may be cut short "
-            "or of another format; copy it again from its source."
-        )
-    grey, notes = grey_levels(path, pixels)
-    return Content(grey, None, notes)
 
 
 def list_series(folder: Path) -> tuple[list[SliceSeries], list[Path]]:

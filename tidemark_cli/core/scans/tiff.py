@@ -23,7 +23,11 @@ from .content import Content, grey_levels
 from .tiff_pages import PageList, list_pages
 from .tiff_texts import Levels, levels_of, spacing_of, told_depth
 
+_GAP = 1024  # bytes by which counts in old files may be wrong
 _OWN_TABLES = (6, 7)  # compressions (JPEG) of which each page may have tables of its own
+# bytes that one byte may unpack to, by compression: none, LZW, two kinds of Deflate, PackBits
+_MOST_PACKED = {1: 1, 5: 5000, 8: 1100, 32946: 1100, 32773: 130}
+_MOST_PACKED_ELSE = 200_000
 _AXES = {"C": "channels", "T": "frames", "S": "samples"}
 _UNREADABLE = (
     tifffile.TiffFileError,
@@ -66,6 +70,7 @@ def read_tiff(path: Path) -> Content:
         stack = _find_stack(path, tif, paged)
         levels = levels_of(path, stack.pages[0], tif.is_imagej)
         if stack.offset is None:
+            _check_room(stack)
             array = np.empty(stack.shape, levels.dtype)
             more = _decoded(path, stack.pages, array, levels)
         else:
@@ -101,8 +106,7 @@ def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffFile]]
     """
     complaints = _Complaints()
     log = logging.getLogger("tifffile")
-    log.addHandler(complaints)
-    told, log.propagate = log.propagate, False
+    log.addFilter(complaints)
     try:
         with tifffile.TiffFile(path) as tif, tifffile.TiffFile(path) as paged:
             _series(tif)  # the page chain is walked here, and the damage to it logged
@@ -117,8 +121,7 @@ def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffFile]]
             "it may be cut short or of another format; copy or export it again."
         ) from error
     finally:
-        log.removeHandler(complaints)
-        log.propagate = told
+        log.removeFilter(complaints)
 
 
 def _series(tif: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
@@ -129,20 +132,25 @@ def _series(tif: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
         return []
 
 
-class _Complaints(logging.Handler):
-    """Collects what tifffile logs about damaged files in this thread instead of raising it."""
+class _Complaints(logging.Filter):
+    """Keeps to itself what tifffile logs in this thread, and of that what tells of damage."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__()
         self.thread = threading.get_ident()
         self.messages: list[str] = []
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.thread != self.thread:
+            return True
         message = record.getMessage()
-        if record.thread != self.thread or re.search("(shaped|ImageJ|OME) series", message):
-            return  # counts in texts are compared with the pages here
-        if "offset" in message or "corrupted" in message or "ByteCounts" in message:
+        of_texts = re.search(
+            "(shaped|ImageJ|OME) series", message
+        )  # counts in them are compared with the pages here
+        of_damage = "offset" in message or "corrupted" in message or "ByteCounts" in message
+        if record.levelno >= logging.WARNING and of_damage and not of_texts:
             self.messages.append(message.rpartition("> ")[2])
+        return False
 
     def check(self) -> None:
         if self.messages:
@@ -275,6 +283,20 @@ def _mapped(path: Path, stack: _Stack, dtype: np.dtype) -> np.ndarray:
     if path.stat().st_size < needed:
         raise ValueError(f"{needed} bytes expected, {path.stat().st_size} found")
     return np.memmap(path, dtype, "r", stack.offset, stack.shape)
+
+
+def _check_room(stack: _Stack) -> None:
+    """Raise where so few bytes cannot hold so many voxels, before room is made for these."""
+    first = stack.pages[0]
+    most = _MOST_PACKED.get(first.compression, _MOST_PACKED_ELSE)
+    counts = [sum(page.databytecounts) for page in stack.pages]
+    bits = first.bitspersample if isinstance(first.bitspersample, int) else 8
+    pieces = [(math.prod(stack.shape), sum(counts))]
+    if first.is_tiled:
+        pieces.append((first.tilewidth * first.tilelength * first.tiledepth, max(first.databytecounts)))
+    for voxels, held in pieces:
+        if voxels * bits / 8 > most * (held + _GAP):
+            raise ValueError(f"{voxels} voxels cannot lie in {held} bytes")
 
 
 def _decoded(path: Path, pages: Sequence[Any], array: np.ndarray, levels: Levels) -> tuple[str, ...]:
