@@ -63,6 +63,69 @@ def test_mask_is_the_hard_tissue_in_the_scan_s_frame(
     assert "80 x 64 x 64 voxels" in ended.err
 
 
+@pytest.fixture
+def two_plugs(tmp_path: Path, plug: np.ndarray) -> Path:
+    """A scan of two plugs side by side, the second one's bone at the last slices."""
+    wide = np.pad(plug, ((0, 0), (0, 0), (4, 4)))
+    write_volume(tmp_path / "pair.tif", np.concatenate([wide, wide[::-1]], axis=2), VOXEL_UM)
+    return tmp_path / "pair.tif"
+
+
+def test_of_two_plugs_one_is_taken_and_the_other_warned_of(
+    tidemark: Tidemark, two_plugs: Path, model: Path
+) -> None:
+    ended = tidemark("predict", two_plugs, "-o", two_plugs.with_name("m.tif"), "--weights", model, "--json")
+    assert ended.code == 0
+    assert "holds 2 plugs" in ended.err and "--plug" in ended.err
+    assert json.loads(ended.out)["stats"]["confidence_signs"]["singleness"] == 0
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_plug_that_is_named_is_taken(
+    tidemark: Tidemark, two_plugs: Path, model: Path, number: int
+) -> None:
+    out = two_plugs.with_name("m.tif")
+    ended = tidemark("predict", two_plugs, "-o", out, "--weights", model, "--plug", number, "--json")
+    assert ended.code == 0
+    assert "holds 2 plugs" not in ended.err
+    halves = np.array_split(read_volume(out).array, 2, axis=2)
+    assert [half.any() for half in halves] == [number == 1, number == 2]
+    assert json.loads(ended.out)["stats"]["confidence_signs"]["singleness"] == 1
+
+
+def test_all_plugs_are_segmented_each_under_a_name_of_its_own(
+    tidemark: Tidemark, two_plugs: Path, model: Path
+) -> None:
+    folder = two_plugs.parent / "out"
+    folder.mkdir()
+    options = ("--weights", model, "--plug", "all", "--stats", folder / "s.json")
+    mask, table = folder / "m.nii.gz", folder / "t.csv"
+    ended = tidemark("predict", two_plugs, "-o", mask, *options, "--csv", table)
+    assert ended.code == 0
+    written = {"m_plug1.nii.gz", "m_plug2.nii.gz", "s_plug1.json", "s_plug2.json"}
+    assert files(folder) == written | {"t.csv"}
+    first, second = (read_volume(folder / f"m_plug{number}.nii.gz").array for number in (1, 2))
+    half = first.shape[2] // 2
+    assert first.any() and not first[:, :, half:].any() and not second[:, :, :half].any()
+    np.testing.assert_array_equal(first[::-1, :, :half], second[:, :, half:])
+    with open(table, newline="") as file:
+        assert [row["plug"] for row in csv.DictReader(file)] == ["plug1", "plug2"]
+    refused = tidemark("predict", two_plugs, "-o", mask, *options)
+    assert refused.code == 1 and "exists" in refused.err
+    (folder / "m_plug1.nii.gz").unlink()
+    again = tidemark("predict", two_plugs, "-o", mask, *options, "--skip-existing", "--quiet")
+    assert again.code == 0 and (folder / "m_plug1.nii.gz").exists()
+
+
+@pytest.mark.parametrize(("choice", "code", "told"), [("3", 1, "found 2"), ("0", 2, "from 1 on")])
+def test_a_plug_that_is_not_there(
+    tidemark: Tidemark, two_plugs: Path, model: Path, choice: str, code: int, told: str
+) -> None:
+    out = two_plugs.with_name("m.tif")
+    ended = tidemark("predict", two_plugs, "-o", out, "--weights", model, "--plug", choice)
+    assert ended.code == code and told in " ".join(ended.err.split())
+
+
 def test_every_output(tidemark: Tidemark, scan: Path, model: Path, plug: np.ndarray) -> None:
     out = scan.parent / "out"
     out.mkdir()

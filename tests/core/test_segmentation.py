@@ -81,7 +81,8 @@ def test_each_of_two_plugs_is_segmented_as_if_alone(plug: np.ndarray, net: UNet)
     both = np.concatenate([alone, alone[::-1, :, ::-1]], axis=2)
     assert run(both, net).stats["confidence_signs"]["singleness"] == 0
     left, right = (
-        segment(volume_of(both), [net], ALL, plug=chosen) for chosen in find_plugs(both, VOXEL_UM, "auto")
+        segment(volume_of(both), [net], ALL, plug=replace(chosen, rival=0))
+        for chosen in find_plugs(both, VOXEL_UM)
     )
     half = alone.shape[2]
     assert left.mask[:, :, :half].any() and not left.mask[:, :, half:].any()

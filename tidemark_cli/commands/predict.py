@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from .. import core
 from ..core.settings import Settings, VoxelSize
@@ -15,9 +16,6 @@ from .batch import Outcome
 from .from_fields import Look, Without
 from .jobs import Job, described, named_file, plan_jobs, volume_suffixes
 from .options import Existing, Screen, Target, entry
-
-if TYPE_CHECKING:
-    pass
 
 # what a person is told of the numbers; --stats and --json have them all
 FIGURES = {
@@ -44,11 +42,18 @@ class Inputs:
         of weights from `tidemark download`. Without it, or as default, the embedded model, whatever is
         installed under that name. A .pth needs mean_std.npy beside it; its threshold is 0.3, which suits
         BCE - log J: give --threshold 0.5 for BCE and focal.
+    plug : which plug of several in a scan, numbered in the order in which they lie along Z, Y or X; or all,
+        each in files of its own, NAME_plug1 and so on. Without it, the largest; others are warned of.
     """
 
     scans: Annotated[tuple[Path, ...], Look("INPUT...", argument=True)]
     voxel_um: VoxelSize = None
     weights: Annotated[Path | None, Look("FILE|FOLDER|NAME")] = None
+    plug: Annotated[str | None, Look("N|all")] = None
+
+    def __post_init__(self) -> None:
+        if self.plug not in (None, "all") and not (self.plug.isdecimal() and int(self.plug) > 0):
+            raise ValueError(f"plug: expected a number from 1 on, or all, found {self.plug}")
 
 
 @dataclass(frozen=True)
@@ -103,11 +108,10 @@ def predict(
     _models.cache_clear()  # the files may have changed since
     if any(job.outputs and job.scan.exists() for job in jobs):
         _announce_models(inputs.weights, settings.device, on_screen)
-    overwrite = existing_outputs.overwrite
-    work = partial(_segment, inputs=inputs, settings=settings, overwrite=overwrite, screen=on_screen)
+    work = partial(_segment, inputs=inputs, settings=settings, existing=existing_outputs, screen=on_screen)
     outcomes = batch.run(work, jobs, on_screen, ("scan", "tidemark"))
     if table is not None:
-        core.results.write_table(table, map(_row, jobs, outcomes))
+        core.results.write_table(table, chain.from_iterable(map(_rows, jobs, outcomes)))
         if not on_screen.as_json:
             on_screen.result({}, [entry("table", table)])
     batch.end(outcomes)
@@ -132,26 +136,88 @@ def _announce_models(weights: Path | None, device: str, screen: Screen) -> None:
 
 
 def _segment(
-    job: Job, label: str, *, inputs: Inputs, settings: Settings, overwrite: bool, screen: Screen
+    job: Job, label: str, *, inputs: Inputs, settings: Settings, existing: Existing, screen: Screen
 ) -> Outcome:
-    """Segment one scan and write its outputs."""
+    """Segment the plugs asked for in one scan, and write the outputs of each."""
     if not job.outputs:
         stats = core.results.read_stats(job.kept["stats"]) if "stats" in job.kept else None
         told = ("skipped: every output exists",)
         return Outcome("skipped", _figures(stats), told, {"outputs": {}, "stats": stats})
     screen.notice(*(f"kept as it is, whatever made it: {path}" for path in job.kept.values()), label=label)
     volume = core.scans.volume.read_volume(job.scan, inputs.voxel_um)
-    outputs = job.renamed("mask")
-    core.results.check_images(outputs, volume)
+    core.results.check_images(job.renamed("mask"), volume)
     screen.notice(*_told_before(volume, settings), label=label)
-    with screen.progress(label.removesuffix(": ") or job.scan.name) as advance:
-        found = core.segmentation.segment(volume, _models(inputs.weights), settings, advance)
-    screen.notice(*found.notes, label=label)
-    core.results.write_segmentation(outputs, volume, found, overwrite)
-    figures, content = _figures(found.stats), {"outputs": job.written, "stats": found.stats}
-    return Outcome(
-        "done", figures, (*map(entry, outputs, outputs.values()), entry("tidemark", figures)), content
+    models, done = _models(inputs.weights), []
+    plugs, notes = _chosen(volume, inputs.plug, settings.bone_end)
+    screen.notice(*notes, label=label)
+    todo = [(name, plug, _outputs_of(job, name, existing)) for name, plug in plugs.items()]
+    for name, plug, outputs in todo:
+        if outputs:
+            with screen.progress(f"{label.removesuffix(': ') or job.scan.name} {name}".strip()) as advance:
+                found = core.segmentation.segment(volume, models, settings, advance, plug)
+            screen.notice(*found.notes, label=f"{label}{name and name + ': '}")
+            core.results.write_segmentation(outputs, volume, found, existing.overwrite)
+            done.append((name, outputs, found.stats))
+    return _outcome(job, done)
+
+
+def _chosen(
+    volume: core.scans.volume.Volume, choice: str | None, bone_end: str
+) -> tuple[dict[str, core.anatomy.plug.Plug], tuple[str, ...]]:
+    """Return the plugs to segment, by the names that tell their files apart, and what to say of them."""
+    with core.errors.about(volume.path):
+        plugs = core.anatomy.plug.find_plugs(volume.array, volume.voxel_um, bone_end)
+    if choice == "all":
+        return {f"plug{n}": replace(plug, rival=0.0) for n, plug in enumerate(plugs, 1)}, ()
+    if choice is not None:
+        if int(choice) > len(plugs):
+            raise core.errors.ContentError(
+                f"{volume.path}: expected a plug with the number {choice}, found {len(plugs)}; check --plug."
+            )
+        return {"": replace(plugs[int(choice) - 1], rival=0.0)}, ()  # whoever chose it knows of the others
+    largest = min(plugs, key=lambda plug: plug.rival)
+    if len(plugs) == 1:
+        return {"": largest}, ()
+    places = (f"{n} at {plug.place}" for n, plug in enumerate(plugs, 1))
+    told = f"the scan holds {len(plugs)} plugs ({'; '.join(places)})"
+    number = plugs.index(largest) + 1
+    return {"": largest}, (
+        f"warning: {told}; {number} is segmented: --plug N takes another, --plug all each",
     )
+
+
+def _outputs_of(job: Job, name: str, existing: Existing) -> dict[str, Path]:
+    """Return the files to write for one of the plugs; those of a scan's only one are settled already."""
+    outputs = job.renamed("mask")
+    if not name:
+        return outputs
+    outputs = {kind: core.scans.scan_names.numbered(path, name) for kind, path in outputs.items()}
+    if existing.skip_existing:
+        outputs = {kind: path for kind, path in outputs.items() if not path.exists()}
+    for path in outputs.values():
+        core.files.check_writable(path, existing.overwrite)
+    return outputs
+
+
+def _outcome(job: Job, done: Sequence[tuple[str, dict[str, Path], dict[str, Any]]]) -> Outcome:
+    """Tell of the plugs that were segmented in a scan."""
+    if not done:
+        return Outcome("skipped", "", ("skipped: every output exists",), {"outputs": {}, "stats": None})
+    figures = {name: _figures(stats) for name, _, stats in done}
+    lines = [
+        line
+        for name, outputs, _ in done
+        for line in (*map(entry, outputs, outputs.values()), entry(name or "tidemark", figures[name]))
+    ]
+    if done[0][0]:
+        told = "; ".join(f"{name}: {text}" for name, text in figures.items())
+        each = {name: {"outputs": _texts(outputs), "stats": stats} for name, outputs, stats in done}
+        return Outcome("done", told, tuple(lines), {"plugs": each})
+    return Outcome("done", figures[""], tuple(lines), {"outputs": job.written, "stats": done[0][2]})
+
+
+def _texts(outputs: dict[str, Path]) -> dict[str, str]:
+    return {name: str(path) for name, path in outputs.items()}
 
 
 def _told_before(volume: core.scans.volume.Volume, settings: Settings) -> list[str]:
@@ -165,11 +231,12 @@ def _told_before(volume: core.scans.volume.Volume, settings: Settings) -> list[s
     return told
 
 
-def _row(job: Job, outcome: Outcome) -> dict[str, Any]:
-    """Return the row of a scan in the table."""
+def _rows(job: Job, outcome: Outcome) -> list[dict[str, Any]]:
+    """Return the row of a scan in the table, or one for each of its plugs."""
     error = outcome.told if outcome.state == "failed" else ""
     told = {"scan": job.scan, "state": outcome.state, "error": error}
-    return (outcome.content.get("stats") or {}) | told
+    each = outcome.content.get("plugs", {"": outcome.content})
+    return [(content.get("stats") or {}) | told | {"plug": name} for name, content in each.items()]
 
 
 def _size(count: float) -> str:

@@ -73,9 +73,9 @@ def read_stats(path: Path) -> dict[str, Any] | None:
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a row for each scan as .csv: "scan", "state", "error" and every number of `DEFINITIONS`."""
+    """Write rows as .csv: "scan", "plug", "state", "error" and every number of `DEFINITIONS`."""
     numbers = [key for key in DEFINITIONS if key not in ("confidence", *NESTED)]
-    heads = ("scan", "state", "confidence", *numbers, "error")
+    heads = ("scan", "plug", "state", "confidence", *numbers, "error")
     with written_whole(path) as temporary, open_table(temporary) as file:
         table = DictWriter(file, heads, extrasaction="ignore")
         table.writeheader()

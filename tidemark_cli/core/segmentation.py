@@ -143,8 +143,8 @@ def segment(
     volume : the scan.
     models : networks to average, from `models.load_models`; the threshold is the mean of theirs.
     progress : called with (slices done, slices in all).
-    plug : one that `plug.find_plugs` found in the scan; without it the largest is segmented, and doubted
-        where there is another as large.
+    plug : one that `plug.find_plugs` found in the scan; by default the largest. It is doubted where its
+        `rival` says that another is as large.
 
     Returns
     -------
@@ -165,9 +165,8 @@ def segment(
     predictor = Predictor(models, choose_device(settings.device), **options)
     if plug is None:
         with about(volume.path):
-            guess = find_plug(volume.array, volume.voxel_um, settings.bone_end)
-    else:
-        guess = replace(plug, rival=0.0)  # whoever chose it knows of the others
+            plug = find_plug(volume.array, volume.voxel_um, settings.bone_end)
+    guess = plug
     found, notes = _found_either_way(volume, guess, predictor, settings, progress)
     surface, confidence, stats = _measured(volume, found, guess, models, settings)
     end = found.plug.bone.end

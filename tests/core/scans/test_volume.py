@@ -471,7 +471,7 @@ def test_nan_and_infinite_values_are_named(bad, suffix, tmp_path):
 
 
 def test_the_check_goes_block_by_block(tmp_path, monkeypatch):
-    monkeypatch.setattr(volume, "_BLOCK_BYTES", 100)
+    monkeypatch.setattr(volume, "BLOCK_BYTES", 100)
     array = np.zeros((9, 5, 6), np.float64)
     array[8, 4, 5] = np.nan
     write_volume(tmp_path / "a.tif", array, 3.2)
@@ -605,7 +605,7 @@ def test_a_stack_file_that_is_not_of_the_logged_size_is_told(tmp_path):
 
 
 def test_reading_makes_no_second_copy(tmp_path, monkeypatch):
-    monkeypatch.setattr(volume, "_BLOCK_BYTES", 2**18)
+    monkeypatch.setattr(volume, "BLOCK_BYTES", 2**18)
     array = ramp(32, 256, 256)  # 2 MiB
     tifffile.imwrite(tmp_path / "zip.tif", array, compression="zlib", photometric="minisblack")
     read_volume(tmp_path / "zip.tif")
@@ -817,7 +817,7 @@ def test_voxels_that_are_no_cubes_within_a_hundredth_are_refused(
 
 
 def test_nan_in_the_last_slice_is_found_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(volume, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(volume, "BLOCK_BYTES", 1)
     array = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
     array[2, 3, 4] = np.nan
     tifffile.imwrite(tmp_path / "scan.tif", array, photometric="minisblack")

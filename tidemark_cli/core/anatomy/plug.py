@@ -56,6 +56,13 @@ class Plug:
         here, there = self.centre_yx, self.far_centre_yx
         return replace(self, bone=self.bone.turned, centre_yx=there, far_centre_yx=here)
 
+    @property
+    def place(self) -> str:
+        """Where its box lies, in voxels, for messages."""
+        return ", ".join(
+            f"{axis} {side.start}-{side.stop - 1}" for axis, side in zip("ZYX", self.box, strict=True)
+        )
+
     def view(self, array: np.ndarray) -> np.ndarray:
         """Return the box of an array of the scan's shape, bone first (at low Z); no copy."""
         return self.upright(array[self.box])

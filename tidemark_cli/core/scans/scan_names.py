@@ -57,3 +57,10 @@ def sample_of(name: str) -> str:
 def sample_name(scan: Path) -> str:
     """Return the name of the sample that a scan or a mask is of, as `sample_of` does."""
     return sample_of(scan_name(scan))
+
+
+def numbered(path: Path, name: str) -> Path:
+    """Return a path with something put behind the name of its scan: ``S1_plug2.seg.nrrd``."""
+    stem = path.name[: len(path.name) - len(suffix_of(path))]
+    stem = stem[:-4] if stem[-4:].lower() in _INNER_SUFFIXES and len(stem) > 4 else stem
+    return path.with_name(f"{stem}_{name}{path.name[len(stem) :]}")

@@ -31,7 +31,7 @@ _ITK_DTYPES = (*TIFF_DTYPES, "int64", "uint64")
 _PNG_DTYPES = ("uint8", "uint16")
 _PLAUSIBLE_UM = (0.01, 500.0)  # ITK says 1 mm where a file tells nothing
 _ISOTROPY = 0.01
-_BLOCK_BYTES = 2**24
+BLOCK_BYTES = 2**24
 _PICTURES_A_SCAN = 10  # at most so many pictures lie beside each scan; more are slices
 
 
@@ -275,7 +275,7 @@ def check_grey_levels(path: Path, array: np.ndarray, mask: bool) -> None:
         raise ContentError(f"{path} holds {array.dtype} values; expected integer or float grey levels.")
     if array.size == 0:
         raise ContentError(f"{path} holds no voxels (shape {array.shape}); export it again.")
-    planes = max(1, _BLOCK_BYTES // max(1, array[0].nbytes))
+    planes = max(1, BLOCK_BYTES // max(1, array[0].nbytes))
     varies = mask  # a mask need not
     for z in range(0, len(array), planes):
         block = array[z : z + planes]
