@@ -215,7 +215,8 @@ def test_pages_of_two_compressions_are_one_stack(array, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("tag", "compression"), [("ImageLength", "zlib"), ("TileLength", "zlib"), ("TileWidth", "zstd")]
+    ("tag", "compression"),
+    [("ImageLength", "zlib"), ("TileLength", "zlib"), ("TileWidth", "zstd"), ("StripByteCounts", "packbits")],
 )
 def test_sizes_that_the_data_cannot_fill_are_refused_before_room_is_made(tag, compression, array, tmp_path):
     tiles = {"tile": (16, 16)} if "Tile" in tag else {}

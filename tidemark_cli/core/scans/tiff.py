@@ -70,7 +70,7 @@ def read_tiff(path: Path) -> Content:
         stack = _find_stack(path, tif, paged)
         levels = levels_of(path, stack.pages[0], tif.is_imagej)
         if stack.offset is None:
-            _check_room(stack)
+            _check_room(path, stack)
             array = np.empty(stack.shape, levels.dtype)
             more = _decoded(path, stack.pages, array, levels)
         else:
@@ -285,11 +285,14 @@ def _mapped(path: Path, stack: _Stack, dtype: np.dtype) -> np.ndarray:
     return np.memmap(path, dtype, "r", stack.offset, stack.shape)
 
 
-def _check_room(stack: _Stack) -> None:
+def _check_room(path: Path, stack: _Stack) -> None:
     """Raise where so few bytes cannot hold so many voxels, before room is made for these."""
     first = stack.pages[0]
     most = _MOST_PACKED.get(first.compression, _MOST_PACKED_ELSE)
     counts = [sum(page.databytecounts) for page in stack.pages]
+    longest, size = max(max(page.databytecounts, default=0) for page in stack.pages), path.stat().st_size
+    if longest > size:
+        raise ValueError(f"one part of it is of {longest} bytes, all of it of {size}")
     bits = first.bitspersample if isinstance(first.bitspersample, int) else 8
     pieces = [(math.prod(stack.shape), sum(counts))]
     if first.is_tiled:
