@@ -263,13 +263,16 @@ def _for_typer(base: Any) -> tuple[Any, Callable[[str], Any] | None]:
     element = get_args(inner)[0]
     words = get_args(element) if get_origin(element) is Literal else ()
     plain: Any = str if words else list[element]  # type: ignore[valid-type]
-    return plain | None if union else plain, partial(_words, words) if words else None
+    return plain | None if union else plain, _one_or_more(words) if words else None
 
 
-def _words(known: Sequence[str], text: str) -> tuple[str, ...]:
-    words = tuple(text.split(","))
-    if not set(words) <= set(known) or len(set(words)) < len(words):
-        raise typer.BadParameter(f"expected {','.join(known)} or one of them, found {text}.")
+def _one_or_more(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    def words(text: str) -> tuple[str, ...]:
+        found = tuple(text.split(","))
+        if not set(found) <= set(known) or len(set(found)) < len(found):
+            raise typer.BadParameter(f"expected {','.join(known)} or one of them, found {text}.")
+        return found
+
     return words
 
 
