@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+from datetime import datetime, timedelta, timezone
+from importlib import resources
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
 from tests.helpers import VOXEL_UM
 from tidemark_cli.core.errors import OutputError
-from tidemark_cli.core.network.inference import load_models
+from tidemark_cli.core.network.models import load_models
 from tidemark_cli.core.registration.transform import read_transform
 from tidemark_cli.core.results import (
     check_images,
     read_stats,
+    voxels_sha256,
     write_registration,
     write_segmentation,
     write_table,
@@ -84,3 +89,27 @@ def test_files_of_a_registration(tmp_path: Path, volume: Volume) -> None:
     np.testing.assert_array_equal(read_volume(outputs["registered"]).array, volume.array)
     assert np.mean((read_volume(outputs["mask"]).array > 0) != (volume.array > 150)) < 1e-2
     np.testing.assert_allclose(read_transform(outputs["transform"]), np.eye(4))
+
+
+@pytest.mark.parametrize("kind", ["volume", "image", "empty"])
+def test_the_numbers_are_as_their_schema_says(
+    tmp_path: Path, plug: np.ndarray, model: Path, kind: str
+) -> None:
+    array = {"volume": plug, "image": plug[:, 32:33], "empty": np.minimum(plug, 120)}[kind]
+    scan = Volume(array, VOXEL_UM, "option", Path("S01_1.tif"), is_image=kind == "image")
+    found = segment(scan, load_models(model), Settings(device="cpu"))
+    write_segmentation({"stats": tmp_path / "n.json"}, scan, found, command="tidemark predict S01_1.tif")
+    stats = json.loads((tmp_path / "n.json").read_text(encoding="utf-8"))
+    schema = json.loads((resources.files("tidemark_cli.core") / "stats.schema.json").read_text("utf-8"))
+    jsonschema.validate(stats, schema)
+    told = {name: one["description"] for name, one in schema["properties"].items()}
+    assert DEFINITIONS.items() <= told.items()
+    assert stats["scan_sha256"] == hashlib.sha256(array.tobytes()).hexdigest()
+    assert stats["command"] == "tidemark predict S01_1.tif"
+    assert abs(datetime.now(timezone.utc) - datetime.fromisoformat(stats["date"])) < timedelta(minutes=5)
+
+
+def test_the_checksum_of_voxels_knows_no_byte_order() -> None:
+    array = np.arange(24, dtype=">u2").reshape(2, 3, 4)
+    assert voxels_sha256(array) == voxels_sha256(array.astype("<u2"))
+    assert voxels_sha256(array) != voxels_sha256(array[::-1])

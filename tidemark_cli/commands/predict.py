@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -108,7 +110,14 @@ def predict(
     _models.cache_clear()  # the files may have changed since
     if any(job.outputs and job.scan.exists() for job in jobs):
         _announce_models(inputs.weights, settings.device, on_screen)
-    work = partial(_segment, inputs=inputs, settings=settings, existing=existing_outputs, screen=on_screen)
+    work = partial(
+        _segment,
+        inputs=inputs,
+        settings=settings,
+        existing=existing_outputs,
+        screen=on_screen,
+        command=shlex.join(["tidemark", *sys.argv[1:]]),
+    )
     outcomes = batch.run(work, jobs, on_screen, ("scan", "tidemark"))
     if table is not None:
         core.results.write_table(table, chain.from_iterable(map(_rows, jobs, outcomes)))
@@ -136,7 +145,14 @@ def _announce_models(weights: Path | None, device: str, screen: Screen) -> None:
 
 
 def _segment(
-    job: Job, label: str, *, inputs: Inputs, settings: Settings, existing: Existing, screen: Screen
+    job: Job,
+    label: str,
+    *,
+    inputs: Inputs,
+    settings: Settings,
+    existing: Existing,
+    screen: Screen,
+    command: str,
 ) -> Outcome:
     """Segment the plugs asked for in one scan, and write the outputs of each."""
     if not job.outputs:
@@ -156,7 +172,7 @@ def _segment(
             with screen.progress(f"{label.removesuffix(': ') or job.scan.name} {name}".strip()) as advance:
                 found = core.segmentation.segment(volume, models, settings, advance, plug)
             screen.notice(*found.notes, label=f"{label}{name and name + ': '}")
-            core.results.write_segmentation(outputs, volume, found, existing.overwrite)
+            core.results.write_segmentation(outputs, volume, found, existing.overwrite, command)
             done.append((name, outputs, found.stats))
     return _outcome(job, done)
 

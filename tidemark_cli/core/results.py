@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from csv import DictWriter
+from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from .registration.transform import Matrix, write_transform
 from .scans.volume import Volume, write_volume
 from .segmentation import DEFINITIONS, Segmentation
 
+LIBRARIES = ("connected-components-3d", "numpy", "opencv-python-headless", "scipy", "torch")  # that compute
 NESTED = ("confidence_signs", "shape_zyx", "box_zyx", "models", "slices_predicted")  # not for a table
 
 
@@ -33,19 +37,25 @@ def check_images(outputs: Mapping[str, Path], volume: Volume) -> None:
 
 
 def write_segmentation(
-    outputs: Mapping[str, Path], volume: Volume, found: Segmentation, overwrite: bool = False
+    outputs: Mapping[str, Path],
+    volume: Volume,
+    found: Segmentation,
+    overwrite: bool = False,
+    command: str | None = None,
 ) -> None:
     """Write what was found in a scan.
 
     Parameters
     ----------
     outputs : files by what they hold: "mask", "probability", "uncertainty" (each (Z, Y, X) uint8), "surface"
-        (the tidemark's height in µm, (Y, X) float), "stats" (JSON, with the definitions), "preview" (PNG).
+        (the tidemark's height in µm, (Y, X) float), "stats" (JSON, as stats.schema.json describes it),
+        "preview" (PNG).
+    command : that made it, for the stats.
     """
     with all_or_none():
         for name, path in outputs.items():
             if name == "stats":
-                _write_stats(path, volume.path, found.stats)
+                _write_stats(path, volume, found.stats, command)
             elif name == "preview":
                 shown = (found.mask, found.surface, found.plug, volume.name)
                 pictures.preview.draw_preview(path, volume.array, *shown, overwrite, found.stats)
@@ -57,10 +67,28 @@ def write_segmentation(
                 write_volume(path, array, volume.voxel_um, overwrite=overwrite, **how)
 
 
-def _write_stats(path: Path, scan: Path, stats: Mapping[str, Any]) -> None:
-    content = {"scan": str(scan), "tidemark_cli": __version__, **stats, "definitions": DEFINITIONS}
+def _write_stats(path: Path, volume: Volume, stats: Mapping[str, Any], command: str | None) -> None:
+    content = {
+        "scan": str(volume.path),
+        "scan_sha256": voxels_sha256(volume.array),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": command,
+        "tidemark_cli": __version__,
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+        **stats,
+        "definitions": DEFINITIONS,
+    }
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def voxels_sha256(array: np.ndarray) -> str:
+    """Return the SHA-256 of an array's voxels: little-endian, X fastest, then Y, then Z."""
+    little = array.dtype.newbyteorder("<")
+    checksum = hashlib.sha256()
+    for plane in array:
+        checksum.update(np.ascontiguousarray(plane, little).data)
+    return checksum.hexdigest()
 
 
 def read_stats(path: Path) -> dict[str, Any] | None:

@@ -55,8 +55,8 @@ DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
     "offset_um": "constant by which the tidemark was raised towards the cartilage surface (below 0 lowered) "
     "after it was found, as far as there is tissue: in the mask, the heights and all numbers but the "
     "confidence; µm",
-    "models": "the SHA-256 of each network's file, how it was built and trained, and how it is used where "
-    "nothing else is asked for",
+    "models": "the SHA-256 of each network's file, whose header tells how it was trained; how it was built, "
+    "and how it is used where nothing else is asked for",
     "slices_predicted": "slices of each plane that were predicted, all networks together, without those that "
     "only told at which heights there is hard tissue; count",
 }
@@ -178,7 +178,7 @@ def segment(
     elif confidence.value < ENOUGH:
         notes += (f"warning: confidence {confidence.value:.2f}: {confidence.reason}; look at the preview",)
     stats |= {"confidence": confidence.value, "confidence_signs": confidence.signs}
-    stats |= _provenance(volume, found, models, settings)
+    stats = _rounded(stats | _provenance(volume, found, models, settings))
     plug, prediction = found.plug, found.prediction
     uncertainty = None if prediction.disagreement is None else plug.upright(prediction.disagreement)
     probability = plug.upright(prediction.probability)
@@ -295,6 +295,21 @@ def _provenance(volume: Volume, found: _Found, models: Sequence[UNet], settings:
         "bone_end": found.plug.bone.end,
         "threshold": settings.threshold,
         "offset_um": settings.offset_um,
-        "models": [{"sha256": net.sha256} | asdict(net.info) for net in models],
+        "models": [_described(net) for net in models],
         "slices_predicted": found.prediction.slices,
     }
+
+
+def _described(net: UNet) -> dict[str, Any]:
+    info = asdict(net.info)
+    del info["training"]
+    return {"sha256": net.sha256} | info | {"planes": list(net.info.planes)}
+
+
+def _rounded(content: Any) -> Any:
+    """Return numbers with five digits, more than any of them means; in dicts and lists, too."""
+    if isinstance(content, dict):
+        return {key: _rounded(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_rounded(value) for value in content]
+    return float(f"{content:.5g}") if isinstance(content, float) else content

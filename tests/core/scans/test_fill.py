@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers import VOXEL_UM, draw_plug
 from tidemark_cli.core.anatomy.plug import find_plug
-from tidemark_cli.core.network.inference import load_models
+from tidemark_cli.core.network.models import load_models
 from tidemark_cli.core.scans.fill import fill_level, without_fill
 from tidemark_cli.core.scans.volume import read_volume, write_volume
 from tidemark_cli.core.segmentation import Settings, segment
