@@ -231,7 +231,7 @@ def _suffixes() -> dict[str, tuple[str, ...]]:
     from ..core.scans.formats import TIFF_SUFFIXES
     from ..core.scans.volume import ITK_SUFFIXES
 
-    volume = (*TIFF_SUFFIXES, *ITK_SUFFIXES, ".png")
+    volume = (*TIFF_SUFFIXES, *ITK_SUFFIXES, ".png", ".zarr")
     return {
         "--out": volume,
         "--probability": volume,
