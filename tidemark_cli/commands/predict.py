@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import __version__, console
+from ..core.scans.scan_names import split_member
 from .jobs import Job, named_file, plan_jobs
 from .options import BoneEnd, Device, Overwrite, Quiet, SkipExisting, refuse_both, voxel_size_option
 
@@ -206,7 +207,7 @@ def predict(
         device=device,
         offset_um=offset,
     )
-    todo = any(job.outputs and job.scan.exists() for job in jobs)
+    todo = any(job.outputs and split_member(job.scan)[0].exists() for job in jobs)
     models = _load(weights, device, quiet) if todo else []
     run = Run(models, settings, voxel_size, overwrite, quiet)
     outcomes = []
