@@ -20,6 +20,13 @@ from ..scans.volume import Volume
 
 Matrix = NDArray[np.float64]
 
+# how many numbers linear transforms of ITK have; with fewer in a file, it crashes or takes 0
+_PARAMETERS = {
+    **{"AffineTransform": 12, "MatrixOffsetTransformBase": 12, "Euler3DTransform": 6, "ScaleTransform": 3},
+    **{"VersorRigid3DTransform": 6, "VersorTransform": 3, "QuaternionRigidTransform": 7},
+    **{"Similarity3DTransform": 7, "TranslationTransform": 3, "ScaleVersor3DTransform": 9},
+    **{"ScaleSkewVersor3DTransform": 15},
+}
 _RIGID = 1e-3  # more than single precision loses, less than 0.1 % of stretch
 
 
@@ -48,6 +55,8 @@ def read_transform(path: Path) -> Matrix:
     """
     import SimpleITK as sitk
 
+    if path.suffix.lower() != ".h5" and path.is_file() and not _is_whole(path.read_bytes()):
+        raise FormatError(f"{path} is not a whole transform: a line or a number is missing; save it again.")
     try:
         with utf8_name(path) as name, quiet_itk():
             transform = sitk.ReadTransform(str(name))
@@ -66,6 +75,22 @@ def read_transform(path: Path) -> Matrix:
     for axis, unit in enumerate(np.eye(3)):
         matrix[:3, axis] = transform.TransformPoint(unit.tolist()) - matrix[:3, 3]
     return _rigid(path, matrix)
+
+
+def _is_whole(data: bytes) -> bool:
+    """Tell whether a text begins as ITK's do, and has the numbers of each transform that it names."""
+    lines = [line.partition(b":") for line in data.splitlines()]
+    expected = 0
+    for key, _, value in lines:
+        if key == b"Transform":
+            if expected:
+                return False
+            expected = _PARAMETERS.get(value.decode("latin-1").strip().partition("_")[0], 0)
+        elif key == b"Parameters":
+            if len(value.split()) < expected:
+                return False
+            expected = 0
+    return data.startswith(b"#Insight Transform File") and expected == 0
 
 
 def _rigid(path: Path, matrix: Matrix) -> Matrix:
