@@ -117,7 +117,7 @@ def _keeping_existing(job: Job) -> Job:
 
 
 def _means_folder(target: str) -> bool:
-    return target.endswith(("/", os.sep)) or Path(target).is_dir()
+    return target.endswith(("/", os.sep)) or (Path(target).is_dir() and not target.endswith(".zarr"))
 
 
 def _destination(scan: Path, name: str, target: str, suffixes: tuple[str, ...], several: bool) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from .. import core
-from ..core.scans.scan_names import sample_name, scan_name
+from ..core.scans.scan_names import sample_name, scan_name, split_member
 from .jobs import scans_in
 
 
@@ -52,7 +52,7 @@ def pair_scans(inputs: Sequence[Path], option: str, other: Path) -> list[tuple[P
 
 def _scans(path: Path) -> list[Path]:
 
-    if not path.exists():
+    if not split_member(path)[0].exists():
         raise core.errors.ScanError(
             f"{path} does not exist; expected a scan or a folder of scans; check the name."
         )

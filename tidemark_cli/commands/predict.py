@@ -98,7 +98,7 @@ def predict(
     tidemark predict scans/ -o masks/ --stats stats/ --csv all.csv --skip-existing
     tidemark predict sample.tif -o mask.tif --weights run/
     """
-    volume, tiff = (*volume_suffixes(), ".png"), core.scans.formats.TIFF_SUFFIXES
+    volume, tiff = (*volume_suffixes(), ".png", ".zarr"), core.scans.formats.TIFF_SUFFIXES
     suffixes = dict.fromkeys(("out", "probability", "uncertainty"), volume)
     suffixes |= {"surface": tiff, "stats": (".json",), "preview": (".png",)}
     targets = {name: path for name, path in vars(outputs).items() if name != "csv"}
@@ -108,7 +108,7 @@ def predict(
         core.files.check_writable(table, existing_outputs.allowed)
     settings = replace(segmentation, uncertainty=outputs.uncertainty is not None)
     _models.cache_clear()  # the files may have changed since
-    if any(job.outputs and job.scan.exists() for job in jobs):
+    if any(job.outputs and core.scans.scan_names.split_member(job.scan)[0].exists() for job in jobs):
         _announce_models(inputs.weights, settings.device, on_screen)
     work = partial(
         _segment,

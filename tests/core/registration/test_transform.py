@@ -102,3 +102,21 @@ def test_a_text_that_is_not_utf8_is_refused_with_a_line(tmp_path):
     (tmp_path / "a.tfm").write_bytes(data.replace(b"Euler", b"Eul\xff\xfe"))
     with pytest.raises(FormatError, match="not an ITK transform"):
         read_transform(tmp_path / "a.tfm")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"Parameters: 0 0 0 0 0 0\n", b""),
+        (b" 0 0 0 0 0 0", b" 0 0 0"),
+        (b" 0 0 0 0 0 0", b""),
+        (b"Transform File", b""),
+    ],
+)
+def test_a_text_that_itk_would_crash_on_or_take_for_none_is_refused(old, new, tmp_path):
+    write_transform(tmp_path / "a.tfm", np.eye(4))
+    data = (tmp_path / "a.tfm").read_bytes()
+    assert old in data
+    (tmp_path / "a.tfm").write_bytes(data.replace(old, new))
+    with pytest.raises(FormatError, match="not a whole transform"):
+        read_transform(tmp_path / "a.tfm")

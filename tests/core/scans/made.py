@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -280,5 +281,6 @@ MAKERS: dict[str, Maker] = {
     "txm": made_txm,
     "hdf5": made_hdf5,
     "hdf5 gzip": made_packed_hdf5,
-    "ome-zarr": written("scan.ome.zarr"),
 }
+if find_spec("zarr"):  # it needs Python 3.11
+    MAKERS["ome-zarr"] = written("scan.ome.zarr")

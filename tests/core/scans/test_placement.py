@@ -143,3 +143,12 @@ def test_a_cube_is_exchanged_by_its_axes_not_its_shape(tmp_path: Path) -> None:
     sitk.WriteImage(image(CUBE), str(tmp_path / "scan.nrrd"))
     other = sitk.PermuteAxes(image(CUBE), (1, 2, 0))
     assert np.array_equal(brought(tmp_path / "scan.nrrd", other), CUBE)
+
+
+def test_edges_of_no_length_say_nothing(tmp_path: Path) -> None:
+    told = "NDims = 3\nDimSize = 3 3 3\nElementType = MET_UCHAR\nOffset = 1 2 3\nElementSpacing = {} {} {}\n"
+    for name, edges in (("a", (0, 0, 0)), ("b", (0.02, 0.02, 0.02))):
+        text = told.format(*edges) + "BinaryData = True\nElementDataFile = LOCAL\n"
+        (tmp_path / f"{name}.mha").write_bytes(text.encode() + CUBE.tobytes())
+    one, other = (read_volume(tmp_path / f"{name}.mha", 20.0) for name in "ab")
+    assert brought_to(one, other) is one and brought_to(other, one) is other

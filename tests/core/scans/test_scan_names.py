@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tidemark_cli.core.data.grades import read_grades
-from tidemark_cli.core.scans.scan_names import sample_name, scan_name
+from tidemark_cli.core.scans.scan_names import sample_name, scan_name, split_member, suffix_of
 from tidemark_cli.core.scans.volume import write_volume
 from tidemark_cli.core.scoring.pairs import match_paths
 
@@ -79,3 +79,14 @@ def test_grades_are_found_in_either_form(tmp_path):
     text = f"sample_id,grade\n{unicodedata.normalize('NFD', UMLAUT)},2\n"
     (tmp_path / "grades.csv").write_text(text, encoding="utf-8")
     assert read_grades(tmp_path / "grades.csv") == {UMLAUT: 2}
+
+
+def test_a_data_set_named_in_a_file():
+    path = Path("scans/S1.h5:/entry/data")
+    assert split_member(path) == (Path("scans/S1.h5"), "/entry/data")
+    assert (suffix_of(path), scan_name(path)) == (".h5", "S1_data")
+    assert split_member(Path("a:b/c.tif")) == (Path("a:b/c.tif"), "")
+
+
+def test_versions_of_a_file_by_vms():
+    assert (suffix_of(Path("C0001.ISQ;12")), scan_name(Path("C0001.ISQ;12"))) == (".isq", "C0001")

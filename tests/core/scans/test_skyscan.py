@@ -388,3 +388,20 @@ def test_many_images_that_do_not_fit_are_not_skipped(tmp_path):
         cv2.imwrite(str(tmp_path / "a" / f"slice_{letter}.png"), stack_array()[0])
     with pytest.raises(StackError, match="6 images that do not fit the numbers of the other 10"):
         read_volume(tmp_path / "a")
+
+
+@pytest.mark.parametrize("number", ["1e400", "nan", "-3", "0", "0.5", "many"])
+def test_numbers_of_a_log_that_are_no_counts(number, tmp_path):
+    path = tmp_path / "a.log"
+    keys = (
+        "Sections Count",
+        "Section to Section Step",
+        "Result Image Width (pixels)",
+        "Result Image Height (pixels)",
+    )
+    lines = "\n".join(f"{key}={number}" for key in keys)
+    path.write_text(f"[Reconstruction]\nPixel Size (um)=3.2\n{lines}\n")
+    log = read_log(path)
+    assert (log.voxel_um, log.section_step) == (3.2, 1)
+    path.write_text(f"[Reconstruction]\nPixel Size (um)={number}\n")
+    assert read_log(path).voxel_um in (None, 0.5)

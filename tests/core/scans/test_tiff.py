@@ -240,3 +240,12 @@ def test_the_logger_of_tifffile_stays_as_it_was(propagate, array, tmp_path, monk
         read_tiff(tmp_path / "a.tif")
     assert (log.propagate, log.handlers, log.level) == (propagate, handlers, level)
     assert log.filters == []
+
+
+@pytest.mark.parametrize("tag", ["BitsPerSample", "SampleFormat"])
+def test_a_kind_of_values_that_is_unknown_is_refused(tag, array, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", array.astype(np.int16), tile=(16, 16), photometric="minisblack")
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tif:
+        tif.pages.first.tags[tag].overwrite(255)
+    with pytest.raises(FormatError, match="not a whole TIFF file"):
+        read_tiff(tmp_path / "a.tif")

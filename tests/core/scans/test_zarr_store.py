@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import zarr
 
 from tidemark_cli.core.errors import ContentError, FormatError, OutputError
 from tidemark_cli.core.scans.volume import find_scans, read_volume, write_volume
 from tidemark_cli.core.scans.zarr_store import read_zarr
+
+zarr = pytest.importorskip("zarr", reason="it needs Python 3.11")
 
 ARRAY = np.random.default_rng(0).integers(0, 60000, (140, 6, 9)).astype(np.uint16)
 

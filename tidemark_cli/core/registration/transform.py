@@ -25,6 +25,13 @@ sitk = lazy.load("SimpleITK")
 Matrix = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
 
+# how many numbers linear transforms of ITK have; with fewer in a file, it crashes or takes 0
+_PARAMETERS = {
+    **{"AffineTransform": 12, "MatrixOffsetTransformBase": 12, "Euler3DTransform": 6, "ScaleTransform": 3},
+    **{"VersorRigid3DTransform": 6, "VersorTransform": 3, "QuaternionRigidTransform": 7},
+    **{"Similarity3DTransform": 7, "TranslationTransform": 3, "ScaleVersor3DTransform": 9},
+    **{"ScaleSkewVersor3DTransform": 15},
+}
 _RIGID = 1e-3  # more than single precision loses, less than 0.1 % of stretch
 
 
@@ -61,6 +68,8 @@ def read_transform(path: Path) -> Matrix:
     FormatError
         If it cannot be read, is no linear 3D transform, or stretches, shears or mirrors.
     """
+    if path.suffix.lower() != ".h5" and path.is_file() and not _is_whole(path.read_bytes()):
+        raise FormatError(f"{path} is not a whole transform: a line or a number is missing; save it again.")
     try:
         with utf8_name(path) as name, quiet_itk():
             transform = sitk.ReadTransform(str(name))
@@ -77,6 +86,22 @@ def read_transform(path: Path) -> Matrix:
     places = [(0.0, 0.0, 0.0), *np.eye(3).tolist()]
     shift, *units = (np.array(transform.TransformPoint(place)) for place in places)
     return _rigid(path, affine(np.stack(units, 1) - shift[:, None], shift))
+
+
+def _is_whole(data: bytes) -> bool:
+    """Tell whether a text begins as ITK's do, and has the numbers of each transform that it names."""
+    lines = [line.partition(b":") for line in data.splitlines()]
+    expected = 0
+    for key, _, value in lines:
+        if key == b"Transform":
+            if expected:
+                return False
+            expected = _PARAMETERS.get(value.decode("latin-1").strip().partition("_")[0], 0)
+        elif key == b"Parameters":
+            if len(value.split()) < expected:
+                return False
+            expected = 0
+    return data.startswith(b"#Insight Transform File") and expected == 0
 
 
 def _rigid(path: Path, matrix: Matrix) -> Matrix:

@@ -103,7 +103,9 @@ def _says(frame: Frame | None) -> bool:
     if frame is None:
         return False
     unset = tuple(frame.direction) in _UNSET and not any(frame.origin_mm)
-    return bool(frame.edges_mm) and not (unset and all(edge == 1 for edge in frame.edges_mm))
+    if not frame.edges_mm or not all(0 < edge < math.inf for edge in frame.edges_mm):
+        return False
+    return not (unset and all(edge == 1 for edge in frame.edges_mm))
 
 
 def _turn(volume: Volume, other: Volume) -> Matrix:

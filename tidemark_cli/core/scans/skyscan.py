@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import configparser
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -74,9 +75,10 @@ def read_log(path: Path) -> SkyscanLog:
     def number(section: str, key: str) -> float | None:
         value = (section in sections and sections[section].get(key)) or ""
         try:
-            return float(value.replace(",", ".")) or None
+            found = float(value.replace(",", "."))
         except ValueError:
             return None
+        return found if found > 0 and math.isfinite(found) else None
 
     # [System] Camera Pixel Size is the detector's; [Acquisition] Image Pixel Size is rounded
     voxel_um = number("reconstruction", "pixel size (um)") or number("acquisition", "image pixel size (um)")
@@ -89,7 +91,7 @@ def read_log(path: Path) -> SkyscanLog:
     return SkyscanLog(
         path=path,
         voxel_um=voxel_um,
-        section_step=int(number("reconstruction", "section to section step") or 1),
+        section_step=max(1, int(number("reconstruction", "section to section step") or 1)),
         sections=int(count) if count else None,
         projections=int(taken) if taken else None,
         shape=(int(height), int(width)) if height and width else None,

@@ -36,6 +36,8 @@ _UNREADABLE = (
     LookupError,
     TypeError,
     ArithmeticError,
+    AssertionError,  # this and the next by tifffile, of kinds of values that it does not know
+    AttributeError,
     OSError,
     struct.error,
     zlib.error,
