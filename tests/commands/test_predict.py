@@ -191,7 +191,7 @@ def test_an_empty_mask_is_told_and_no_error(tidemark: Tidemark, scan: Path, mode
 def test_every_setting_is_an_option(tidemark: Tidemark, scan: Path, model: Path, monkeypatch) -> None:
     asked: list[segmentation.Settings] = []
 
-    def segment(volume, models, settings, progress):
+    def segment(volume, models, settings, progress, plug):
         asked.append(settings)
         raise ScanError("enough")
 

@@ -87,7 +87,7 @@ def test_several_plugs_come_in_the_order_in_which_they_lie() -> None:
     assert not (left.outline & right.outline).any()
     low, high = find_plugs(noisy(np.concatenate([plug[::-1], plug])), UM)
     assert low.box[0].start < SHAPE[0] < high.box[0].stop
-    assert (low.bone_end, high.bone_end) == ("last", "first")
+    assert (low.bone.end, high.bone.end) == ("last", "first")
 
 
 def test_flipped_scan_gives_the_flipped_plug() -> None:

@@ -161,7 +161,8 @@ def test_an_assumed_voxel_size_is_said_above_the_scale_bars(source: str) -> None
 def test_warnings_do_not_lie_upon_each_other() -> None:
     scan, mask, surface, plug = scene()
     numbers = {"confidence": 0.2, "confidence_signs": {"coverage": 0.2}}
-    figure = compose_preview(scan, mask, surface, replace(plug, bone_end_confidence=0.0), "plug", numbers)
+    guessed = replace(plug, bone=Judgement("first", 0.0))
+    figure = compose_preview(scan, mask, surface, guessed, "plug", numbers)
     rows = [text.get_position()[1] for text in figure.texts if text.get_color() == MAGENTA]
     assert len(rows) == 2 and rows[0] - rows[1] > 0.2 / figure.get_size_inches()[1]
 

@@ -54,7 +54,7 @@ def test_fill_becomes_air(dtype, factor, shift, fill):
     assert f"constant {fill:g} outside the field of view" in notes[0]
     expected, got = find_plug(levels, 40), find_plug(whole, 40)
     assert got.tissue_level == pytest.approx(expected.tissue_level, rel=0.05)
-    assert (got.box, got.bone_end) == (expected.box, expected.bone_end)
+    assert (got.box, got.bone.end) == (expected.box, expected.bone.end)
 
 
 def test_slices_of_padding_at_the_ends_are_fill_too():
