@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import locale
+import locale
+from pathlib import Path
 
 import numpy as np
-import Path
 import pytest
 import SimpleITK as sitk
 
