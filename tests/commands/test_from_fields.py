@@ -66,7 +66,7 @@ class Slow:
     epochs : passes.
     """
 
-    width: int = 24
+    width: Annotated[int, Limits(1)] = 24
     epochs: int = 15
 
 
@@ -79,7 +79,7 @@ class Fast:
     width : of it.
     """
 
-    width: int = 16
+    width: Annotated[int, Limits(1)] = 16
 
 
 GOT: list[Any] = []
@@ -99,7 +99,7 @@ def work(files: Files, way_to_go: Annotated[How, Without(["secret"])]) -> None:
 
 
 def learn(
-    settings: Annotated[dict[str, Any], Either({"Slow": Slow, "Fast": Fast}, (), {"width": Limits(1)})],
+    settings: Annotated[dict[str, Any], Either({"Slow": Slow, "Fast": Fast})],
 ) -> None:
     """Learn."""
     GOT.append(settings)

@@ -49,8 +49,8 @@ def told_by(ended: Ended) -> str:
         (("--stem", 3), "multiples of 96, phantom slices have 448 x 320"),
         (("--depth", 8), "multiples of 512"),
         (("--width", 1000, "--depth", 5), "too large a network"),
-        (("--learning-rate", "inf"), "finite numbers"),
-        (("--weight-decay", "inf"), "finite numbers"),
+        (("--learning-rate", "inf"), "a finite number"),
+        (("--weight-decay", "inf"), "a finite number"),
     ],
 )
 def test_a_network_that_cannot_be_trained_on_phantoms(

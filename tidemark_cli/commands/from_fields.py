@@ -11,7 +11,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from functools import partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -69,7 +69,6 @@ class Either:
 
     kinds: Mapping[str, type]
     without: Collection[str] = ()
-    limits: Mapping[str, Limits] = field(default_factory=dict)
 
 
 def add(app: typer.Typer, function: Function) -> None:
@@ -198,12 +197,12 @@ def _merged(either: Either, panel: str) -> Iterator[inspect.Parameter]:
         for one in fields(kind):
             if one.name not in either.without:
                 found.setdefault(one.name, {})[title] = kind, one
-    for name, of in found.items():
+    for of in found.values():
         defaults = {title: _text(one.default) for title, (_, one) in of.items()}
         told = next(iter(defaults.values()))
         told += "".join(f"; {title.lower()} {text}" for title, text in defaults.items() if text != told)
         title, (kind, one) = next(iter(of.items()))
-        yield _parameter(kind, one, title if len(of) == 1 else panel, told, either.limits.get(name))
+        yield _parameter(kind, one, title if len(of) == 1 else panel, told)
 
 
 def _text(default: Any) -> str:
@@ -213,9 +212,7 @@ def _text(default: Any) -> str:
     return " ".join(f"{one:g}" if isinstance(one, float) else str(one) for one in numbers)
 
 
-def _parameter(
-    kind: type, of: Field[Any], panel: str, default: str | None = None, limits: Limits | None = None
-) -> inspect.Parameter:
+def _parameter(kind: type, of: Field[Any], panel: str, default: str | None = None) -> inspect.Parameter:
     """Return the parameter whose option becomes a field; with the text of a default, None stands for it."""
     base, extras = _parts(get_type_hints(kind, include_extras=True)[of.name])
     base, parser = _for_typer(base)
@@ -223,7 +220,7 @@ def _parameter(
     shown: dict[str, Any] = {"help": _documented(kind)[of.name], "metavar": look.metavar}
     if parser:
         shown |= {"parser": parser, "metavar": look.metavar or of.name.upper()}
-    limits = limits or _first(Limits, extras) or Limits()
+    limits = _first(Limits, extras) or Limits()
     for end, number in (("min", limits.low), ("max", limits.high)):
         if math.isfinite(number):
             shown[end] = int(number) if number == int(number) else number

@@ -51,7 +51,6 @@ def pair_scans(inputs: Sequence[Path], option: str, other: Path) -> list[tuple[P
 
 
 def _scans(path: Path) -> list[Path]:
-
     if not split_member(path)[0].exists():
         raise core.errors.ScanError(
             f"{path} does not exist; expected a scan or a folder of scans; check the name."

@@ -19,15 +19,6 @@ from .options import Screen
 DATASET, PHANTOMS = "On a dataset", "On phantoms"
 # settings of a phantom training that are no options: the embedded model was made with them as they are
 FIXED = ("rows", "columns", "threshold", "validate_every", "validation_slices")
-LIMITS = {
-    **dict.fromkeys(("seed", "learning_rate", "weight_decay"), Limits(0)),
-    **dict.fromkeys(("width", "batch", "slices", "epochs", "step"), Limits(1)),
-    **dict.fromkeys(("flip", "gamma_share"), Limits(0, 1)),
-    "depth": Limits(1, 8),
-    "stem": Limits(1, 4),
-    "folds": Limits(2),
-    "voxel_um": Limits(0.01, 500),
-}
 COLUMNS = "fold  epoch     loss  validation loss  validation IoU  time left"
 
 Given = dict[str, Any]  # settings by their names, those alone that were given
@@ -81,7 +72,6 @@ def train(
                 PHANTOMS: core.training.settings.PhantomTraining,
             },
             without=FIXED,
-            limits=LIMITS,
         ),
     ],
     on_screen: Screen,

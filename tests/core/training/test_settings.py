@@ -28,7 +28,7 @@ def test_every_setting_has_a_line_of_its_own(kind: Settings) -> None:
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", " ")):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
         FoldTraining(**wrong)
 
 

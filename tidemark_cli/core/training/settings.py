@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from ... import __version__
 from .. import network, phantoms
+from ..settings import Limits, check_limits
 
 if TYPE_CHECKING:
     from ..network.unet import ModelInfo
+
+Count = Annotated[int, Limits(1)]
+Share = Annotated[float, Limits(0, 1)]
+NotNegative = Annotated[float, Limits(0)]
 
 # the paper's for cross-entropy, focal loss and equation 1; the other two are of the last one's kind
 THRESHOLDS = {"bce": 0.5, "focal": 0.5, "jaccard": 0.3, "bce-jaccard": 0.3, "bce-logjaccard": 0.3}
@@ -82,26 +86,27 @@ class FoldTraining:
     """
 
     loss: str = "bce-logjaccard"
-    epochs: int = 15
-    batch: int = 32
-    learning_rate: float = 1e-4
-    weight_decay: float = 1e-4
-    width: int = 24
-    depth: int = 6
-    stem: int = 1
+    epochs: Count = 15
+    batch: Count = 32
+    learning_rate: NotNegative = 1e-4
+    weight_decay: NotNegative = 1e-4
+    width: Count = 24
+    depth: Annotated[int, Limits(1, 8)] = 6
+    stem: Annotated[int, Limits(1, 4)] = 1
     pad: tuple[int, int] | None = None
     crop: tuple[int, int] | None = None
-    flip: float = Augmentation.flip
-    gamma: tuple[float, float] = Augmentation.gamma
-    gamma_share: float = Augmentation.gamma_share
-    step: int = 1
-    folds: int = 5
-    seed: int = 0
-    voxel_um: float = 3.2  # of the public scans
+    flip: Share = Augmentation.flip
+    gamma: Annotated[tuple[float, float], Limits(0)] = Augmentation.gamma
+    gamma_share: Share = Augmentation.gamma_share
+    step: Count = 1
+    folds: Annotated[int, Limits(2)] = 5
+    seed: Annotated[int, Limits(0)] = 0
+    voxel_um: Annotated[float, Limits(0.01, 500)] = 3.2  # of the public scans
     init: str | None = None
     paper: bool = False
 
     def __post_init__(self) -> None:
+        check_limits(self)
         if self.loss not in THRESHOLDS:
             raise ValueError(f"loss {self.loss!r} is unknown: expected one of {', '.join(THRESHOLDS)}")
         multiple = self.model_info().multiple
@@ -109,13 +114,8 @@ class FoldTraining:
             raise ValueError(
                 f"crop {sides_text(self.crop)} is not of multiples of {multiple}, as the network needs"
             )
-        numbers = (self.learning_rate, self.weight_decay, self.voxel_um, *self.gamma)
-        if not all(map(math.isfinite, numbers)):
-            raise ValueError("learning rate, weight decay, gamma and voxel size must be finite numbers")
         if not 0 < self.gamma[0] <= self.gamma[1]:
             raise ValueError(f"gamma {self.gamma} is not a range above 0, the lower end first")
-        if min(self.epochs, self.batch, self.step) < 1 or self.folds < 2:
-            raise ValueError("epochs, batch and step must be at least 1, folds at least 2")
         if self.batch == 1 and self.crop == (multiple, multiple) and not self.init:
             raise ValueError(
                 f"one slice of {multiple} x {multiple} becomes a single pixel, which cannot be normalised; "
@@ -163,30 +163,29 @@ class PhantomTraining:
         embedded one.
     """
 
-    slices: int = 40_000
-    batch: int = 8
-    rows: int = 448
-    columns: int = 320
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    seed: int = 0
-    width: int = 16
-    depth: int = 5
-    stem: int = 2
-    threshold: float = 0.5
-    validate_every: int = 2_000
-    validation_slices: int = 64
+    slices: Count = 40_000
+    batch: Count = 8
+    rows: Count = 448
+    columns: Count = 320
+    learning_rate: NotNegative = 1e-3
+    weight_decay: NotNegative = 1e-4
+    seed: Annotated[int, Limits(0)] = 0
+    width: Count = 16
+    depth: Annotated[int, Limits(1, 8)] = 5
+    stem: Annotated[int, Limits(1, 4)] = 2
+    threshold: Share = 0.5
+    validate_every: Count = 2_000
+    validation_slices: Count = 64
     init: str | None = None
 
     def __post_init__(self) -> None:
+        check_limits(self)
         multiple = self.model_info().multiple
         if self.rows % multiple or self.columns % multiple:
             raise ValueError(
                 f"depth {self.depth} and stem {self.stem} need slices with sides of multiples of {multiple}, "
                 f"phantom slices have {self.rows} x {self.columns}; give a smaller depth or stem"
             )
-        if not all(map(math.isfinite, (self.learning_rate, self.weight_decay))):
-            raise ValueError("learning rate and weight decay must be finite numbers")
 
     def model_info(self) -> ModelInfo:
         """The network this trains, ready to be used at full resolution."""
