@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import math
 import struct
 from collections.abc import Callable
@@ -179,6 +180,7 @@ def made_dicom(
     """Write a folder of slices; their names tell nothing of their order."""
     folder = folder / "dicom"
     folder.mkdir(exist_ok=True)
+    before = locale.setlocale(locale.LC_ALL)
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     writer.SetImageIO("GDCMImageIO")
@@ -193,6 +195,7 @@ def made_dicom(
             image.SetMetaData(key, value)
         writer.SetFileName(str(folder / f"{series}.{(z * 7919) % 10007}.dcm"))
         writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, before)  # the writer leaves "C"
     return folder
 
 

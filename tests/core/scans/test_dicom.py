@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import locale
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +22,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def test_slices_lie_by_their_place_and_say_where(tmp_path):
-    before = locale.setlocale(locale.LC_ALL)
     scan = read_volume(made_dicom(tmp_path, ARRAY))
-    assert locale.setlocale(locale.LC_ALL) == before
     assert np.array_equal(scan.array, ARRAY)
     assert scan.frame is not None
     assert scan.frame.origin_mm == (0, 0, 0) and scan.frame.edges_mm == pytest.approx((0.0032,) * 3)

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import ContentError, FormatError, StackError
 from ..names import utf8_name
 from .content import Content, Frame
-from .quiet import locale_kept, quiet_itk
+from .quiet import quiet_itk
 
 sitk = lazy.load("SimpleITK")
 
@@ -145,7 +145,7 @@ def _refused(path: Path, error: Exception) -> FormatError:
 
 
 def _header(path: Path) -> _Slice:
-    with utf8_name(path) as known, quiet_itk(), locale_kept():
+    with utf8_name(path) as known, quiet_itk():
         reader = _reader(known)
         try:
             reader.ReadImageInformation()
@@ -185,7 +185,7 @@ def _numbers(text: str) -> list[float]:
 
 def _pixels(header: _Slice) -> np.ndarray:
     """Return (Z, Y, X) of one file."""
-    with utf8_name(header.path) as known, quiet_itk(), locale_kept():
+    with utf8_name(header.path) as known, quiet_itk():
         try:
             image = _reader(known).Execute()
         except _ITK_REFUSES as error:

@@ -13,6 +13,7 @@ _LEAST_GAP = 0.25  # between the fill and the next grey level, as a share of the
 _UNIFORM = 0.3  # spread of the air beside it, as a share of that range
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of levels as large as a float may be
 def fill_level(array: np.ndarray) -> tuple[float, float] | None:
     """Find a constant far outside all other grey levels, in most corners of the slices.
 

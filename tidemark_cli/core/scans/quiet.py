@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import locale
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,13 +45,3 @@ quiet_itk = _Silence(
     lambda shown: sitk.ProcessObject.SetGlobalWarningDisplay(shown),
     False,
 )
-
-
-@contextmanager
-def locale_kept() -> Iterator[None]:
-    """Put the process's locale back: ITK's DICOM reader leaves it at "C", which makes text files ASCII."""
-    before = locale.setlocale(locale.LC_ALL)
-    try:
-        yield
-    finally:
-        locale.setlocale(locale.LC_ALL, before)

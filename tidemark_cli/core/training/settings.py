@@ -55,7 +55,7 @@ class FoldTraining:
 
     Attributes
     ----------
-    loss : bce, focal, jaccard, bce-jaccard or bce-logjaccard.
+    loss : one of bce, focal, jaccard, bce-jaccard, bce-logjaccard.
     epochs : passes over the training slices; the best by the validation loss is kept.
     batch : slices a step.
     learning_rate : of Adam.
