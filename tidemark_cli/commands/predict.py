@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from .. import core
 from ..core.settings import Settings, VoxelSize
-from . import batch
+from . import batch, cluster
 from .batch import Outcome
 from .from_fields import Look, Without
 from .jobs import Job, described, named_file, plan_jobs, volume_suffixes
-from .options import Existing, Screen, Target, entry
+from .options import Existing, Screen, Spread, Target, entry
 
-if TYPE_CHECKING:
-    pass
+Models = Sequence["core.network.unet.UNet"]
 
 # what a person is told of the numbers; --stats and --json have them all
 FIGURES = {
@@ -81,6 +81,7 @@ def predict(
     outputs: Outputs,
     segmentation: Annotated[Settings, Without(["uncertainty"])],
     existing_outputs: Existing,
+    many_scans: Spread,
     on_screen: Screen,
 ) -> None:
     """Segment the hard tissue of PTA scans, and find the tidemark on it.
@@ -90,22 +91,31 @@ def predict(
     tidemark predict sample.tif -o mask.tif --preview preview.png
     tidemark predict scans/ -o masks/ --stats stats/ --csv all.csv --skip-existing
     tidemark predict sample.tif -o mask.tif --weights run/
+    tidemark predict scans/ -o masks/ --cluster local:4
     """
     volume, tiff = (*volume_suffixes(), ".png"), core.scans.formats.TIFF_SUFFIXES
     suffixes = dict.fromkeys(("out", "probability", "uncertainty"), volume)
     suffixes |= {"surface": tiff, "stats": (".json",), "preview": (".png",)}
     targets = {name: path for name, path in vars(outputs).items() if name != "csv"}
-    jobs = plan_jobs(inputs.scans, targets, suffixes, existing_outputs)
+    jobs = plan_jobs(inputs.scans, targets, suffixes, existing_outputs, spread=many_scans)
     table = None if outputs.csv is None else named_file("--csv", outputs.csv, (".csv",))
     if table is not None:
         core.files.check_writable(table, existing_outputs.allowed)
     settings = replace(segmentation, uncertainty=outputs.uncertainty is not None)
-    _models.cache_clear()  # the files may have changed since
+    models = partial(_models, inputs.weights, secrets.token_hex(8))
     if any(job.outputs and job.scan.exists() for job in jobs):
-        _announce_models(inputs.weights, settings.device, on_screen)
-    overwrite = existing_outputs.overwrite
-    work = partial(_segment, inputs=inputs, settings=settings, overwrite=overwrite, screen=on_screen)
-    outcomes = batch.run(work, jobs, on_screen, ("scan", "tidemark"))
+        device = settings.device if many_scans.cluster is None else None  # the workers have theirs
+        _announce_models(inputs.weights, models, device, on_screen)
+    work = partial(
+        _segment,
+        voxel_um=inputs.voxel_um,
+        models=models,
+        settings=settings,
+        overwrite=existing_outputs.overwrite or many_scans.again,
+        screen=on_screen,
+    )
+    with cluster.connected(many_scans.cluster, on_screen, settings.device) as executor:
+        outcomes = batch.run(work, jobs, on_screen, ("scan", "tidemark"), executor)
     if table is not None:
         core.results.write_table(table, map(_row, jobs, outcomes))
         if not on_screen.as_json:
@@ -113,26 +123,34 @@ def predict(
     batch.end(outcomes)
 
 
-@cache
-def _models(weights: Path | None) -> Sequence[core.network.unet.UNet]:
-    """Load the models, once a process."""
+@lru_cache(maxsize=1)
+def _models(weights: Path | None, run: str) -> Models:
+    """Load the models, once a process in each run: the files may have changed since an earlier one."""
     return core.network.models.load_models(weights)
 
 
-def _announce_models(weights: Path | None, device: str, screen: Screen) -> None:
-    """Load the models, and say which they are and where they run."""
-    chosen = core.network.devices.choose_device(device)
-    models = _models(weights)
+def _announce_models(
+    weights: Path | None, models: Callable[[], Models], device: str | None, screen: Screen
+) -> None:
+    """Load the models, and say which they are and, where it is known, where they run."""
+    chosen = None if device is None else core.network.devices.choose_device(device)
+    count = len(models())
     embedded = str(weights or "default") == core.network.models.EMBEDDED
     told = "the embedded one, trained on phantoms only" if embedded else weights
-    screen.notice(
-        f"model: {told}{f', {len(models)} averaged' if len(models) > 1 else ''}",
-        f"device: {chosen}{' (auto)' if device == 'auto' else ''}",
-    )
+    screen.notice(f"model: {told}{f', {count} averaged' if count > 1 else ''}")
+    if chosen is not None:
+        screen.notice(f"device: {chosen}{' (auto)' if device == 'auto' else ''}")
 
 
 def _segment(
-    job: Job, label: str, *, inputs: Inputs, settings: Settings, overwrite: bool, screen: Screen
+    job: Job,
+    label: str,
+    *,
+    voxel_um: float | None,
+    models: Callable[[], Models],
+    settings: Settings,
+    overwrite: bool,
+    screen: Screen,
 ) -> Outcome:
     """Segment one scan and write its outputs."""
     if not job.outputs:
@@ -140,12 +158,12 @@ def _segment(
         told = ("skipped: every output exists",)
         return Outcome("skipped", _figures(stats), told, {"outputs": {}, "stats": stats})
     screen.notice(*(f"kept as it is, whatever made it: {path}" for path in job.kept.values()), label=label)
-    volume = core.scans.volume.read_volume(job.scan, inputs.voxel_um)
+    volume = core.scans.volume.read_volume(job.scan, voxel_um)
     outputs = job.renamed("mask")
     core.results.check_images(outputs, volume)
     screen.notice(*_told_before(volume, settings), label=label)
     with screen.progress(label.removesuffix(": ") or job.scan.name) as advance:
-        found = core.segmentation.segment(volume, _models(inputs.weights), settings, advance)
+        found = core.segmentation.segment(volume, models(), settings, advance)
     screen.notice(*found.notes, label=label)
     core.results.write_segmentation(outputs, volume, found, overwrite)
     figures, content = _figures(found.stats), {"outputs": job.written, "stats": found.stats}

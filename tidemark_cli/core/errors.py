@@ -11,6 +11,7 @@
     ├── ModelError           weights that cannot be read or do not fit
     ├── AssetError           a dataset or weights that cannot be fetched, verified or unpacked
     ├── DeviceError          a compute device asked for by name that is not there
+    ├── ClusterError         a cluster that cannot be reached, or cannot do the work
     └── OutputError          a result that cannot be written, or would overwrite one
 
 Every message says what is wrong, what was expected, what was found and what to do.
@@ -66,6 +67,10 @@ class AssetError(TidemarkError):
 
 class DeviceError(TidemarkError):
     """A compute device asked for by name that is not there."""
+
+
+class ClusterError(TidemarkError):
+    """A cluster that cannot be reached, or cannot do the work."""
 
 
 class OutputError(TidemarkError):
