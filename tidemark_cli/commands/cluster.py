@@ -12,9 +12,12 @@ import os
 import pkgutil
 import secrets
 import signal
+import subprocess
+import sys
 import threading
+import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -43,6 +46,7 @@ THREADS = (  # how many threads the libraries in a worker take
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
 FAILURES = 1  # of workers made here that a scan may kill and still be done again
+START_S, END_S = 120, 8  # that workers made here may take
 
 _running: dict[int, str] = {}  # on a worker: threads that do a scan, and of which run
 
@@ -88,13 +92,12 @@ def connected(where: str | None, screen: Screen, device: str = "cpu") -> Iterato
 
 @contextmanager
 def _as_before() -> Iterator[None]:
-    """Keep what Dask has to say from the screen, and give back what it changes in this process."""
+    """Keep what Dask has to say from the screen, and give back what is changed for that."""
     assert distributed.__version__  # loads it: it makes loggers
     names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in NOISY]
     loggers = [logging.getLogger(name) for name in {*names, *NOISY}]
-    levels, environment = [logger.level for logger in loggers], dict(os.environ)
-    settings = {"distributed.comm.timeouts.connect": "10s", "distributed.admin.tick.limit": "1h"}
-    with warnings.catch_warnings(), dask.config.set(settings):
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings(), dask.config.set({"distributed.comm.timeouts.connect": "10s"}):
         warnings.simplefilter("ignore")
         for logger in loggers:
             logger.setLevel(SILENT)
@@ -103,54 +106,88 @@ def _as_before() -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
-            for name in os.environ.keys() - environment.keys():
-                del os.environ[name]
-            os.environ.update(environment)
 
 
 @contextmanager
 def _client(where: str, device: str) -> Iterator[Any]:
     kind, _, count = where.partition(":")
     with ExitStack() as stack:
-        if kind == "local":
-            address: Any = stack.enter_context(_local(int(count or 0), device))
-        else:
-            address = where
+        address: Any = stack.enter_context(_scheduler()) if kind == "local" else where
         how = {"scheduler_file": where} if Path(where).is_file() else {"address": address}
         try:
-            client = distributed.Client(**how, timeout="10s", set_as_default=False)
+            client = stack.enter_context(distributed.Client(**how, timeout="10s", set_as_default=False))
         except (OSError, ValueError, KeyError) as error:
             raise ClusterError(
                 f"--cluster {where}: no Dask scheduler answers there; expected an address such as "
                 "tcp://HOST:8786, the file of a scheduler, or local:N; check that it runs."
             ) from error
-        stack.callback(client.close, timeout=5)
+        if kind == "local":
+            stack.enter_context(_workers(client, int(count or 0), device))
         yield client
 
 
+def _scheduler() -> Any:
+    """Return a context with a scheduler in this process: it, and its workers, end with this."""
+    return distributed.LocalCluster(
+        n_workers=0,
+        processes=True,
+        dashboard_address=None,
+        silence_logs=SILENT,
+        scheduler_kwargs={"allowed_failures": FAILURES},
+    )
+
+
 @contextmanager
-def _local(count: int, device: str) -> Iterator[Any]:
-    """Start a scheduler in this process and workers in processes of their own, `count` or as many as suit."""
+def _workers(client: Any, count: int, device: str) -> Iterator[None]:
+    """Start workers here, each with its nanny, which replaces it: `count`, or as many as suit.
+
+    They are out of reach of the terminal: their client tells them when to stop.
+    """
     gpus = _gpus() if device.startswith(("auto", "cuda")) else []
     cores = dask.system.CPU_COUNT
     count = count or len(gpus) or cores
-    for name in THREADS:
-        os.environ.setdefault(name, str(max(1, cores // count)))
-    if gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-    os.environ["DASK_LOGGING__DISTRIBUTED"] = "critical"
-    cluster = distributed.LocalCluster(
-        n_workers=count,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=None,
-        memory_limit=0,  # a scan takes what it takes without a cluster
-        silence_logs=SILENT,
-        scheduler_kwargs={"allowed_failures": FAILURES},
-        preload=[*dask.config.get("distributed.worker.preload"), __name__],
-    )
-    with cluster:
-        yield cluster
+    environment = dict.fromkeys(THREADS, str(max(1, cores // count))) | os.environ
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", client.scheduler.address]
+    command += ["--nthreads", "1", "--no-dashboard", "--memory-limit", "0"]  # as much as without a cluster
+    nowhere, started = subprocess.DEVNULL, []
+    try:
+        for number in range(count):
+            gpu = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}
+            started.append(
+                subprocess.Popen(
+                    command,
+                    env=environment | gpu,
+                    stdin=nowhere,
+                    stdout=nowhere,
+                    stderr=nowhere,
+                    start_new_session=True,
+                )
+            )
+        client.wait_for_workers(count, timeout=START_S)
+        yield
+    except TimeoutError as error:
+        raise ClusterError(
+            f"{count} local workers did not start within {START_S} s; try fewer, with --cluster local:N."
+        ) from error
+    finally:
+        _end(started)
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ask processes to end, and kill those that do not, with what they have started."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + END_S
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0, deadline - time.monotonic()))
+        if hasattr(os, "killpg"):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()  # what it has started ends with it
+        process.wait()
 
 
 def _gpus() -> list[str]:
@@ -158,20 +195,6 @@ def _gpus() -> list[str]:
     count = torch.cuda.device_count()
     names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count))))
     return names.split(",")[:count]
-
-
-def dask_setup(worker: Any) -> None:
-    """Make a worker that was started here, as its preload, one that is silent and has a GPU of its own."""
-    for name in ("SIGINT", "SIGHUP"):  # a terminal sends them to all: whether to stop the client tells
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    if gpus := os.environ.get("CUDA_VISIBLE_DEVICES"):
-        names = gpus.split(",")
-        os.environ["CUDA_VISIBLE_DEVICES"] = names[int(worker.name) % len(names)]
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        os.dup2(nowhere, stream)
-    os.close(nowhere)
 
 
 def _check_workers(client: Any, where: str, screen: Screen) -> None:
