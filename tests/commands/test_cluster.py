@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -147,6 +148,17 @@ def test_without_distributed(
     )
 
 
+@pytest.mark.parametrize("where", ["tcp://127.0.0.1:1", "missing.json", "no.json", "http://[", "127.0.0.1"])
+def test_where_no_scheduler_answers(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("no.json").write_text("{}")
+    with (
+        pytest.raises(ClusterError, match=f"--cluster {re.escape(where)}: no Dask scheduler answers there"),
+        cluster.connected(where, Screen(quiet=True)),
+    ):
+        pass
+
+
 @contextlib.contextmanager
 def started(*command: object) -> Iterator[subprocess.Popen[bytes]]:
     line = [sys.executable, "-m", *map(str, command)]
@@ -239,3 +251,17 @@ def test_parts_beside_one_another(tidemark: Run, plug: np.ndarray, model: Path, 
     ]
     assert [one.code for one in ended] == [0, 0, 1]  # the last would write again
     assert "a.tif exists already" in ended[-1].err
+
+
+@posix
+def test_each_local_worker_has_a_gpu_and_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(cluster.dask.system, "CPU_COUNT", 6)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    with cluster.connected("local", Screen(quiet=True), "auto") as executor:
+        assert executor is not None
+        asked = "sleep 1; echo $CUDA_VISIBLE_DEVICES $OMP_NUM_THREADS $MKL_NUM_THREADS"
+        told = [executor.submit(subprocess.getoutput, asked) for _ in range(2)]
+        assert sorted(one.result(60) for one in told) == ["3 3 3", "5 3 3"]

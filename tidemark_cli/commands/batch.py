@@ -8,8 +8,9 @@ it takes and gives can be pickled.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal, Protocol, TypeVar
 
 import typer
@@ -54,6 +55,8 @@ class Outcome:
 
 Work = Callable[[Any, str], Outcome]
 Call = tuple[Any, str]  # a job, and the label of its messages
+Told = tuple[Outcome, list[console.Line]]  # an outcome, and the messages that came with it
+AHEAD = 1000  # of this many jobs an executor is told at once: more than it has workers
 
 
 def run(
@@ -108,30 +111,38 @@ def _done(
     executor: Executor, work: Work, calls: Sequence[Call], screen: Screen
 ) -> Iterator[tuple[int, Outcome]]:
     """Yield the number of each call and its outcome as it ends; where that is stopped, none waits on."""
-    waiting: dict[Future[tuple[Outcome, list[console.Line]]], int] = {}
+    waiting: dict[Future[Told], int] = {}
+    left = enumerate(calls)
     try:
         with screen.progress("scans") as advance:
-            for index, call in enumerate(calls):
-                waiting[executor.submit(_tried_elsewhere, work, *call)] = index
-            for future in as_completed(waiting):
+            ended: set[Future[Told]] = set()
+            for done in range(len(calls)):
+                for index, call in islice(left, AHEAD - len(waiting)):
+                    waiting[executor.submit(_tried_elsewhere, work, *call)] = index
+                ended = ended or wait(waiting, return_when=FIRST_COMPLETED).done
+                future = ended.pop()
                 index = waiting.pop(future)
-                try:
-                    outcome, lines = future.result()
-                except BrokenExecutor:
-                    raise
-                except Exception as error:  # nothing of it came back
-                    outcome, lines = _failed(error, calls[index][1]), []
+                outcome, lines = _came_back(future, calls[index][1])
                 for line in lines:
                     console.notice(*line)
                 if advance is not None:
-                    advance(len(calls) - len(waiting), len(calls))
+                    advance(done + 1, len(calls))
                 yield index, outcome
     finally:
         for future in waiting:
             future.cancel()
 
 
-def _tried_elsewhere(work: Work, job: Any, label: str) -> tuple[Outcome, list[console.Line]]:
+def _came_back(future: Future[Told], label: str) -> Told:
+    try:
+        return future.result()
+    except BrokenExecutor:
+        raise
+    except Exception as error:  # it has not come to an end there
+        return _failed(error, label), []
+
+
+def _tried_elsewhere(work: Work, job: Any, label: str) -> Told:
     """Do the work of a job in another process, and return with the outcome what is to be said of it."""
     with console.kept() as lines:
         return _tried(work, job, label), lines

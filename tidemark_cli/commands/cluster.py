@@ -7,11 +7,13 @@ in tidemark's words what goes wrong.
 from __future__ import annotations
 
 import ctypes
+import json
 import logging
 import os
 import pkgutil
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -47,6 +49,7 @@ THREADS = (  # how many threads the libraries in a worker take
 )
 FAILURES = 1  # of workers made here that a scan may kill and still be done again
 START_S, END_S = 120, 8  # that workers made here may take
+CONNECT_S = 10  # until a scheduler answers
 
 _running: dict[int, str] = {}  # on a worker: threads that do a scan, and of which run
 
@@ -97,7 +100,7 @@ def _as_before() -> Iterator[None]:
     names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in NOISY]
     loggers = [logging.getLogger(name) for name in {*names, *NOISY}]
     levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings(), dask.config.set({"distributed.comm.timeouts.connect": "10s"}):
+    with warnings.catch_warnings(), dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT_S} s"}):
         warnings.simplefilter("ignore")
         for logger in loggers:
             logger.setLevel(SILENT)
@@ -112,18 +115,28 @@ def _as_before() -> Iterator[None]:
 def _client(where: str, device: str) -> Iterator[Any]:
     kind, _, count = where.partition(":")
     with ExitStack() as stack:
-        address: Any = stack.enter_context(_scheduler()) if kind == "local" else where
-        how = {"scheduler_file": where} if Path(where).is_file() else {"address": address}
-        try:
-            client = stack.enter_context(distributed.Client(**how, timeout="10s", set_as_default=False))
-        except (OSError, ValueError, KeyError) as error:
-            raise ClusterError(
-                f"--cluster {where}: no Dask scheduler answers there; expected an address such as "
-                "tcp://HOST:8786, the file of a scheduler, or local:N; check that it runs."
-            ) from error
+        scheduler: Any = stack.enter_context(_scheduler()) if kind == "local" else _reached(where)
+        client = stack.enter_context(
+            distributed.Client(scheduler, timeout=f"{CONNECT_S} s", set_as_default=False)
+        )
         if kind == "local":
             stack.enter_context(_workers(client, int(count or 0), device))
         yield client
+
+
+def _reached(where: str) -> str:
+    """Return the address of a scheduler that is given by it or its file, once something answers there."""
+    try:
+        file = Path(where)
+        address = str(json.loads(file.read_text(encoding="utf-8"))["address"]) if file.is_file() else where
+        host_port = distributed.comm.get_address_host_port(address)
+        socket.create_connection(host_port, CONNECT_S).close()
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ClusterError(
+            f"--cluster {where}: no Dask scheduler answers there; expected an address such as "
+            "tcp://HOST:8786, the file of a scheduler, or local:N; check that it runs."
+        ) from error
+    return address
 
 
 def _scheduler() -> Any:
