@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers import VOXEL_UM, Ended, draw_plug
+from tests.helpers import Ended, draw_plug, save_bright_model
 
 
 @pytest.fixture(scope="session")
@@ -21,25 +21,8 @@ def plug() -> np.ndarray:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file whose network calls hard tissue what is brighter than 150 of 255."""
-    import torch
-
-    from tidemark_cli.core.network.unet import ModelInfo, UNet, save_model
-
-    normalisation = {"kind": "standard", "mean": 0.0, "std": 255.0}
-    info = ModelInfo(
-        width=1, depth=1, normalisation=normalisation, voxel_um=VOXEL_UM, threshold=0.5, either_end=True
-    )
-    net = UNet(info).eval()
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.zero_()
-        for block in (*net.down[0], *net.up[0]):
-            block[0].weight[0, -1, 1, 1] = 1  # the last channel goes through: of the decoder, the skip
-            block[1].weight.fill_(1)
-        net.head.weight.fill_(40)
-        net.head.bias.fill_(-40 * 150 / 255)
     path = tmp_path_factory.mktemp("model") / "bright.safetensors"
-    save_model(path, net)
+    save_bright_model(path)
     return path
 
 

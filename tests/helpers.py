@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -31,6 +32,28 @@ def draw_small_plug(seed: int) -> np.ndarray:
     for centre in rng.uniform((6, 8, 8), (22, 36, 36), (16, 3)):
         scan[((z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2 < 3.5**2) & inside] = 10
     return np.clip(scan + rng.normal(0, 3, scan.shape), 0, 255).astype(np.uint8)
+
+
+def save_bright_model(path: Path) -> None:
+    """Save a model whose network calls hard tissue what is brighter than 150 of 255."""
+    import torch
+
+    from tidemark_cli.core.network.unet import ModelInfo, UNet, save_model
+
+    normalisation = {"kind": "standard", "mean": 0.0, "std": 255.0}
+    info = ModelInfo(
+        width=1, depth=1, normalisation=normalisation, voxel_um=VOXEL_UM, threshold=0.5, either_end=True
+    )
+    net = UNet(info).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.zero_()
+        for block in (*net.down[0], *net.up[0]):
+            block[0].weight[0, -1, 1, 1] = 1  # the last channel goes through: of the decoder, the skip
+            block[1].weight.fill_(1)
+        net.head.weight.fill_(40)
+        net.head.bias.fill_(-40 * 150 / 255)
+    save_model(path, net)
 
 
 @dataclass(frozen=True)

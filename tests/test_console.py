@@ -56,3 +56,15 @@ def test_progress_is_told_every_ten_seconds(
         for done in (1, 2, 3):
             advance(done, 4)
     assert capsys.readouterr().err == "work: 50 %, 0:20 left\n"
+
+
+def test_messages_are_kept_and_said_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.kept() as lines, console.progress("work") as advance:
+        console.notice("read")
+        console.show_error(ScanError("no scan"))
+    assert advance is None
+    assert lines == [("read", ""), ("error: no scan", "red")]
+    assert capsys.readouterr().err == ""
+    for line in lines:
+        console.notice(*line)
+    assert capsys.readouterr().err == "read\nerror: no scan\n"

@@ -21,6 +21,8 @@ HEAVY = {
     "cv2",
     "numpy",
     "cc3d",
+    "dask",
+    "distributed",
     "tifffile",
     "pooch",
     "requests",

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
 from rich.console import Console
@@ -25,10 +26,12 @@ from .core.errors import TidemarkError
 from .core.files import NO_ROOM
 
 BUG = 70  # exit code of a bug (EX_SOFTWARE): neither the user's mistake nor the machine's
+ERROR = "red"
 INTERRUPTED = 130  # exit code after SIGINT, SIGTERM or SIGHUP
 Advance = Callable[[int, int], None]
+Line = tuple[str, str]  # a message, and its style
 
-
+_kept: ContextVar[list[Line] | None] = ContextVar("_kept", default=None)  # within `kept`
 _UNHEARD = {errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO}  # whoever read it has gone, or the terminal
 
 
@@ -100,21 +103,38 @@ def error_line(error: BaseException) -> str | None:
 def show_error(error: BaseException, subject: str = "") -> int:
     """Print an error to stderr, one line unless it is a bug, and return the exit code it stands for."""
     if isinstance(error, KeyboardInterrupt):
-        _print_error("interrupted: no half-written output is left.")
+        notice("interrupted: no half-written output is left.", ERROR)
         return INTERRUPTED
     line = error_line(error)
     if line is None or os.environ.get("TIDEMARK_DEBUG"):
-        traceback.print_exception(error)
+        notice("".join(traceback.format_exception(error)).rstrip())
     if line is None:
-        _print_error(f"bug: {subject}{type(error).__name__}: {error}; please report it with the lines above")
+        told = f"bug: {subject}{type(error).__name__}: {error}; please report it with the lines above"
+        notice(told, ERROR)
         return BUG
-    _print_error(f"error: {subject}{' '.join(line.split())}")
+    notice(f"error: {subject}{' '.join(line.split())}", ERROR)
     return 1
 
 
-def notice(text: str) -> None:
+def notice(text: str, style: str = "") -> None:
     """Print a message to stderr."""
-    print(text, file=sys.stderr, flush=True)
+    if (lines := _kept.get()) is not None:
+        lines.append((text, style))
+    elif style:
+        Console(stderr=True, soft_wrap=True).print(Text(text, style=style))
+    else:
+        print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def kept() -> Iterator[list[Line]]:
+    """Yield a list that takes the messages, for `notice` elsewhere; there is no progress meanwhile."""
+    lines: list[Line] = []
+    token = _kept.set(lines)
+    try:
+        yield lines
+    finally:
+        _kept.reset(token)
 
 
 def result(text: str) -> None:
@@ -145,7 +165,7 @@ def progress(label: str, quiet: bool = False) -> Iterator[Advance | None]:
 
     On a terminal a bar, elsewhere a plain line every ten seconds; None when `quiet`.
     """
-    if quiet:
+    if quiet or _kept.get() is not None:
         yield None
     elif sys.stderr.isatty():
         with _bar(label) as advance:
@@ -158,7 +178,8 @@ def progress(label: str, quiet: bool = False) -> Iterator[Advance | None]:
 def _bar(label: str) -> Iterator[Advance]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console, together = Console(stderr=True), sys.stdout.isatty()  # else results would go to stderr
+    with Progress(*columns, console=console, transient=True, redirect_stdout=together) as bar:
         task = bar.add_task(escape(label), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -175,11 +196,6 @@ def _plain_progress(label: str) -> Advance:
             notice(f"{label}: {100 * done // total} %, {left // 60}:{left % 60:02d} left")
 
     return advance
-
-
-def _print_error(text: str) -> None:
-
-    Console(stderr=True, soft_wrap=True).print(Text(text, style="red"))
 
 
 def _tells_of_memory(error: BaseException) -> bool:

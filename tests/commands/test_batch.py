@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -127,3 +127,22 @@ def test_another_process_does_the_same(capsys: pytest.CaptureFixture[str], tmp_p
         ("failed", "bad is no scan."),
     ]
     assert "error: [2/2] bad: bad is no scan." in capsys.readouterr().err
+
+
+class Broken(Executor):
+    """Says that it can do no more."""
+
+    def submit(self, *_: Any, **__: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(BrokenExecutor("gone"))
+        return future
+
+
+def test_an_executor_that_breaks_ends_the_run() -> None:
+    with pytest.raises(BrokenExecutor, match="gone"):
+        run("a1", "bad", executor=Broken())
+
+
+def test_no_scan_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+    batch.end(run())
+    assert capsys.readouterr().out.split() == ["scan", "state", "length"]

@@ -8,17 +8,15 @@ it takes and gives can be pickled.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, field
-from typing import Any, Literal, ParamSpec, Protocol, TypeVar
+from itertools import islice
+from typing import Any, Literal, Protocol, TypeVar
 
 import typer
 
 from .. import console
 from .options import Screen
-
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
 
 
 class Job(Protocol):
@@ -55,19 +53,10 @@ class Outcome:
     code: int = 0
 
 
-class Serial(Executor):
-    """Does the work at once, in the caller."""
-
-    def submit(
-        self, work: Callable[Parameters, Result], /, *args: Parameters.args, **kwargs: Parameters.kwargs
-    ) -> Future[Result]:
-        """Call `work` and return what came of it."""
-        future: Future[Result] = Future()
-        try:
-            future.set_result(work(*args, **kwargs))
-        except Exception as error:  # what stops the whole run, as Ctrl-C does, goes through
-            future.set_exception(error)
-        return future
+Work = Callable[[Any, str], Outcome]
+Call = tuple[Any, str]  # a job, and the label of its messages
+Told = tuple[Outcome, list[console.Line]]  # an outcome, and the messages that came with it
+AHEAD = 1000  # of this many jobs an executor is told at once: more than it has workers
 
 
 def run(
@@ -83,13 +72,21 @@ def run(
     ----------
     work : takes a job and the label of its messages, and returns the outcome or raises.
     heads : of the columns of the table, without the state: those of `Job.names`, and that of `Outcome.told`.
-    executor : where the work runs, by default here and one after the other. The caller shuts it down.
+    executor : where the work runs, by default here and one after the other. The caller shuts it down. What
+        is said there is printed here when the job ends.
+
+    Raises
+    ------
+    BrokenExecutor
+        If the executor says that it can do no more.
     """
     labels = [f"[{n}/{len(jobs)}] {job.names[0]}: " if len(jobs) > 1 else "" for n, job in enumerate(jobs, 1)]
-    calls = [(work, job, label) for job, label in zip(jobs, labels, strict=True)]
+    calls = list(zip(jobs, labels, strict=True))
     outcomes: dict[int, Outcome] = {}
-    for index, future in _ended(executor or Serial(), calls):
-        outcome = outcomes[index] = _outcome(future, labels[index])
+    for index, outcome in (
+        _done_here(work, calls) if executor is None else _done(executor, work, calls, screen)
+    ):
+        outcomes[index] = outcome
         if screen.as_json:
             reason = {"error": outcome.told} if outcome.state in ("refused", "failed") else {}
             console.result_json(jobs[index].known | {"state": outcome.state} | reason | outcome.content)
@@ -101,38 +98,71 @@ def run(
 
 def end(outcomes: Sequence[Outcome]) -> None:
     """End the command with the worst exit code, if any is not 0."""
-    if code := max(outcome.code for outcome in outcomes):
+    if code := max((outcome.code for outcome in outcomes), default=0):
         raise typer.Exit(code)
 
 
-def _ended(executor: Executor, calls: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Future[Outcome]]]:
-    """Yield the number of each call and its future as it ends; none is left waiting where that is stopped."""
-    waiting: dict[Future[Outcome], int] = {}
+def _done_here(work: Work, calls: Sequence[Call]) -> Iterator[tuple[int, Outcome]]:
+    for index, call in enumerate(calls):
+        yield index, _tried(work, *call)
+
+
+def _done(
+    executor: Executor, work: Work, calls: Sequence[Call], screen: Screen
+) -> Iterator[tuple[int, Outcome]]:
+    """Yield the number of each call and its outcome as it ends; where that is stopped, none waits on."""
+    waiting: dict[Future[Told], int] = {}
+    left = enumerate(calls)
     try:
-        for index, call in enumerate(calls):
-            future = executor.submit(*call)
-            if future.done():
-                yield index, future
-            else:
-                waiting[future] = index
-        for future in as_completed(waiting):
-            yield waiting[future], future
+        with screen.progress("scans") as advance:
+            ended: set[Future[Told]] = set()
+            for done in range(len(calls)):
+                for index, call in islice(left, AHEAD - len(waiting)):
+                    waiting[executor.submit(_tried_elsewhere, work, *call)] = index
+                ended = ended or wait(waiting, return_when=FIRST_COMPLETED).done
+                future = ended.pop()
+                index = waiting.pop(future)
+                outcome, lines = _came_back(future, calls[index][1])
+                for line in lines:
+                    console.notice(*line)
+                if advance is not None:
+                    advance(done + 1, len(calls))
+                yield index, outcome
     finally:
         for future in waiting:
             future.cancel()
 
 
-def _outcome(future: Future[Outcome], label: str) -> Outcome:
+def _came_back(future: Future[Told], label: str) -> Told:
     try:
         return future.result()
-    except Exception as error:
-        code = console.show_error(error, label)
-        return Outcome("failed", console.error_line(error) or repr(error), code=code)
+    except BrokenExecutor:
+        raise
+    except Exception as error:  # it has not come to an end there
+        return _failed(error, label), []
+
+
+def _tried_elsewhere(work: Work, job: Any, label: str) -> Told:
+    """Do the work of a job in another process, and return with the outcome what is to be said of it."""
+    with console.kept() as lines:
+        return _tried(work, job, label), lines
+
+
+def _tried(work: Work, job: Any, label: str) -> Outcome:
+    try:
+        return work(job, label)
+    except Exception as error:  # what stops the whole run, as Ctrl-C does, goes through
+        return _failed(error, label)
+
+
+def _failed(error: Exception, label: str) -> Outcome:
+    code = console.show_error(error, label)
+    return Outcome("failed", console.error_line(error) or repr(error), code=code)
 
 
 def _show(jobs: Sequence[Job], outcomes: Sequence[Outcome], heads: Sequence[str]) -> None:
     """Show what became of each of several scans, or what came of the only one."""
-    if len(jobs) > 1:
+    if len(jobs) != 1:
         *names, last = heads
         rows = [(*job.names, one.state, one.told) for job, one in zip(jobs, outcomes, strict=True)]
         console.result_table((*names, "state", last), rows)

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from .. import core
-from .options import Existing
+from .options import Existing, Spread
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ def plan_jobs(
     suffixes: Mapping[str, tuple[str, ...]],
     existing: Existing,
     beside: Sequence[Path] = (),
+    spread: Spread = Spread(),  # noqa: B008  # frozen
 ) -> list[Job]:
     """Pair every scan with its outputs, and refuse what could not be written after the work.
 
@@ -64,6 +65,7 @@ def plan_jobs(
     suffixes : for each output the endings a file may have; in a folder it gets the first.
     existing : where outputs that exist are kept, a job may end up with nothing to write.
     beside : further scans that are read, and that no output may replace.
+    spread : the part of the scans to take; the others are only looked at for clashes.
 
     Raises
     ------
@@ -81,6 +83,7 @@ def plan_jobs(
     ]
     jobs = _without_outputs(jobs, inputs, wanted)
     _refuse_clashes(jobs, beside)
+    jobs = spread.taken(jobs, lambda job: job.scan)
     for target in wanted.values():
         if _means_folder(target):
             Path(target).mkdir(parents=True, exist_ok=True)

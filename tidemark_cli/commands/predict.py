@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import secrets
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
 from .. import core
 from ..core.settings import Settings, VoxelSize
-from . import batch
+from . import batch, cluster
 from .batch import Outcome
 from .from_fields import Look, Without
 from .jobs import Job, described, named_file, plan_jobs, volume_suffixes
-from .options import Existing, Screen, Target, entry
+from .options import Existing, Screen, Spread, Target, entry
+
+Models = Sequence["core.network.unet.UNet"]
 
 # what a person is told of the numbers; --stats and --json have them all
 FIGURES = {
@@ -83,11 +86,35 @@ class Outputs:
     csv: Target = None
 
 
+@dataclass(frozen=True)
+class How:
+    """What is the same for all scans.
+
+    Attributes
+    ----------
+    again : whether a scan may be done twice, as on a cluster whose worker died after it had written.
+    """
+
+    inputs: Inputs
+    models: Callable[[], Models]
+    settings: Settings
+    existing: Existing
+    again: bool
+    screen: Screen
+    command: str
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether an output that exists is replaced."""
+        return self.existing.overwrite or self.again
+
+
 def predict(
     inputs: Inputs,
     outputs: Outputs,
     segmentation: Annotated[Settings, Without(["uncertainty"])],
     existing_outputs: Existing,
+    many_scans: Spread,
     on_screen: Screen,
 ) -> None:
     """Segment the hard tissue of PTA scans, and find the tidemark on it.
@@ -97,28 +124,25 @@ def predict(
     tidemark predict sample.tif -o mask.tif --preview preview.png
     tidemark predict scans/ -o masks/ --stats stats/ --csv all.csv --skip-existing
     tidemark predict sample.tif -o mask.tif --weights run/
+    tidemark predict scans/ -o masks/ --cluster local:4
     """
     volume, tiff = (*volume_suffixes(), ".png", ".zarr"), core.scans.formats.TIFF_SUFFIXES
     suffixes = dict.fromkeys(("out", "probability", "uncertainty"), volume)
     suffixes |= {"surface": tiff, "stats": (".json",), "preview": (".png",)}
     targets = {name: path for name, path in vars(outputs).items() if name != "csv"}
-    jobs = plan_jobs(inputs.scans, targets, suffixes, existing_outputs)
+    jobs = plan_jobs(inputs.scans, targets, suffixes, existing_outputs, spread=many_scans)
     table = None if outputs.csv is None else named_file("--csv", outputs.csv, (".csv",))
     if table is not None:
         core.files.check_writable(table, existing_outputs.allowed)
     settings = replace(segmentation, uncertainty=outputs.uncertainty is not None)
-    _models.cache_clear()  # the files may have changed since
+    models = partial(_models, inputs.weights, secrets.token_hex(8))
     if any(job.outputs and core.scans.scan_names.split_member(job.scan)[0].exists() for job in jobs):
-        _announce_models(inputs.weights, settings.device, on_screen)
-    work = partial(
-        _segment,
-        inputs=inputs,
-        settings=settings,
-        existing=existing_outputs,
-        screen=on_screen,
-        command=shlex.join(["tidemark", *sys.argv[1:]]),
-    )
-    outcomes = batch.run(work, jobs, on_screen, ("scan", "tidemark"))
+        device = settings.device if many_scans.cluster is None else None  # the workers have theirs
+        _announce_models(inputs.weights, models, device, on_screen)
+    command = shlex.join(["tidemark", *sys.argv[1:]])
+    how = How(inputs, models, settings, existing_outputs, many_scans.again, on_screen, command)
+    with cluster.connected(many_scans.cluster, on_screen, settings.device) as executor:
+        outcomes = batch.run(partial(_segment, how=how), jobs, on_screen, ("scan", "tidemark"), executor)
     if table is not None:
         core.results.write_table(table, chain.from_iterable(map(_rows, jobs, outcomes)))
         if not on_screen.as_json:
@@ -126,53 +150,46 @@ def predict(
     batch.end(outcomes)
 
 
-@cache
-def _models(weights: Path | None) -> Sequence[core.network.unet.UNet]:
-    """Load the models, once a process."""
+@lru_cache(maxsize=1)
+def _models(weights: Path | None, run: str) -> Models:
+    """Load the models, once a process in each run: the files may have changed since an earlier one."""
     return core.network.models.load_models(weights)
 
 
-def _announce_models(weights: Path | None, device: str, screen: Screen) -> None:
-    """Load the models, and say which they are and where they run."""
-    chosen = core.network.devices.choose_device(device)
-    models = _models(weights)
+def _announce_models(
+    weights: Path | None, models: Callable[[], Models], device: str | None, screen: Screen
+) -> None:
+    """Load the models, and say which they are and, where it is known, where they run."""
+    chosen = None if device is None else core.network.devices.choose_device(device)
+    count = len(models())
     embedded = str(weights or "default") == core.network.models.EMBEDDED
     told = "the embedded one, trained on phantoms only" if embedded else weights
-    screen.notice(
-        f"model: {told}{f', {len(models)} averaged' if len(models) > 1 else ''}",
-        f"device: {chosen}{' (auto)' if device == 'auto' else ''}",
-    )
+    screen.notice(f"model: {told}{f', {count} averaged' if count > 1 else ''}")
+    if chosen is not None:
+        screen.notice(f"device: {chosen}{' (auto)' if device == 'auto' else ''}")
 
 
-def _segment(
-    job: Job,
-    label: str,
-    *,
-    inputs: Inputs,
-    settings: Settings,
-    existing: Existing,
-    screen: Screen,
-    command: str,
-) -> Outcome:
+def _segment(job: Job, label: str, how: How) -> Outcome:
     """Segment the plugs asked for in one scan, and write the outputs of each."""
     if not job.outputs:
         stats = core.results.read_stats(job.kept["stats"]) if "stats" in job.kept else None
         told = ("skipped: every output exists",)
         return Outcome("skipped", _figures(stats), told, {"outputs": {}, "stats": stats})
+    screen = how.screen
     screen.notice(*(f"kept as it is, whatever made it: {path}" for path in job.kept.values()), label=label)
-    volume = core.scans.volume.read_volume(job.scan, inputs.voxel_um)
+    volume = core.scans.volume.read_volume(job.scan, how.inputs.voxel_um)
     core.results.check_images(job.renamed("mask"), volume)
-    screen.notice(*_told_before(volume, settings), label=label)
-    models, done = _models(inputs.weights), []
-    plugs, notes = _chosen(volume, inputs.plug, settings.bone_end)
+    screen.notice(*_told_before(volume, how.settings), label=label)
+    plugs, notes = _chosen(volume, how.inputs.plug, how.settings.bone_end)
     screen.notice(*notes, label=label)
-    todo = [(name, plug, _outputs_of(job, name, existing)) for name, plug in plugs.items()]
+    done = []
+    todo = [(name, plug, _outputs_of(job, name, how)) for name, plug in plugs.items()]
     for name, plug, outputs in todo:
         if outputs:
             with screen.progress(f"{label.removesuffix(': ') or job.scan.name} {name}".strip()) as advance:
-                found = core.segmentation.segment(volume, models, settings, advance, plug)
+                found = core.segmentation.segment(volume, how.models(), how.settings, advance, plug)
             screen.notice(*found.notes, label=f"{label}{name and name + ': '}")
-            core.results.write_segmentation(outputs, volume, found, existing.overwrite, command)
+            core.results.write_segmentation(outputs, volume, found, how.overwrite, how.command)
             done.append((name, outputs, found.stats))
     return _outcome(job, done)
 
@@ -202,16 +219,16 @@ def _chosen(
     )
 
 
-def _outputs_of(job: Job, name: str, existing: Existing) -> dict[str, Path]:
+def _outputs_of(job: Job, name: str, how: How) -> dict[str, Path]:
     """Return the files to write for one of the plugs; those of a scan's only one are settled already."""
     outputs = job.renamed("mask")
     if not name:
         return outputs
     outputs = {kind: core.scans.scan_names.numbered(path, name) for kind, path in outputs.items()}
-    if existing.skip_existing:
+    if how.existing.skip_existing:
         outputs = {kind: path for kind, path in outputs.items() if not path.exists()}
     for path in outputs.values():
-        core.files.check_writable(path, existing.overwrite)
+        core.files.check_writable(path, how.overwrite)
     return outputs
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,11 +13,11 @@ import typer
 
 from .. import core
 from ..core.settings import BoneEnd, Limits, VoxelSize
-from . import batch
+from . import batch, cluster
 from .batch import Outcome
 from .from_fields import Look
 from .jobs import described, named_file
-from .options import Existing, Screen, Target
+from .options import Existing, Screen, Spread, Target
 from .pairs import pair_scans
 
 if TYPE_CHECKING:
@@ -136,7 +136,13 @@ class Plan:
 
 
 def preprocess(
-    inputs: Inputs, outputs: Outputs, names: Names, crop: Cut, existing_samples: Existing, on_screen: Screen
+    inputs: Inputs,
+    outputs: Outputs,
+    names: Names,
+    crop: Cut,
+    existing_samples: Existing,
+    many_scans: Spread,
+    on_screen: Screen,
 ) -> None:
     """Cut the plugs out of PTA scans and write a dataset in the layout of the public one.
 
@@ -155,14 +161,20 @@ def preprocess(
     tidemark preprocess S01_1_PTA.tif --ca4 S01_1_CA4.tif -o dataset/ --grade 2
     """
     sheet = None if outputs.preview is None else named_file("--preview", outputs.preview, (".png",))
-    plans = _plan(pair_scans(inputs.scans, *inputs.other), names)
+    plans = many_scans.taken(_plan(pair_scans(inputs.scans, *inputs.other), names), lambda plan: plan.scan)
     work = partial(
-        _preprocess, dataset=outputs.out, inputs=inputs, cut=crop, existing=existing_samples, screen=on_screen
+        _preprocess,
+        dataset=outputs.out,
+        inputs=replace(inputs, scans=()),  # not each of them with each of them
+        cut=crop,
+        existing=Existing(True) if many_scans.again and not existing_samples.allowed else existing_samples,
+        screen=on_screen,
     )
     made = [folder for folder in (outputs.out, *outputs.out.parents) if not folder.exists()]
     try:
         _check_outputs(plans, outputs.out, existing_samples, sheet)
-        outcomes = batch.run(work, plans, on_screen, ("sample", "scan", "mask"))
+        with cluster.connected(many_scans.cluster, on_screen) as executor:
+            outcomes = batch.run(work, plans, on_screen, ("sample", "scan", "mask"), executor)
     finally:
         with suppress(OSError):  # something was written
             for folder in made:

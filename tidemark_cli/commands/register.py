@@ -12,11 +12,11 @@ import typer
 
 from .. import console, core
 from ..core.settings import VoxelSize
-from . import batch
+from . import batch, cluster
 from .batch import Outcome
 from .from_fields import Look
 from .jobs import Job, described, plan_jobs, volume_suffixes
-from .options import Existing, Screen, Target, entry
+from .options import Existing, Screen, Spread, Target, entry
 from .pairs import pair_scans
 
 if TYPE_CHECKING:
@@ -107,7 +107,12 @@ class Pair(Job):
 
 
 def register(
-    inputs: Inputs, outputs: Outputs, alignment: Alignment, existing_outputs: Existing, on_screen: Screen
+    inputs: Inputs,
+    outputs: Outputs,
+    alignment: Alignment,
+    existing_outputs: Existing,
+    many_scans: Spread,
+    on_screen: Screen,
 ) -> None:
     """Align CA4+ scans onto PTA scans, and take the hard tissue from them.
 
@@ -120,20 +125,22 @@ def register(
     volume = volume_suffixes()
     suffixes = {"out": volume, "mask": volume, "transform": (".tfm",), "preview": (".png",)}
     pairs = pair_scans([inputs.pta], "CA4", inputs.ca4)
-    scans, others = [scan for scan, _ in pairs], [other for _, other in pairs]
-    jobs = plan_jobs(scans, vars(outputs), suffixes, existing_outputs, beside=others)
+    ca4 = dict(pairs)
+    jobs = plan_jobs(list(ca4), vars(outputs), suffixes, existing_outputs, list(ca4.values()), many_scans)
     initial = alignment.initial
     if initial is not None and not initial.is_dir() and len(jobs) > 1:
         raise typer.BadParameter(f"--initial {initial}: expected a folder for several pairs.")
-    todo = [Pair(**vars(job), ca4=other) for job, other in zip(jobs, others, strict=True)]
+    todo = [Pair(**vars(job), ca4=ca4[job.scan]) for job in jobs]
     work = partial(
         _register,
         voxel_um=inputs.voxel_um,
         alignment=alignment,
-        overwrite=existing_outputs.overwrite,
+        overwrite=existing_outputs.overwrite or many_scans.again,
         screen=on_screen,
     )
-    batch.end(batch.run(work, todo, on_screen, ("scan", "registration")))
+    with cluster.connected(many_scans.cluster, on_screen) as executor:
+        outcomes = batch.run(work, todo, on_screen, ("scan", "registration"), executor)
+    batch.end(outcomes)
 
 
 def _is_number(text: str) -> bool:

@@ -52,5 +52,9 @@ class DeviceError(TidemarkError):
     """A compute device asked for by name that is not there."""
 
 
+class ClusterError(TidemarkError):
+    """A cluster that cannot be reached, or cannot do the work."""
+
+
 class OutputError(TidemarkError):
     """A result that cannot be written, or would overwrite one."""
