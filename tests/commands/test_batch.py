@@ -7,7 +7,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import typer
@@ -146,3 +146,24 @@ def test_an_executor_that_breaks_ends_the_run() -> None:
 def test_no_scan_at_all(capsys: pytest.CaptureFixture[str]) -> None:
     batch.end(run())
     assert capsys.readouterr().out.split() == ["scan", "state", "length"]
+
+
+def test_an_executor_is_told_of_few_jobs_ahead(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Counting(Executor):
+        """Counts the jobs whose results are not printed yet when it is given another."""
+
+        ahead: ClassVar[list[int]] = []
+        printed = 0
+
+        def submit(self, work: Any, /, *args: Any, **_: Any) -> Future[Any]:
+            self.printed += len(capsys.readouterr().out.splitlines())
+            self.ahead.append(len(self.ahead) - self.printed)
+            future: Future[Any] = Future()
+            future.set_result(work(*args))
+            return future
+
+    monkeypatch.setattr(batch, "AHEAD", 2)
+    run(*"abcde", as_json=True, executor=(counting := Counting()))
+    assert counting.ahead == [0, 1, 1, 1, 1]
