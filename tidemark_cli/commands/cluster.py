@@ -6,24 +6,19 @@ in tidemark's words what goes wrong.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
 import pkgutil
-import secrets
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -32,6 +27,7 @@ import lazy_loader as lazy
 
 from .. import __version__
 from ..core.errors import ClusterError
+from .on_workers import Workers, refuse_threads, refuse_version, stop
 from .options import Screen
 
 dask = lazy.load("dask")
@@ -50,12 +46,6 @@ THREADS = (  # how many threads the libraries in a worker take
 FAILURES = 1  # of workers made here that a scan may kill and still be done again
 START_S, END_S = 120, 8  # that workers made here may take
 CONNECT_S = 10  # until a scheduler answers
-
-_running: dict[int, str] = {}  # on a worker: threads that do a scan, and of which run
-
-
-class SchedulerLost(ClusterError, BrokenExecutor):
-    """The scheduler has gone, and all that it had with it."""
 
 
 @contextmanager
@@ -83,13 +73,13 @@ def connected(where: str | None, screen: Screen, device: str = "cpu") -> Iterato
         raise ClusterError("--cluster needs the package distributed; pip install 'tidemark-cli[cluster]'.")
     with _as_before(), _client(where, device) as client:
         _check_workers(client, where, screen)
-        executor = _Workers(client)
+        executor = Workers(client)
         try:
             yield executor
         except BaseException:
             if client.status == "running":
                 with suppress(Exception):  # of workers that go, too
-                    client.run(_stop, executor.run, on_error="ignore")
+                    client.run(stop, executor.run, on_error="ignore")
             raise
 
 
@@ -215,140 +205,10 @@ def _check_workers(client: Any, where: str, screen: Screen) -> None:
     found = client.run(pkgutil.resolve_name, "tidemark_cli:__version__", on_error="return")
     for address, version in found.items():
         told = "none" if isinstance(version, Exception) else version
-        _refuse_version(f"the worker {address}", __version__, told)
+        refuse_version(f"the worker {address}", __version__, told)
     for address, threads in client.nthreads().items():
-        _refuse_threads(f"the worker {address}", threads)
+        refuse_threads(f"the worker {address}", threads)
     count = (
         f"{len(found)} worker{'s' if len(found) > 1 else ''}" if found else "no workers yet, waiting for them"
     )
     screen.notice(f"cluster: {where}, {count}")
-
-
-def _refuse_version(worker: str, expected: str, found: str) -> None:
-    if found != expected:
-        raise ClusterError(
-            f"{worker}: expected tidemark {expected}, as the command has, found {found}; install the same "
-            "version in both places."
-        )
-
-
-def _refuse_threads(worker: str, threads: int) -> None:
-    if threads != 1:
-        raise ClusterError(
-            f"{worker}: expected 1 thread, found {threads}: a process does one scan at a time; start workers "
-            "with --nthreads 1."
-        )
-
-
-@dataclass(frozen=True)
-class _Call:
-    """Work to do on a worker, and where its result goes."""
-
-    future: Future[Any]
-    work: Callable[[], Any]
-    alone: bool = False
-
-
-class _Workers(Executor):
-    """Does work on the workers of a cluster.
-
-    Dask holds every task of a worker that dies to blame, also one that only waited there. So work that it
-    gives up is done once more when nothing else is; what kills workers then too, has done it.
-    """
-
-    def __init__(self, client: Any) -> None:
-        self.run = secrets.token_hex(8)
-        self._client = client
-        self._folder = os.getcwd()
-        self._lock = threading.Lock()
-        self._busy = 0
-        self._suspects: list[_Call] = []
-        self._lost = False
-
-    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Hand over what is to be done, in the folder that the command was given in."""
-        call = _Call(
-            Future(), partial(_do, __version__, self.run, self._folder, partial(work, *args, **kwargs))
-        )
-        self._hand_over(call)
-        return call.future
-
-    def _hand_over(self, call: _Call) -> None:
-        if self._lost or self._client.status != "running":
-            raise _lost()
-        with self._lock:
-            self._busy += 1
-        theirs = self._client.submit(call.work, pure=False)
-        theirs.add_done_callback(partial(self._settle, call))
-
-    def _settle(self, call: _Call, theirs: Any) -> None:
-        """Pass on what became of a call, or put it aside. Dask calls this for one after the other."""
-        result, error = None, None
-        try:
-            result = theirs.result()
-        except BaseException as raised:  # CancelledError is none of Exception in some versions
-            error = raised
-        killed = isinstance(error, distributed.scheduler.KilledWorker)
-        if theirs.status in ("cancelled", "lost"):
-            self._lost, error = True, _lost()
-        elif killed and call.alone:
-            error = ClusterError(
-                "every worker that took it died: it may need more memory than they have; try it alone, "
-                "without --cluster, or on larger workers."
-            )
-        if killed and not call.alone:
-            self._suspects.append(replace(call, alone=True))
-        else:
-            _conclude(call.future, result, error)
-        with self._lock:
-            self._busy -= 1
-            free = not self._busy
-        if free and self._suspects:
-            self._try_alone(self._suspects.pop(0))
-
-    def _try_alone(self, call: _Call) -> None:
-        try:
-            self._hand_over(call)
-        except SchedulerLost as error:
-            _conclude(call.future, None, error)
-
-
-def _conclude(future: Future[Any], result: Any, error: BaseException | None) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
-
-
-def _lost() -> SchedulerLost:
-    return SchedulerLost(
-        "the cluster's scheduler is gone; what is done is written: start it, and run the same command with "
-        "--skip-existing."
-    )
-
-
-def _do(version: str, run: str, folder: str, work: Callable[[], Any]) -> Any:
-    """On a worker: do what a client of this version has handed over, so that it can be stopped."""
-    worker = distributed.get_worker()
-    name = f"the worker {worker.address}"
-    _refuse_version(name, version, __version__)
-    _refuse_threads(name, worker.state.nthreads)
-    before = os.getcwd()
-    with suppress(OSError):  # a folder of the client's machine alone: paths that are whole may be shared
-        os.chdir(folder)
-    _running[threading.get_ident()] = run
-    try:
-        return work()
-    finally:
-        os.chdir(before)
-        del _running[threading.get_ident()]
-
-
-def _stop(run: str) -> None:
-    """On a worker: interrupt what it does for a run, so that no half-written file is left."""
-    for thread, of in list(_running.items()):
-        if of == run:
-            stop = ctypes.py_object(KeyboardInterrupt)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), stop)

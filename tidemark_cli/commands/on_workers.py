@@ -1,0 +1,159 @@
+"""Work handed to the workers of a Dask cluster, and what happens to it there."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import lazy_loader as lazy
+
+from .. import __version__
+from ..core.errors import ClusterError
+
+distributed = lazy.load("distributed")
+
+_running: dict[int, str] = {}  # on a worker: threads that do a scan, and of which run
+
+
+class SchedulerLost(ClusterError, BrokenExecutor):
+    """The scheduler has gone, and all that it had with it."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """Work to do on a worker, and where its result goes."""
+
+    future: Future[Any]
+    work: Callable[[], Any]
+    alone: bool = False
+
+
+class Workers(Executor):
+    """Does work on the workers of a cluster.
+
+    Dask holds every task of a worker that dies to blame, also one that only waited there. So work that it
+    gives up is done once more when nothing else is; what kills workers then too, has done it.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.run = secrets.token_hex(8)
+        self._client = client
+        self._folder = os.getcwd()
+        self._lock = threading.Lock()
+        self._busy = 0
+        self._suspects: list[_Call] = []
+        self._lost = False
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Hand over what is to be done, in the folder that the command was given in."""
+        call = _Call(
+            Future(), partial(_do, __version__, self.run, self._folder, partial(work, *args, **kwargs))
+        )
+        self._hand_over(call)
+        return call.future
+
+    def _hand_over(self, call: _Call) -> None:
+        if self._lost or self._client.status != "running":
+            raise _lost()
+        with self._lock:
+            self._busy += 1
+        theirs = self._client.submit(call.work, pure=False)
+        theirs.add_done_callback(partial(self._settle, call))
+
+    def _settle(self, call: _Call, theirs: Any) -> None:
+        """Pass on what became of a call, or put it aside. Dask calls this for one after the other."""
+        result, error = None, None
+        try:
+            result = theirs.result()
+        except BaseException as raised:  # CancelledError is none of Exception in some versions
+            error = raised
+        killed = isinstance(error, distributed.scheduler.KilledWorker)
+        if theirs.status in ("cancelled", "lost"):
+            self._lost, error = True, _lost()
+        elif killed and call.alone:
+            error = ClusterError(
+                "every worker that took it died: it may need more memory than they have; try it alone, "
+                "without --cluster, or on larger workers."
+            )
+        if killed and not call.alone:
+            self._suspects.append(replace(call, alone=True))
+        else:
+            _conclude(call.future, result, error)
+        with self._lock:
+            self._busy -= 1
+            free = not self._busy
+        if free and self._suspects:
+            self._try_alone(self._suspects.pop(0))
+
+    def _try_alone(self, call: _Call) -> None:
+        try:
+            self._hand_over(call)
+        except SchedulerLost as error:
+            _conclude(call.future, None, error)
+
+
+def _conclude(future: Future[Any], result: Any, error: BaseException | None) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
+def _lost() -> SchedulerLost:
+    return SchedulerLost(
+        "the cluster's scheduler is gone; what is done is written: start it, and run the same command with "
+        "--skip-existing."
+    )
+
+
+def _do(version: str, run: str, folder: str, work: Callable[[], Any]) -> Any:
+    """On a worker: do what a client of this version has handed over, so that it can be stopped."""
+    worker = distributed.get_worker()
+    name = f"the worker {worker.address}"
+    refuse_version(name, version, __version__)
+    refuse_threads(name, worker.state.nthreads)
+    before = os.getcwd()
+    with suppress(OSError):  # a folder of the client's machine alone: paths that are whole may be shared
+        os.chdir(folder)
+    _running[threading.get_ident()] = run
+    try:
+        return work()
+    finally:
+        os.chdir(before)
+        del _running[threading.get_ident()]
+
+
+def stop(run: str) -> None:
+    """On a worker: interrupt what it does for a run, so that no half-written file is left."""
+    for thread, of in list(_running.items()):
+        if of == run:
+            interrupt = ctypes.py_object(KeyboardInterrupt)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), interrupt)
+
+
+def refuse_version(worker: str, expected: str, found: str) -> None:
+    """Raise a ClusterError where a worker has another version of tidemark than the command."""
+    if found != expected:
+        raise ClusterError(
+            f"{worker}: expected tidemark {expected}, as the command has, found {found}; install the same "
+            "version in both places."
+        )
+
+
+def refuse_threads(worker: str, threads: int) -> None:
+    """Raise a ClusterError where a worker would do several scans in one process."""
+    if threads != 1:
+        raise ClusterError(
+            f"{worker}: expected 1 thread, found {threads}: a process does one scan at a time; start workers "
+            "with --nthreads 1."
+        )
