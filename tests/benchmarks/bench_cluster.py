@@ -189,12 +189,14 @@ def throughput(folder: Path) -> bool:
     for n in range(16):
         write_volume(scans / f"s{n:02d}.tif", draw_phantom(n, (128, 112, 112), 12.8).scan, 12.8)
     seconds: dict[str, list[float]] = {"one process": [], "two workers": []}
-    for turn in range(1):
+    for turn in range(2):
         for name, threads, how in (("one process", "2", []), ("two workers", "1", ["--cluster", "local:2"])):
             os.environ["OMP_NUM_THREADS"] = threads
             ended = run(scans, *outputs(folder / f"{turn}{name}"), "--device", "cpu", *how)
             seconds[name].append(ended.seconds)
-            print(f"{name}: {ended.seconds:.1f} s, code {ended.code}, load {os.getloadavg()[0]:.1f}")
+            print(
+                f"{name}: {ended.seconds:.1f} s, code {ended.code}, load {os.getloadavg()[0]:.1f}", flush=True
+            )
     gain = min(seconds["one process"]) / min(seconds["two workers"])
     print(f"throughput of two workers: {gain:.2f} times")
     return gain >= 1
