@@ -21,10 +21,10 @@ from tidemark_cli.core.network.devices import choose_device, fast_dtype
 from tidemark_cli.core.network.greylevels import normaliser
 from tidemark_cli.core.network.unet import ModelInfo, UNet
 from tidemark_cli.core.phantoms.phantom import VOXEL_UM, draw_phantom
-from tidemark_cli.core.training.augment import Augmentation
 from tidemark_cli.core.training.batches import augmented
 from tidemark_cli.core.training.loop import step
 from tidemark_cli.core.training.losses import bce_log_jaccard
+from tidemark_cli.core.training.settings import Augmentation
 from tidemark_cli.core.training.slices import Slices, load_all
 
 
