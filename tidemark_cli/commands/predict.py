@@ -51,7 +51,7 @@ class Inputs:
         each in files of its own, NAME_plug1 and so on. Without it, the largest; others are warned of.
     """
 
-    scans: Annotated[tuple[Path, ...], Look("INPUT...", argument=True)]
+    scans: Annotated[tuple[Path, ...], Look("INPUT", argument=True)]
     voxel_um: VoxelSize = None
     weights: Annotated[Path | None, Look("FILE|FOLDER|NAME")] = None
     plug: Annotated[str | None, Look("N|all")] = None

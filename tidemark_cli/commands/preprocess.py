@@ -37,7 +37,7 @@ class Inputs:
     voxel_um : voxel size of the scans in µm. Without it, the file's or log's, else 3.2.
     """
 
-    scans: Annotated[tuple[Path, ...], Look("PTA...", argument=True)]
+    scans: Annotated[tuple[Path, ...], Look("PTA", argument=True)]
     mask: Annotated[Path | None, Look("PATH")] = None
     ca4: Annotated[Path | None, Look("PATH")] = None
     voxel_um: VoxelSize = None
