@@ -95,7 +95,8 @@ class How:
     again : whether a scan may be done twice, as on a cluster whose worker died after it had written.
     """
 
-    inputs: Inputs
+    voxel_um: float | None
+    plug: str | None
     models: Callable[[], Models]
     settings: Settings
     existing: Existing
@@ -140,7 +141,16 @@ def predict(
         device = settings.device if many_scans.cluster is None else None  # the workers have theirs
         _announce_models(inputs.weights, models, device, on_screen)
     command = shlex.join(["tidemark", *sys.argv[1:]])
-    how = How(inputs, models, settings, existing_outputs, many_scans.again, on_screen, command)
+    how = How(
+        voxel_um=inputs.voxel_um,
+        plug=inputs.plug,
+        models=models,
+        settings=settings,
+        existing=existing_outputs,
+        again=many_scans.again,
+        screen=on_screen,
+        command=command,
+    )
     with cluster.connected(many_scans.cluster, on_screen, settings.device) as executor:
         outcomes = batch.run(partial(_segment, how=how), jobs, on_screen, ("scan", "tidemark"), executor)
     if table is not None:
@@ -177,10 +187,10 @@ def _segment(job: Job, label: str, how: How) -> Outcome:
         return Outcome("skipped", _figures(stats), told, {"outputs": {}, "stats": stats})
     screen = how.screen
     screen.notice(*(f"kept as it is, whatever made it: {path}" for path in job.kept.values()), label=label)
-    volume = core.scans.volume.read_volume(job.scan, how.inputs.voxel_um)
+    volume = core.scans.volume.read_volume(job.scan, how.voxel_um)
     core.results.check_images(job.renamed("mask"), volume)
     screen.notice(*_told_before(volume, how.settings), label=label)
-    plugs, notes = _chosen(volume, how.inputs.plug, how.settings.bone_end)
+    plugs, notes = _chosen(volume, how.plug, how.settings.bone_end)
     screen.notice(*notes, label=label)
     done = []
     todo = [(name, plug, _outputs_of(job, name, how)) for name, plug in plugs.items()]
