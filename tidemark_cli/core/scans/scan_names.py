@@ -42,11 +42,14 @@ def scan_name(path: Path) -> str:
     file, member = split_member(path)
     if file.is_dir() and suffix_of(file) != ".zarr":
         return same_form(Path(os.path.abspath(path)).name)  # of a link its own, not that of what it leads to
-    name = _VERSION.sub("", file.name)
-    name = name[: len(name) - len(suffix_of(file))]
-    inner = name[-4:].lower()
-    name = name[:-4] if inner in _INNER_SUFFIXES and len(name) > 4 else name
+    name = _stem(_VERSION.sub("", file.name), suffix_of(file))
     return same_form("_".join(filter(None, (name, member.rpartition("/")[2]))))
+
+
+def _stem(name: str, suffix: str) -> str:
+    """Return a file's name without its suffix, and without ``.ome`` or ``.seg`` before that."""
+    stem = name[: len(name) - len(suffix)]
+    return stem[:-4] if stem[-4:].lower() in _INNER_SUFFIXES and len(stem) > 4 else stem
 
 
 def sample_of(name: str) -> str:
@@ -61,6 +64,5 @@ def sample_name(scan: Path) -> str:
 
 def numbered(path: Path, name: str) -> Path:
     """Return a path with something put behind the name of its scan: ``S1_plug2.seg.nrrd``."""
-    stem = path.name[: len(path.name) - len(suffix_of(path))]
-    stem = stem[:-4] if stem[-4:].lower() in _INNER_SUFFIXES and len(stem) > 4 else stem
+    stem = _stem(path.name, suffix_of(path))
     return path.with_name(f"{stem}_{name}{path.name[len(stem) :]}")
