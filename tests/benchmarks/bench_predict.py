@@ -35,7 +35,7 @@ from tidemark_cli.core.network.models import load_models
 from tidemark_cli.core.network.planes import AXES
 from tidemark_cli.core.network.unet import ModelInfo, UNet
 from tidemark_cli.core.phantoms.phantom import VOXEL_UM, draw_phantom
-from tidemark_cli.core.training.on_phantoms import PhantomTraining
+from tidemark_cli.core.training.settings import PhantomTraining
 
 BLOCK = 5  # neighbouring slices
 

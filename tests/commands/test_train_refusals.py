@@ -17,7 +17,8 @@ from tidemark_cli.core.data.run import write_description
 from tidemark_cli.core.errors import ModelError, OutputError
 from tidemark_cli.core.training import loop, on_phantoms
 from tidemark_cli.core.training.loop import refuse_divergence
-from tidemark_cli.core.training.on_phantoms import PhantomTraining, read_settings, train_on_phantoms
+from tidemark_cli.core.training.on_phantoms import read_settings, train_on_phantoms
+from tidemark_cli.core.training.settings import PhantomTraining
 
 Tidemark = Callable[..., Ended]
 TINY = PhantomTraining(

@@ -166,9 +166,8 @@ def segment(
     if plug is None:
         with about(volume.path):
             plug = find_plug(volume.array, volume.voxel_um, settings.bone_end)
-    guess = plug
-    found, notes = _found_either_way(volume, guess, predictor, settings, progress)
-    surface, confidence, stats = _measured(volume, found, guess, models, settings)
+    found, notes = _found_either_way(volume, plug, predictor, settings, progress)
+    surface, confidence, stats = _measured(volume, found, plug, models, settings)
     end = found.plug.bone.end
     if found.bone is None:
         notes = (

@@ -42,8 +42,7 @@ from ..network.unet import load_model, read_info
 from .augment import fitting
 from .folds import Fold, check_folds, is_stratified, split_folds
 from .loop import load_start, located
-from .settings import FoldTraining as FoldTraining
-from .settings import described, sides_text
+from .settings import FoldTraining, described, sides_text
 from .slices import scaled
 
 

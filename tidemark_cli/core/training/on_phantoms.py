@@ -24,7 +24,7 @@ from ..network.unet import save_model
 from ..phantoms.phantom import draw_slice
 from .loop import Batch, Recipe, Row, Trainer, load_start, located, new_network
 from .losses import bce_log_jaccard
-from .settings import PhantomTraining as PhantomTraining
+from .settings import PhantomTraining
 from .validation import Checked
 
 TRAINING, VALIDATION = 0, 1  # first number of a slice's seed: validation slices are never trained on
