@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import chain
@@ -87,6 +87,33 @@ class Outputs:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """How much memory is taken.
+
+    Attributes
+    ----------
+    max_memory : of a scan that needs more, such as 4GiB or 512MB, keep all but a part at a time in files
+        without names beside the first output. Without it, nine tenths of what is free.
+    """
+
+    max_memory: Annotated[str | None, Look("SIZE")] = None
+
+    def __post_init__(self) -> None:
+        if self.max_memory is not None:
+            try:
+                core.memory.parse_size(self.max_memory)
+            except ValueError as error:
+                raise ValueError(f"max_memory: {error}") from error
+
+    def room(self, outputs: Mapping[str, Path], settings: Settings) -> core.arrays.Room:
+        """Return where a scan and what is made of it may lie."""
+        free = core.memory.memory_available() * 9 // 10
+        most = free if self.max_memory is None else core.memory.parse_size(self.max_memory)
+        folder = next(iter(outputs.values())).absolute().parent
+        return core.arrays.Room(most - core.segmentation.BASE_BYTES, 2 + settings.uncertainty, folder)
+
+
+@dataclass(frozen=True)
 class How:
     """What is the same for all scans.
 
@@ -99,6 +126,7 @@ class How:
     plug: str | None
     models: Callable[[], Models]
     settings: Settings
+    memory: Memory
     existing: Existing
     again: bool
     screen: Screen
@@ -116,6 +144,7 @@ def predict(
     segmentation: Annotated[Settings, Without(["uncertainty"])],
     existing_outputs: Existing,
     many_scans: Spread,
+    memory: Memory,
     on_screen: Screen,
 ) -> None:
     """Segment the hard tissue of PTA scans, and find the tidemark on it.
@@ -146,6 +175,7 @@ def predict(
         plug=inputs.plug,
         models=models,
         settings=settings,
+        memory=memory,
         existing=existing_outputs,
         again=many_scans.again,
         screen=on_screen,
@@ -187,9 +217,11 @@ def _segment(job: Job, label: str, how: How) -> Outcome:
         return Outcome("skipped", _figures(stats), told, {"outputs": {}, "stats": stats})
     screen = how.screen
     screen.notice(*(f"kept as it is, whatever made it: {path}" for path in job.kept.values()), label=label)
-    volume = core.scans.volume.read_volume(job.scan, how.voxel_um)
+    room = how.memory.room(job.outputs, how.settings)
+    with core.arrays.reading_into(room):
+        volume = core.scans.volume.read_volume(job.scan, how.voxel_um)
     core.results.check_images(job.renamed("mask"), volume)
-    screen.notice(*_told_before(volume, how.settings), label=label)
+    screen.notice(*_told_before(volume, how, room), label=label)
     plugs, notes = _chosen(volume, how.plug, how.settings.bone_end)
     screen.notice(*notes, label=label)
     done = []
@@ -263,14 +295,22 @@ def _texts(outputs: dict[str, Path]) -> dict[str, str]:
     return {name: str(path) for name, path in outputs.items()}
 
 
-def _told_before(volume: core.scans.volume.Volume, settings: Settings) -> list[str]:
-    """Say what was read, and how much memory it takes."""
-    array = volume.array
-    need = core.segmentation.memory_needed(array.shape, array.itemsize, settings.uncertainty)
-    free = core.memory.memory_available()
+def _told_before(volume: core.scans.volume.Volume, how: How, room: core.arrays.Room) -> list[str]:
+    """Say what was read, and how much memory it takes; raise where even the way over the disk fails."""
+    array, uncertainty = volume.array, how.settings.uncertainty
+    need = core.segmentation.memory_needed(array.shape, array.itemsize, uncertainty)
     told = [f"{described(volume)}, about {_size(need)} of memory", *volume.notes]
-    if free is not None and need > free:
-        told.append(f"warning: only {_size(free)} of memory are free here; it may fail, --crop takes less")
+    if not core.arrays.on_disk(array):
+        return told
+    allowed, least = room.most + core.segmentation.BASE_BYTES, core.segmentation.least_memory(array.shape)
+    if how.memory.max_memory is not None and allowed < least:
+        raise core.errors.ScanError(
+            f"{volume.path} needs {_size(least)} of memory at the least, {_size(allowed)} are allowed; "
+            "give a larger --max-memory."
+        )
+    on_disk = core.segmentation.disk_needed(array.shape, array.itemsize, uncertainty, len(how.models()))
+    room.check_disk(on_disk)
+    told.append(f"over {_size(allowed)}: up to {_size(on_disk)} go through files in {room.folder}")
     return told
 
 

@@ -1,4 +1,5 @@
 from . import anatomy as anatomy
+from . import arrays as arrays
 from . import cache as cache
 from . import data as data
 from . import downloads as downloads

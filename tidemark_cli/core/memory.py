@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,26 @@ def memory_available(root: Path = Path("/")) -> int:
     """
     free: int = psutil.virtual_memory().available
     return max(0, min([free, *_of_process(), *_of_groups(root)]))
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that a text tells, such as 512MiB or 4GB.
+
+    Raises
+    ------
+    ValueError
+        If it tells none.
+
+    Examples
+    --------
+    >>> parse_size("1.5GiB"), parse_size("2 MB")
+    (1610612736, 2000000)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT])(i?)B", text.strip(), re.IGNORECASE)
+    if not found or not float(found[1]):
+        raise ValueError(f"expected a size such as 512MiB or 4GB, found {text}")
+    power = 1 + "KMGT".index(found[2].upper())
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
 
 
 def _of_process() -> Iterator[int]:

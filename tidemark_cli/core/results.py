@@ -15,11 +15,13 @@ import numpy as np
 
 from .. import __version__
 from . import pictures, registration
+from .arrays import on_disk
 from .errors import OutputError
 from .files import all_or_none, written_whole
 from .names import open_table
 from .registration.transform import Matrix, write_transform
-from .scans.volume import Volume, write_volume
+from .scans.scan_names import suffix_of
+from .scans.volume import ITK_SUFFIXES, Volume, write_volume
 from .segmentation import DEFINITIONS, Segmentation
 
 LIBRARIES = ("connected-components-3d", "numpy", "opencv-python-headless", "scipy", "torch")  # that compute
@@ -27,12 +29,17 @@ NESTED = ("confidence_signs", "shape_zyx", "box_zyx", "models", "slices_predicte
 
 
 def check_images(outputs: Mapping[str, Path], volume: Volume) -> None:
-    """Raise an OutputError if a volume would go to a PNG, before the work."""
+    """Raise an OutputError if a volume would go to a format that does not take it, before the work."""
     for name in ("mask", "probability", "uncertainty"):
         path = outputs.get(name)
         if path is not None and path.suffix.lower() == ".png" and not volume.is_image:
             raise OutputError(
                 f"{path}: a PNG holds a 2D image, {volume.path} is a volume; use .tif or .nrrd."
+            )
+        if path is not None and on_disk(volume.array) and suffix_of(path) in ITK_SUFFIXES:
+            raise OutputError(
+                f"{path}: {suffix_of(path)} is written from a copy in memory, which does not hold "
+                f"{volume.path}; use .tif or .ome.zarr."
             )
 
 

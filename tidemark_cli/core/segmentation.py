@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from . import arrays
 from .anatomy.bone_grey import compare_greys
 from .anatomy.cartilage import cartilage_thickness
 from .anatomy.confidence import ENOUGH, Confidence, Doubts, judge
@@ -22,13 +23,14 @@ from .anatomy.offset import offset_tidemark
 from .anatomy.plug import Plug, crop_box, find_plug
 from .anatomy.surface import Surface, find_surface
 from .errors import about
-from .network.devices import choose_device
+from .network.devices import choose_device, give_back_freed_memory
 from .network.inference import Prediction, Predictor
 from .network.unet import UNet
 from .scans.volume import Volume
 from .settings import Settings
 
 TISSUE_UM = 300.0  # columns with more tissue than this belong to the sample
+PROGRAM_BYTES, SLICE_BYTES, COLUMN_BYTES = 2**29, 320, 100  # as measured; of a voxel in a slice, a column
 BASE_BYTES = 2**30  # the program and its libraries, the network's activations, the labels of islands
 
 DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
@@ -89,14 +91,20 @@ class Segmentation:
     @property
     def probability(self) -> np.ndarray:
         """(Z, Y, X) uint8, 255 = surely hard tissue; made anew each time."""
-        return _placed(self.probability_box, self.mask.shape, self.plug.box)
+        return self._of_scan(self.probability_box)
 
     @property
     def uncertainty(self) -> np.ndarray | None:
         """(Z, Y, X) uint8, or None if not asked for; made anew each time."""
         if self.uncertainty_box is None:
             return None
-        return _placed(self.uncertainty_box, self.mask.shape, self.plug.box)
+        return self._of_scan(self.uncertainty_box)
+
+    def _of_scan(self, part: np.ndarray) -> np.ndarray:
+        whole = arrays.zeros(self.mask.shape, part.dtype, beside=part)
+        for plane, inner in zip(whole[self.plug.box[0]], part, strict=True):
+            plane[self.plug.box[1:]] = inner
+        return whole
 
     def _repr_html_(self) -> str:
         """The numbers, as a notebook shows them; each tells its definition under the pointer."""
@@ -194,6 +202,17 @@ def memory_needed(shape: Sequence[int], itemsize: int, uncertainty: bool) -> int
     return math.prod(shape) * (itemsize + 2 + uncertainty) + BASE_BYTES
 
 
+def least_memory(shape: Sequence[int]) -> int:
+    """Estimate the peak memory of `segment` with all volumes on disk: the program and what a slice takes."""
+    depth, height, width = shape
+    return PROGRAM_BYTES + max(SLICE_BYTES * depth * max(height, width), COLUMN_BYTES * height * width)
+
+
+def disk_needed(shape: Sequence[int], itemsize: int, uncertainty: bool, models: int) -> int:
+    """Estimate the bytes of all files that are there at once in place of memory, without the scan's own."""
+    return math.prod(shape) * (2 * itemsize + 2 + 2 * uncertainty + 2 * (models > 1))
+
+
 def _found_either_way(
     volume: Volume,
     guess: Plug,
@@ -233,7 +252,9 @@ def _found(
         plug = replace(plug, box=crop_box(volume.array.shape, plug))
     scan = plug.view(volume.array)
     prediction = predictor(scan, volume.voxel_um, plug.outline_view(), progress)
-    mask = np.zeros(volume.array.shape, np.uint8)
+    if arrays.on_disk(scan):
+        give_back_freed_memory()
+    mask = arrays.zeros(volume.array.shape, np.uint8, beside=volume.array)
     assert settings.threshold is not None
     hard = clean_mask(prediction.probability, settings.threshold, volume.voxel_um, out=plug.view(mask))
     return _Found(plug, mask, prediction, judge_mask(hard, scan, plug.tissue_level))
@@ -275,14 +296,13 @@ def _measured(
 
 def _placed(part: np.ndarray, shape: tuple[int, ...], box: tuple[slice, ...], fill: float = 0) -> np.ndarray:
     """Return an array of `shape` with `part` in its box and `fill` around it."""
-    # zeros take no memory before they are written, other values do
-    whole = np.full(shape, fill, part.dtype) if fill else np.zeros(shape, part.dtype)
+    whole = np.full(shape, fill, part.dtype)
     whole[box] = part
     return whole
 
 
 def _provenance(volume: Volume, found: _Found, models: Sequence[UNet], settings: Settings) -> dict[str, Any]:
-    voxels = int(np.count_nonzero(found.mask))
+    voxels = sum(int(np.count_nonzero(plane)) for plane in found.mask)
     return {
         "hard_tissue_voxels": voxels,
         "hard_tissue_share": voxels / found.mask.size,

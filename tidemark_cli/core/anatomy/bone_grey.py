@@ -7,6 +7,7 @@ hardly brighter than the cartilage on it; under CA4+, or unstained, it is severa
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy import ndimage
 from .heights import block_medians
 from .surface import Surface
 
+MOST_CELLS = 8 * 2**20
 CELL_UM = 12.8  # cells are large enough to average noise out, and small against the plate
 BELOW_UM = 50.0  # nearer to the tidemark hard tissue is as bright as the stain that soaked into it
 SPECK_UM = 60.0  # narrower than this it is debris or a clot: bone that a network leaves out is wider
@@ -48,7 +50,8 @@ def compare_greys(scan: np.ndarray, mask: np.ndarray, surface: Surface, tissue_l
 
     Parameters
     ----------
-    scan, mask : ``(Z, Y, X)``, bone first, read in cells of about 13 µm; hard tissue where not 0.
+    scan, mask : ``(Z, Y, X)``, bone first, read in cells of about 13 µm, larger ones where these were more
+        than 8 million; hard tissue where not 0.
     surface : the tidemark found on the mask.
     tissue_level : grey level that separates air and marrow from tissue.
 
@@ -56,7 +59,7 @@ def compare_greys(scan: np.ndarray, mask: np.ndarray, surface: Surface, tissue_l
     -------
     Nothing left out or filled where no tidemark was found; a brightness of 1 without cartilage or background.
     """
-    step = max(1, round(CELL_UM / surface.voxel_um))
+    step = max(1, round(CELL_UM / surface.voxel_um), math.ceil((scan.size / MOST_CELLS) ** (1 / 3)))
     grey, hard = _cell_means(scan, step), _cell_means(mask, step) / max(int(mask.max()), 1)
     height_um = block_medians(surface.height_um, step)[: grey.shape[1], : grey.shape[2]]
     known = np.isfinite(height_um)

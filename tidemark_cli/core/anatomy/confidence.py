@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..arrays import picked
 from .bone_grey import BoneGrey
 from .heights import FIT_COLUMNS
 from .surface import Surface
@@ -139,12 +140,15 @@ def _ramp(value: float, limits: tuple[float, float]) -> float:
 
 def _drop(probability: np.ndarray, surface: Surface, found: np.ndarray) -> float:
     """Mean probability just below the tidemark minus that just above it."""
-    y, x = np.nonzero(found)
     # voxel k is the first hard one at a height of k + 1/2 to k + 3/2 voxels
-    first = np.round(surface.height_um[y, x] / surface.voxel_um).astype(int) - 1
+    first = np.round(np.where(found, surface.height_um, 0) / surface.voxel_um).astype(int) - 1
     last = len(probability) - 1
-    below = [probability[np.clip(first - k, 0, last), y, x].mean() for k in range(1, 1 + _PROBE)]
-    above = [probability[np.clip(first + 1 + k, 0, last), y, x].mean() for k in range(1, 1 + _PROBE)]
+
+    def mean(z: np.ndarray) -> float:
+        return float(picked(probability, np.clip(z, 0, last))[found].mean())
+
+    below = [mean(first - k) for k in range(1, 1 + _PROBE)]
+    above = [mean(first + 1 + k) for k in range(1, 1 + _PROBE)]
     return float(np.mean(below) - np.mean(above)) / 255
 
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
+from ..arrays import sampled
 from .heights import fit
 
 BoneEnd = Literal["first", "last"]
@@ -71,13 +72,18 @@ def judge_mask(
     -------
     None for an empty mask.
     """
-    step = max(1, max(mask.shape[1:]) // MASK_COLUMNS)
-    if not mask[:, ::step, ::step].any():  # nothing, or so little that it lies between these columns
-        step = 1
-    hard = mask[:, ::step, ::step] != 0
+    rows = columns = slice(None, None, max(1, max(mask.shape[1:]) // MASK_COLUMNS))
+    hard = sampled(mask, slice(None), rows, columns) != 0
+    if not hard.any():  # nothing, or so little that it lies between these columns
+        shadow = np.zeros(mask.shape[1:], mask.dtype)
+        for plane in mask:
+            np.maximum(shadow, plane, out=shadow)
+        if not shadow.any():
+            return None
+        sides = [np.flatnonzero(shadow.any(axis)) for axis in (1, 0)]
+        rows, columns = (slice(side[0], side[-1] + 1) for side in sides)
+        hard = sampled(mask, slice(None), rows, columns) != 0
     found = hard.any(0)
-    if not found.any():
-        return None
     lower = np.where(found, hard.argmax(0), -1)
     upper = np.where(found, len(hard) - 1 - hard[::-1].argmax(0), -1)
     reached = [np.count_nonzero(hard[end]) > REACHED * np.count_nonzero(found) for end in (0, -1)]
@@ -87,7 +93,7 @@ def judge_mask(
     nearer = 0.01 if lower[found].min() <= len(hard) - 1 - upper.max() else -0.01
     evidence += 0.24 * (rough[0] - rough[1]) / (sum(rough) + 1e-3) + nearer
     if scan is not None:
-        evidence += 2.5 * _cover(scan[:, ::step, ::step], lower, upper, tissue_level)
+        evidence += 2.5 * _cover(scan[:, rows, columns], lower, upper, tissue_level)
     return _judgement(evidence)
 
 

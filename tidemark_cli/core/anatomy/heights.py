@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
+FIT_AT_ONCE = 2**18  # columns: with the terms of each 12 MiB
 FIT_COLUMNS = 10  # fewer columns are not fitted
 OUTLIER_UM = 60.0  # further than this from its surroundings a hard voxel is not the tidemark
 BEYOND_UM = 200.0  # surroundings further than this off the plane are a cavity's floor or debris
@@ -33,11 +34,15 @@ def fit(height: np.ndarray, order: int, weight: np.ndarray | None = None) -> tup
     y = ((np.arange(rows) - (rows - 1) / 2) / half)[:, None]
     x = ((np.arange(columns) - (columns - 1) / 2) / half)[None, :]
     terms = [np.ones((1, 1)), y, x, y**2, x * y, x**2][: 3 if order == 1 else 6]
-    valid = np.isfinite(height)
-    root = np.ones(np.count_nonzero(valid)) if weight is None else np.sqrt(weight[valid])
-    design = np.stack([np.broadcast_to(term, height.shape)[valid] * root for term in terms], 1)
     # normal equations: 6 x 6 for any number of columns; the pseudo-inverse copes with a single row
-    normal, target = design.T @ design, design.T @ (height[valid] * root)
+    normal, target = np.zeros((len(terms), len(terms))), np.zeros(len(terms))
+    many = max(1, FIT_AT_ONCE // columns)
+    for some in (slice(first, first + many) for first in range(0, rows, many)):
+        known = np.isfinite(height[some])
+        root = np.ones(np.count_nonzero(known)) if weight is None else np.sqrt(weight[some][known])
+        design = np.stack([np.broadcast_to(term, height.shape)[some][known] * root for term in terms], 1)
+        normal += design.T @ design
+        target += design.T @ (height[some][known] * root)
     coefficients = np.linalg.pinv(normal, rcond=1e-10, hermitian=True) @ target
     surface = sum(coefficient * term for coefficient, term in zip(coefficients, terms, strict=True))
     return np.broadcast_to(surface, height.shape).astype(np.float32), coefficients[1:3] / half

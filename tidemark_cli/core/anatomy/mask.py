@@ -10,6 +10,8 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
+from ..arrays import sampled
+
 ISLAND_UM3 = 5e5  # a ball 98 µm wide
 ISLAND_UM2 = 2.5e3  # in a single slice: a disc 56 µm wide
 ISLAND_SHARE = 0.05  # an island is small beside the mainland, too
@@ -51,7 +53,7 @@ def clean_mask(
     ``(Z, Y, X)`` uint8, 0 or 255; all 0 where nothing exceeds the threshold. Beside this array, at
     most half of its size and 0.5 GB are held. Where the hard tissue spans more than 64 million
     voxels, islands are found at half the resolution: what lies within two voxels counts as
-    connected.
+    connected. From 512 million on it is a third, from 1,728 million on a quarter, and so on.
 
     Raises
     ------
@@ -95,12 +97,12 @@ def drop_caps(mask: np.ndarray, scan: np.ndarray, tissue_level: float, voxel_um:
     """
     step = max(1, math.ceil((mask.size / CAP_VOXELS) ** (1 / 3)))
     grid = (slice(None, None, step),) * 3
-    hard = np.ascontiguousarray(mask[grid]) > 0
+    hard = sampled(mask, *grid) > 0
     labels = _pieces(hard, 26)
     sizes = np.bincount(labels.ravel())
     if len(sizes) < 3:  # background and one piece
         return
-    tissue = scan[grid] > tissue_level
+    tissue = sampled(scan, *grid) > tissue_level
     for piece, (z, y, x) in enumerate(cc3d.statistics(labels)["bounding_boxes"]):
         if piece in (0, 1 + sizes[1:].argmax()):
             continue
@@ -108,10 +110,10 @@ def drop_caps(mask: np.ndarray, scan: np.ndarray, tissue_level: float, voxel_um:
             # one cell more on each side: the piece may begin between the grid's samples
             box = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in (z, y, x))
             cap = ndimage.binary_dilation(labels[box] == piece, np.ones((3, 3, 3), bool))
-            for axis in range(3):
-                cap = cap.repeat(step, axis)
             part = mask[tuple(slice(side.start * step, side.stop * step) for side in box)]
-            part[cap[: part.shape[0], : part.shape[1], : part.shape[2]]] = 0
+            for number, plane in enumerate(part):
+                clear = cap[number // step].repeat(step, 0).repeat(step, 1)
+                plane[clear[: plane.shape[0], : plane.shape[1]]] = 0
 
 
 def _is_cap(labels: np.ndarray, tissue: np.ndarray, piece: int, voxel_um: float) -> bool:
@@ -155,7 +157,7 @@ def _bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
 
 def _remove_islands(mask: np.ndarray, smallest: float) -> None:
     """Clear, in place, the pieces of less than `smallest` voxels and less than 5 % of the largest."""
-    factor = 1 if mask.size <= LABEL_VOXELS else 2
+    factor = math.ceil((mask.size / LABEL_VOXELS) ** (1 / 3))
     counts = _pooled(mask, factor)
     labels = _pieces(counts > 0, 26)
     sizes = np.zeros(int(labels.max()) + 1)
@@ -179,21 +181,21 @@ def _pieces(binary: np.ndarray, connectivity: Literal[6, 26]) -> np.ndarray:
 
 
 def _pooled(mask: np.ndarray, factor: int) -> np.ndarray:
-    """Return the number of foreground voxels (uint8) in each cell of `factor` voxels a side."""
-    counts = np.zeros([math.ceil(n / factor) for n in mask.shape], np.uint8)
-    for z, y, x in np.ndindex(factor, factor, factor):
-        part = mask[z::factor, y::factor, x::factor]
-        depth, height, width = part.shape
-        counts[:depth, :height, :width] += part & 1
+    """Return the number of foreground voxels in each cell of `factor` voxels a side."""
+    counts = np.zeros([math.ceil(n / factor) for n in mask.shape], np.min_scalar_type(factor**3))
+    for z, plane in enumerate(mask):
+        for y, x in np.ndindex(factor, factor):
+            part = plane[y::factor, x::factor]
+            counts[z // factor, : part.shape[0], : part.shape[1]] += part & 1
     return counts
 
 
 def _fill_pinholes(mask: np.ndarray, largest: float) -> None:
     """Fill, in place, enclosed background of less than `largest` voxels."""
     # a pinhole is compact: one that reaches over more slices than this is a channel
-    reach = math.ceil(1.5 * largest ** (1 / 3)) if 1 not in mask.shape else len(mask)
-    for slab in _slabs(mask.shape, reach):
-        part = mask[slab]
+    reach = math.ceil(1.5 * largest ** (1 / 3)) if 1 not in mask.shape else max(mask.shape)
+    for tile in _tiles(mask.shape, reach):
+        part = mask[tile]
         labels = _pieces(part == 0, 6)
         statistics = cc3d.statistics(labels, no_slice_conversion=True)
         small = statistics["voxel_counts"] < largest
@@ -203,15 +205,23 @@ def _fill_pinholes(mask: np.ndarray, largest: float) -> None:
                 small &= (boxes[:, 2 * axis] > 0) & (boxes[:, 2 * axis + 1] < length - 1)
         small[0] = False
         if small.any():
-            part[small[labels]] = 255
+            for plane, of_plane in zip(part, labels, strict=True):
+                plane[small[of_plane]] = 255
 
 
-def _slabs(shape: tuple[int, ...], overlap: int) -> Iterator[slice]:
-    """Cut Z into slabs of bounded size, each sharing `overlap` slices with the next."""
-    depth = max(2 * overlap, LABEL_VOXELS // max(1, shape[1] * shape[2]))
+def _tiles(shape: tuple[int, ...], overlap: int) -> Iterator[tuple[slice, slice]]:
+    """Cut Z, and Y where that is not enough, into tiles of bounded size; neighbours share `overlap`."""
+    depth = max(4 * overlap, LABEL_VOXELS // max(1, shape[1] * shape[2]))
+    rows = max(4 * overlap, LABEL_VOXELS // max(1, min(depth, shape[0]) * shape[2]))
+    for z in _sides(shape[0], depth, overlap):
+        for y in _sides(shape[1], rows, overlap):
+            yield z, y
+
+
+def _sides(length: int, side: int, overlap: int) -> Iterator[slice]:
     start = 0
     while True:
-        yield slice(start, start + depth)
-        if start + depth >= shape[0]:
+        yield slice(start, start + side)
+        if start + side >= length:
             return
-        start += depth - overlap
+        start += side - overlap

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..arrays import picked
 from .cartilage import tissue_in
 from .surface import Surface
 
@@ -65,12 +66,11 @@ def _lowered(mask: np.ndarray, surface: Surface, offset_um: float) -> Surface:
     height = surface.height_um.astype(float) / surface.voxel_um
     wanted = height + offset_um / surface.voxel_um
     start, end = _first_above(wanted), _first_above(height)
-    y, x = np.nonzero(np.isfinite(height))
-    for z in range(max(int(start[y, x].min()), 0), min(len(mask), int(end[y, x].max()))):
+    found = np.isfinite(height)
+    for z in range(max(int(start[found].min()), 0), min(len(mask), int(end[found].max()))):
         mask[z][(z >= start) & (z < end)] = 0
-    below = start[y, x] - 1  # the voxel that is to carry the tidemark now
-    gone = np.zeros(height.shape, bool)
-    gone[y, x] = (below < 0) | (mask[np.maximum(below, 0), y, x] == 0)
+    below = start - 1  # the voxel that is to carry the tidemark now
+    gone = found & ((below < 0) | (picked(mask, np.maximum(below, 0)) == 0))
     moved = np.where(gone, np.nan, wanted * surface.voxel_um).astype(np.float32)
     return replace(surface, height_um=moved, opening=surface.opening | gone)
 

@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ..arrays import picked
 from .heights import OUTLIER_UM, fit, outline, surroundings
 
 
@@ -130,9 +131,8 @@ def _without_floating(
 
 def _crossing(probability: np.ndarray, top: np.ndarray, threshold: float) -> np.ndarray:
     """Return how far above the face of voxel `top` the probability crosses, -0.5 to 0.5 voxels."""
-    y, x = np.ogrid[: top.shape[0], : top.shape[1]]
-    here = probability[np.maximum(top, 0), y, x].astype(np.float32)
-    above = probability[np.minimum(top + 1, len(probability) - 1), y, x].astype(np.float32)
+    here = picked(probability, np.maximum(top, 0)).astype(np.float32)
+    above = picked(probability, np.minimum(top + 1, len(probability) - 1)).astype(np.float32)
     level = np.float32(threshold * 255)
     # elsewhere the mask was edited (a pinhole filled, a speck removed) or the scan ends: keep the face
     crosses = (top >= 0) & (top + 1 < len(probability)) & (here > level) & (above <= level)

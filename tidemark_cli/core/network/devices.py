@@ -87,6 +87,12 @@ def sharing_cores(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def give_back_freed_memory() -> None:
+    """Have glibc give back to the system what it has kept; other C libraries are left as they are."""
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def keep_freed_memory() -> None:
     """Have glibc keep what one slice frees for the next, some 100 MB, for the rest of the program.
 

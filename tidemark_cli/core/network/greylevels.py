@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..arrays import sampled
 from .unet import ModelInfo
 
 RANGE_8BIT = (0.1, 99.9)  # percentiles of a 16-bit or float scan that become grey levels 0 and 255
@@ -52,7 +53,8 @@ def normaliser(array: Array, info: ModelInfo) -> Normalise:
 
 def _percentiles(array: Array, percentiles: tuple[float, float]) -> tuple[float, float]:
     stride = max(1, round((array.size / 1e6) ** (1 / 3)))
-    low, high = np.percentile(array[(slice(None, None, stride),) * array.ndim], percentiles)
+    thinned = sampled(array, *(slice(None, None, stride),) * array.ndim)
+    low, high = np.percentile(thinned, percentiles)
     return float(low), float(high if high > low else low + 1)  # a flat array must not divide by zero
 
 

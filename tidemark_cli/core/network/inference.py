@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import chain
 
 import numpy as np
 import torch
 
+from .. import arrays
 from ..errors import ModelError
 from .devices import keep_freed_memory, streams
 from .fused import Fused
@@ -126,6 +128,7 @@ class Predictor:
             If a model wants a plane that is unknown.
         """
         near = find_near(outline, array.shape, MARGIN_UM / voxel_um)
+        along = lru_cache(maxsize=1)(partial(arrays.along, array))
         normalisers = [normaliser(array, network.info) for network in self.networks]
 
         def plan() -> list[list[Pass]]:
@@ -134,12 +137,12 @@ class Predictor:
 
         with _pool(self.device) as pool:
             if outline is not None and 1 not in array.shape:
-                rows = self._hard_rows(array, plan(), normalisers, pool, max(1, round(SCOUTS_UM / voxel_um)))
+                rows = self._hard_rows(along, plan(), normalisers, pool, max(1, round(SCOUTS_UM / voxel_um)))
                 cut_rows(near, rows, REACH_UM / voxel_um)
             passes = plan()
             tick = _counter(sum(len(item.predicted) for item in chain(*passes)), progress)
             chords = find_chords(outline, array.shape)
-            found = self._averaged(array, passes, normalisers, chords, pool, tick)
+            found = self._averaged(along, passes, normalisers, chords, pool, tick)
         for volume in found:
             if volume is not None:
                 clear_far(volume, near)
@@ -151,22 +154,23 @@ class Predictor:
 
     def _hard_rows(
         self,
-        array: Array,
+        along: Callable[[int], Array],
         passes: list[list[Pass]],
         normalisers: list[Normalise],
         pool: ThreadPoolExecutor,
         every: int,
     ) -> Array:
         """Tell at which heights slices far apart show what may be hard tissue: (Z,) bool."""
-        rows = np.zeros(len(array), bool)
+        rows = np.zeros(1, bool)
         for network, (first, *_), normalise in zip(self.networks, passes, normalisers, strict=True):
             threshold = network.info.threshold if self.threshold is None else self.threshold
-            rows |= first.hard_rows(array, network, normalise, pool, every) > 255 * FAINT * threshold
+            highest = first.hard_rows(along(first.axis), network, normalise, pool, every)
+            rows = rows | (highest > 255 * FAINT * threshold)
         return rows
 
     def _averaged(
         self,
-        array: Array,
+        along: Callable[[int], Array],
         passes: list[list[Pass]],
         normalisers: list[Normalise],
         chords: dict[int, Array],
@@ -174,21 +178,27 @@ class Predictor:
         tick: Callable[[int], None],
     ) -> tuple[Array, Array | None]:
         """Return the mean over planes and models, and the disagreement where that is asked for."""
-        extremes = _Range(array.shape) if self.uncertainty else None
-        volume = np.zeros(array.shape, np.uint8)
+        scan = along(passes[0][0].axis)
+        extremes = _Range(scan) if self.uncertainty else None
+        volume = arrays.zeros(scan.shape, np.uint8, beside=scan)
         # models are summed in 16 bits: averaged one by one in 8, their rounding would add up
-        every = np.zeros(array.shape, np.uint16) if len(passes) > 1 else None
+        every = arrays.zeros(scan.shape, np.uint16, beside=scan) if len(passes) > 1 else None
         for network, of_model, normalise in zip(self.networks, passes, normalisers, strict=True):
             for item in of_model:
-                for start, block in filled(item.run(array, network, normalise, pool, tick)):
+                scan = along(item.axis)
+                blocks = filled(item.run(scan, network, normalise, pool, tick))
+                for slab, start, block in arrays.in_slabs(blocks, item.axis, beside=scan):
+                    part = volume[slab]
                     if item is of_model[0]:
-                        np.moveaxis(volume, item.axis, 0)[start : start + len(block)] = block
+                        np.moveaxis(part, item.axis, 0)[start : start + len(block)] = block
                     else:
-                        blend(volume, block, item.axis, start, chords)
+                        of_part = {axis: share[slab] for axis, share in chords.items()}
+                        blend(part, block, item.axis, start, of_part)
                     if extremes is not None:
-                        extremes.add(item.axis, start, block)
+                        extremes.add(slab, item.axis, start, block)
             if every is not None:
-                every += volume
+                for summed, plane in zip(every, volume, strict=True):
+                    summed += plane
         if every is not None:
             for plane, summed in zip(volume, every, strict=True):
                 plane[...] = (summed.astype(np.uint32) + len(passes) // 2) // len(passes)
@@ -198,19 +208,21 @@ class Predictor:
 class _Range:
     """Lowest and highest of several 8-bit volumes that arrive block by block."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.lowest = np.full(shape, 255, np.uint8)
-        self.highest = np.zeros(shape, np.uint8)
+    def __init__(self, scan: Array) -> None:
+        self.highest = arrays.zeros(scan.shape, np.uint8, beside=scan)
+        self.depth = arrays.zeros(scan.shape, np.uint8, beside=scan)  # 255 - lowest
 
-    def add(self, axis: int, start: int, block: Array) -> None:
-        """Take slices stacked along `axis`, the first being slice `start`."""
-        for volume, extreme in ((self.lowest, np.minimum), (self.highest, np.maximum)):
-            place = np.moveaxis(volume, axis, 0)[start : start + len(block)]
-            extreme(place, block, out=place)
+    def add(self, slab: slice, axis: int, start: int, block: Array) -> None:
+        """Take slices of a part of Z, stacked along `axis`, the first being slice `start`."""
+        for volume, found in ((self.highest, block), (self.depth, 255 - block)):
+            place = np.moveaxis(volume[slab], axis, 0)[start : start + len(block)]
+            np.maximum(place, found, out=place)
 
     def result(self) -> Array:
         """Give highest minus lowest; the object is used up."""
-        return np.subtract(self.highest, self.lowest, out=self.highest)
+        for highest, depth in zip(self.highest, self.depth, strict=True):
+            highest -= 255 - depth
+        return self.highest
 
 
 @contextmanager

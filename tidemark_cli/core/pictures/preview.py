@@ -20,6 +20,7 @@ from ..anatomy.ends import SURE
 from ..anatomy.morphometry import morphometry
 from ..anatomy.plug import Plug
 from ..anatomy.surface import Surface
+from ..arrays import sampled
 from ..files import check_writable
 from .style import (
     AMBER,
@@ -169,7 +170,7 @@ def _section(array: np.ndarray, mask: np.ndarray, surface: Surface, plug: Plug, 
     along, across = (box_x, box_y) if name == "ZX" else (box_y, box_x)
     middle = (across.start + across.stop) // 2
     index = (box_z, middle, along) if name == "ZX" else (box_z, along, middle)
-    grey, hard = (plug.upright(each[index])[::-1] for each in (array, mask))
+    grey, hard = (plug.upright(sampled(each, *index))[::-1] for each in (array, mask))
     bottom, um = plug.below(len(array)), surface.voxel_um
     return _Section(
         name,

@@ -12,6 +12,7 @@ from typing import Any
 import lazy_loader as lazy
 import numpy as np
 
+from ..arrays import empty
 from ..errors import ContentError, FormatError, StackError
 from ..names import utf8_name
 from .content import Content, Frame
@@ -260,7 +261,7 @@ def _check_numbers(path: Path, ordered: list[_Slice]) -> None:
 def _filled(ordered: list[_Slice]) -> np.ndarray:
     """Return the voxels (Z, Y, X) of slices, in the widest of their kinds."""
     plane = _pixels(ordered[0])[0]
-    array = np.empty((len(ordered), *plane.shape), plane.dtype)
+    array = empty((len(ordered), *plane.shape), plane.dtype)
     for z, one in enumerate(ordered):
         plane = _pixels(one)[0]
         if plane.dtype != array.dtype:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import lazy_loader as lazy
 import numpy as np
 
+from ..arrays import empty, sampled
+
 scipy = lazy.load("scipy")
 
 _SAMPLES = 96  # along each axis, to look for it
@@ -34,7 +36,7 @@ def fill_level(array: np.ndarray) -> tuple[float, float] | None:
     fill = float(np.median(corners))
     if array.dtype.itemsize == 1 or (corners == fill).mean() < 0.5:
         return None
-    thinned = array[every]
+    thinned = sampled(array, *every)
     filled = thinned == fill
     rest = thinned[~filled]
     if filled.mean() < _LEAST_SHARE or rest.size == 0:
@@ -67,7 +69,7 @@ def without_fill(array: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         return array, ()
     fill, air = found
     level = array.dtype.type(round(air) if array.dtype.kind in "ui" else air)
-    whole = array if array.flags.writeable else np.array(array)
-    for plane in whole:
-        plane[plane == fill] = level
+    whole = array if array.flags.writeable else empty(array.shape, array.dtype)
+    for plane, read in zip(whole, array, strict=True):
+        plane[...] = np.where(read == fill, level, read)
     return whole, (f"constant {fill:g} outside the field of view read as {level:g}, the level of the air",)

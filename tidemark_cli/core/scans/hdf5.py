@@ -9,6 +9,7 @@ from typing import Any
 import lazy_loader as lazy
 import numpy as np
 
+from ..arrays import empty
 from ..errors import ContentError, FormatError
 from .content import Content
 from .scan_names import split_member
@@ -113,7 +114,15 @@ def _voxels(file: Path, found: Any) -> np.ndarray:
     nbytes = math.prod(shape) * found.dtype.itemsize
     if nbytes > max(file.stat().st_size, 2**20) * _MOST_PACKED:
         raise ValueError(f"{nbytes} bytes do not fit in it")
-    return _widened(np.asarray(found[()], found.dtype.newbyteorder("=")).reshape(shape))
+    if len(shape) < 3:
+        return _widened(np.asarray(found[()], found.dtype.newbyteorder("=")).reshape(shape))
+    array = empty(shape, found.dtype.newbyteorder("="))
+    first = (0,) * (len(found.shape) - 3)  # axes of length 1
+    deep = found.chunks[-3] if found.chunks else 1
+    for z in range(0, shape[0], deep):
+        slab = (*first, slice(z, z + deep))
+        array[z : z + deep] = found[slab]
+    return _widened(array)
 
 
 def _widened(array: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import lazy_loader as lazy
 import numpy as np
 
+from ..arrays import empty, memmap, settled
 from ..errors import ContentError, FormatError
 from ..names import utf8_name
 from .content import Content, Frame
@@ -98,22 +99,25 @@ def _voxels(path: Path, header: Header) -> tuple[np.ndarray, tuple[str, ...]]:
     if not header.packed:
         if held < header.offset + header.nbytes:
             _refuse_short(header, header.offset + header.nbytes, held)
-        array: np.ndarray = np.memmap(header.data, header.dtype, "r", header.offset, shape)
+        array = memmap(header.data, header.dtype, header.offset, shape)
         rest = held - header.offset - header.nbytes
     else:
         if header.nbytes > held * _MOST_PACKED:
             _refuse_short(header, header.nbytes, held)
-        array = np.empty(shape, header.dtype)
+        array = empty(shape, header.dtype)
         rest = _unpack(path, header, array)
     notes: tuple[str, ...] = ()
     if rest >= header.nbytes // header.size[-1]:
         notes = (f"{rest} bytes lie behind the {header.size[-1]} slices of its header: not read",)
-    native = array.dtype.newbyteorder("=")
     slope, shift = header.scale
     if header.scale != (1.0, 0.0):
-        exact = np.float32 if native.itemsize < 4 or native == np.float32 else np.float64
-        array = array.astype(exact) * exact(slope) + exact(shift)
-    return array if array.dtype.isnative else array.astype(native), notes
+        kind = array.dtype.newbyteorder("=")
+        exact = np.float32 if kind.itemsize < 4 or kind == np.float32 else np.float64
+        scaled = empty(shape, exact)
+        for new, plane in zip(scaled, array, strict=True):
+            new[...] = plane.astype(exact) * exact(slope) + exact(shift)
+        array = scaled
+    return settled(array), notes
 
 
 def _unpack(path: Path, header: Header, array: np.ndarray) -> int:

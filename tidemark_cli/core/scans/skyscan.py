@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arrays import empty
 from ..errors import FormatError, StackError
 from .content import IMAGE_SUFFIXES, TIFF_SUFFIXES, Content
 from .image import read_image
@@ -285,7 +286,7 @@ def _read_slices(folder: Path, series: SliceSeries) -> tuple[np.ndarray, tuple[s
     samples = sorted({round(k * (count - 1) / 4) for k in range(5)})
     kinds = Counter((one.shape, one.dtype) for one in (_read_slice(series.files[k]).array for k in samples))
     shape, dtype = kinds.most_common(1)[0][0]
-    array = np.empty((count, *shape), dtype)
+    array = empty((count, *shape), dtype)
 
     def read_into(z: int) -> tuple[bool, tuple[str, ...]]:
         content = _read_slice(series.files[z])

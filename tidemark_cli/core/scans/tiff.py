@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
+from ..arrays import empty, memmap
 from ..errors import ContentError, FormatError
 from .content import Content, grey_levels
 from .tiff_pages import PageList, list_pages
@@ -73,13 +74,13 @@ def read_tiff(path: Path) -> Content:
         levels = levels_of(path, stack.pages[0], tif.is_imagej)
         if stack.offset is None:
             _check_room(path, stack)
-            array = np.empty(stack.shape, levels.dtype)
+            array = empty(stack.shape, levels.dtype)
             more = _decoded(path, stack.pages, array, levels)
         else:
             mapped, more = _mapped(path, stack, levels.stored.newbyteorder(tif.byteorder)), ()
             array = mapped
             if not (mapped.dtype.isnative and levels.as_stored):
-                array = np.empty(stack.shape, levels.dtype)
+                array = empty(stack.shape, levels.dtype)
                 for z, page in enumerate(mapped):
                     array[z] = levels.of(page)
         spacing_um, told = spacing_of(tif, stack.pages[0])
@@ -284,7 +285,7 @@ def _mapped(path: Path, stack: _Stack, dtype: np.dtype) -> np.ndarray:
     needed = stack.offset + math.prod(stack.shape) * dtype.itemsize
     if path.stat().st_size < needed:
         raise ValueError(f"{needed} bytes expected, {path.stat().st_size} found")
-    return np.memmap(path, dtype, "r", stack.offset, stack.shape)
+    return memmap(path, dtype, stack.offset, stack.shape)
 
 
 def _check_room(path: Path, stack: _Stack) -> None:

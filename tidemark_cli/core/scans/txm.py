@@ -10,6 +10,7 @@ from typing import Any
 import lazy_loader as lazy
 import numpy as np
 
+from ..arrays import empty
 from ..errors import FormatError
 from .content import Content
 
@@ -52,7 +53,7 @@ def _slices(path: Path, ole: Any) -> Content:
     nbytes = rows * columns * dtype.itemsize
     if min(rows, columns, depth) < 1 or nbytes * depth > path.stat().st_size:
         raise ValueError(f"{columns} x {rows} x {depth} voxels do not fit in it")
-    array = np.empty((depth, rows, columns), dtype.newbyteorder("="))
+    array = empty((depth, rows, columns), dtype.newbyteorder("="))
     for z in range(depth):
         data = ole.openstream(f"ImageData{z // _IN_ONE_FOLDER + 1}/Image{z + 1}").read()
         if len(data) != nbytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..arrays import settled
 from ..errors import ContentError, FormatError, OutputError, ScanError
 from ..files import check_writable, written_whole
 from .content import TIFF_SUFFIXES, Content, Frame
@@ -97,7 +98,7 @@ def read_volume(path: Path, voxel_um: float | None = None, *, mask: bool = False
     except OSError as error:
         raise ScanError(f"{path} could not be opened: {error.strerror or error}.") from error
     is_image = content.array.ndim == 2
-    array = content.array[:, np.newaxis, :] if is_image else content.array
+    array = settled(content.array[:, np.newaxis, :] if is_image else content.array)
     check_grey_levels(path, array, mask)
     array, filled = (array, ()) if mask else without_fill(array)
     size_um, source, notes = _choose_voxel_size(path, content.spacing_um, voxel_um)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arrays import memmap, settled
 from ..errors import ContentError, FormatError
 
 
@@ -27,5 +28,4 @@ def map_voxels(path: Path, dtype: np.dtype, offset: int, shape: tuple[int, int, 
     needed, held = offset + math.prod(shape) * dtype.itemsize, path.stat().st_size
     if offset < 0 or held < needed:
         raise FormatError(f"{path} is cut short: {needed} bytes expected, {held} found; copy it again.")
-    array = np.memmap(path, dtype, "r", offset, shape)
-    return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
+    return settled(memmap(path, dtype, offset, shape))

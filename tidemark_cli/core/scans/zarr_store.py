@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import lazy_loader as lazy
 import numpy as np
 
-from ..errors import ContentError, FormatError
+from ..arrays import empty
+from ..errors import ContentError, FormatError, OutputError
 from .content import Content
 from .units import unit_um, unknown_unit
 
@@ -57,18 +59,29 @@ def read_zarr(path: Path) -> Content:
             notes = (*notes, f"{missing} of {array.nchunks} blocks are not there: read as {array.fill_value}")
         if missing == array.nchunks:
             raise ValueError("none of its blocks is there")
-        voxels = np.asarray(array[...]).reshape(stack)
-    except (ContentError, MemoryError, PermissionError):
+        voxels = _voxels(array, stack)
+    except (ContentError, MemoryError, OutputError, PermissionError):
         raise
     except Exception as error:  # its codecs each raise their own
         raise FormatError(
             f"{path} is no whole Zarr folder ({type(error).__name__}: {str(error)[:100]}); copy or export it "
             "again."
         ) from error
-    if voxels.dtype.kind == "b":
-        voxels = voxels.astype(np.uint8) * np.uint8(255)
-    wanted = np.float32 if voxels.dtype == np.float16 else voxels.dtype.newbyteorder("=")
-    return Content(voxels.astype(wanted, copy=False), spacing_um, notes)
+    return Content(voxels, spacing_um, notes)
+
+
+def _voxels(array: Any, stack: tuple[int, ...]) -> np.ndarray:
+    """Read (Z, Y, X) block by block, half floats as float32 and truths as 0 and 255."""
+    kind = np.dtype(array.dtype)
+    wanted = np.uint8 if kind.kind == "b" else np.float32 if kind == np.float16 else kind.newbyteorder("=")
+    voxels = empty(stack, wanted)
+    first = (0,) * (array.ndim - 3)  # axes of length 1
+    deep, high = array.chunks[-3:-1]
+    for z, y in product(range(0, stack[0], deep), range(0, stack[1], high)):
+        place = (*first, slice(z, z + deep), slice(y, y + high))
+        block = np.asarray(array[place])
+        voxels[z : z + deep, y : y + high] = block * np.uint8(255) if kind.kind == "b" else block
+    return voxels
 
 
 def _image(path: Path, group: Any) -> tuple[Any, tuple[float, ...] | None, tuple[str, ...]]:
@@ -126,8 +139,10 @@ def write_zarr(path: Path, array: np.ndarray, voxel_um: float) -> None:
         fill_value=0,
         config={"write_empty_chunks": True},  # a block that is not there is then a loss
     )
-    for z in range(0, len(array), _BLOCK):
-        stored[z : z + _BLOCK] = array[z : z + _BLOCK]
-    for z in range(0, len(array), _BLOCK):
-        if not np.array_equal(stored[z : z + _BLOCK], array[z : z + _BLOCK]):
+    blocks = list(product(*(range(0, length, _BLOCK) for length in array.shape[:2])))
+    for z, y in blocks:
+        stored[z : z + _BLOCK, y : y + _BLOCK] = array[z : z + _BLOCK, y : y + _BLOCK]
+    for z, y in blocks:
+        part = array[z : z + _BLOCK, y : y + _BLOCK]
+        if not np.array_equal(stored[z : z + _BLOCK, y : y + _BLOCK], part):
             raise OSError("what is on the disk is not what was written; it may be full: free some space")

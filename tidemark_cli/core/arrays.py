@@ -1,0 +1,249 @@
+"""Volumes in memory or, where it does not hold them, in files of which a bounded part is in memory.
+
+What is in a file is a memory map, and is worked on by the same code as any array. Its pages count as memory
+of the process once they were looked at, so they are dropped again and again: whoever works on a volume
+goes through it plane by plane.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import OutputError
+
+SEEN_BYTES = 2**24  # of one file that may be in memory before its pages are dropped
+SLAB_BYTES = 2**25  # of planes that are copied at once
+
+
+@dataclass(frozen=True)
+class Room:
+    """How much memory a scan and what is made of it may take, and where they lie beyond that.
+
+    Attributes
+    ----------
+    most : bytes in memory, of volumes alone.
+    beside : bytes a voxel that are made beside the scan.
+    folder : of the files that take the place of memory. They have no names: nothing is ever left behind.
+    """
+
+    most: int
+    beside: int
+    folder: Path
+
+    def holds(self, shape: Sequence[int], itemsize: int) -> bool:
+        """Whether a scan of this shape (Z, Y, X) fits into memory with what is made beside it."""
+        return math.prod(shape) * (itemsize + self.beside) <= self.most
+
+    def check_disk(self, needed: int) -> None:
+        """Raise an OutputError where the disk has less than so many bytes free."""
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise OutputError(
+                f"{self.folder} has {free / 1e9:.1f} GB free; expected {needed / 1e9:.1f} GB for what memory "
+                "does not hold; free some space, or write the outputs to another disk."
+            )
+
+
+_room: ContextVar[Room | None] = ContextVar("_room", default=None)
+
+
+@contextmanager
+def reading_into(room: Room) -> Iterator[None]:
+    """Let scans that are read in the block lie on disk where `room` does not hold them."""
+    token = _room.set(room)
+    try:
+        yield
+    finally:
+        _room.reset(token)
+
+
+class _Pages:
+    """What of a file was looked at since its pages were dropped."""
+
+    def __init__(self, mapped: mmap.mmap, folder: Path) -> None:
+        self.mapped, self.folder, self.seen = mapped, folder, 0
+
+    def look(self, view: np.ndarray) -> None:
+        """Count what is looked at next, from its first byte to its last; drop what was before."""
+        steps = zip(view.strides, view.shape, strict=True)
+        span = sum(abs(stride) * (length - 1) for stride, length in steps) + view.itemsize
+        self.seen += span
+        if self.seen > SEEN_BYTES:
+            if hasattr(self.mapped, "madvise"):  # Windows drops pages by itself
+                # what was written stays in the file: the map is shared with it
+                self.mapped.madvise(mmap.MADV_DONTNEED)
+            self.seen = span
+
+
+class Mapped(np.memmap):
+    """A memory map whose pages are dropped, by each look at a part of it, once over 16 MiB were seen.
+
+    Planes, slices of them and views are such arrays, too; what is computed or copied is a plain array.
+    """
+
+    pages: _Pages | None = None
+
+    def __array_finalize__(self, obj: Any) -> None:
+        super().__array_finalize__(obj)
+        if getattr(self, "_mmap", None) is not None:
+            self.pages = getattr(obj, "pages", None)
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        if array is self:
+            return array
+        return array[()] if array.shape == () else np.asarray(array)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        if not isinstance(found, Mapped):
+            return found
+        shared = found._mmap is not None  # type: ignore[attr-defined]
+        if self.pages is not None:
+            self.pages.look(found if shared else self)
+        return found if shared else found.view(np.ndarray)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        super().__setitem__(index, value)
+        if self.pages is not None:
+            self.pages.look(self)
+
+
+def empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
+    """Return an array for a scan (Z, Y, X) that is read: on disk where the `Room` does not hold it."""
+    room, dtype = _room.get(), np.dtype(dtype)
+    if room is None or room.holds(shape, dtype.itemsize):
+        return np.empty(shape, dtype)
+    return _in_file(shape, dtype, room.folder)
+
+
+def memmap(path: Path, dtype: Any, offset: int, shape: Sequence[int]) -> np.ndarray:
+    """Return the voxels of a scan (Z, Y, X) as they lie in a file, read only."""
+    array, room = np.memmap(path, dtype, "r", offset, tuple(shape)), _room.get()
+    if room is None or room.holds(shape, array.itemsize):
+        return array
+    return _bounded(array, room.folder)
+
+
+def settled(array: np.ndarray) -> np.ndarray:
+    """Return a scan in the byte order of this machine, on disk where the `Room` does not hold it.
+
+    It is returned itself where it is so, else copied plane by plane.
+    """
+    room = _room.get()
+    if array.dtype.isnative and (room is None or on_disk(array) or room.holds(array.shape, array.itemsize)):
+        return array
+    copy = empty(array.shape, array.dtype.newbyteorder("="))
+    for new, plane in zip(copy, array, strict=True):
+        new[...] = plane
+    return copy
+
+
+def zeros(shape: Sequence[int], dtype: Any, beside: np.ndarray) -> np.ndarray:
+    """Return a volume (Z, Y, X) of zeros that lies where another does: in memory, or on the same disk."""
+    if isinstance(beside, Mapped) and beside.pages is not None:
+        return _in_file(shape, np.dtype(dtype), beside.pages.folder)
+    return np.zeros(shape, dtype)
+
+
+def on_disk(array: np.ndarray) -> bool:
+    """Tell whether an array lies in a file of which only a part may be in memory."""
+    return isinstance(array, Mapped)
+
+
+def zeros_along(axis: int, beside: np.ndarray, dtype: Any) -> np.ndarray:
+    """Return zeros (Z, Y, X) of another's shape whose slices along an axis each lie in one piece."""
+    shape = list(beside.shape)
+    return np.moveaxis(zeros([shape.pop(axis), *shape], dtype, beside), 0, axis)
+
+
+def along(array: np.ndarray, axis: int) -> np.ndarray:
+    """Return a scan (Z, Y, X) whose slices along an axis each lie in one piece: on disk a copy, else itself.
+
+    A slice that lies strided in a file costs as much to read as all of it.
+    """
+    if not on_disk(array):
+        return array
+    copy = zeros_along(axis, array, array.dtype)
+    for slab in slabs(array):
+        copy[slab] = array[slab]
+    return copy
+
+
+def slabs(array: np.ndarray) -> Iterator[slice]:
+    """Cut Z into slabs of at most 32 MiB, or of a plane."""
+    planes = max(1, SLAB_BYTES * len(array) // max(1, array.nbytes))
+    for first in range(0, len(array), planes):
+        yield slice(first, min(first + planes, len(array)))
+
+
+def in_slabs(
+    blocks: Iterable[tuple[int, np.ndarray]], axis: int, beside: np.ndarray
+) -> Iterator[tuple[slice, int, np.ndarray]]:
+    """Give blocks of slices, stacked along an axis, as they come; beside a scan on disk cut along Z.
+
+    Parameters
+    ----------
+    blocks : (number of the first slice, (slices, Z, columns) uint8), without gaps.
+    axis : along which the slices are stacked.
+
+    Yields
+    ------
+    Which part of Z it is, the number of the first slice, and the (slices, that part of Z, columns).
+    """
+    if not on_disk(beside):
+        for start, block in blocks:
+            yield slice(None), start, block
+        return
+    whole = zeros_along(axis, beside, np.uint8)
+    for start, block in blocks:
+        np.moveaxis(whole, axis, 0)[start : start + len(block)] = block
+    for slab in slabs(whole):
+        yield slab, 0, np.moveaxis(whole[slab], axis, 0)
+
+
+def sampled(array: np.ndarray, first: slice, *others: slice | int) -> np.ndarray:
+    """Return a copy of a part of an array, the index along each axis given, read plane by plane."""
+    return np.stack([np.asarray(plane[others]) for plane in array[first]])
+
+
+def picked(array: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Return of each column of (Z, Y, X) the voxel at its own height ``z`` (Y, X), read plane by plane."""
+    found = np.empty(z.shape, array.dtype)
+    order = np.argsort(z.ravel(), kind="stable")
+    heights, firsts = np.unique(z.ravel()[order], return_index=True)
+    for height, columns in zip(heights, np.split(order, firsts[1:]), strict=True):
+        y, x = np.divmod(columns, z.shape[1])
+        found[y, x] = array[height][y, x]
+    return found
+
+
+def _in_file(shape: Sequence[int], dtype: np.dtype, folder: Path) -> np.ndarray:
+    size = math.prod(shape) * dtype.itemsize
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):  # a full disk is told of now: later it would kill the process
+                os.posix_fallocate(file.fileno(), 0, size)
+            return _bounded(np.memmap(file, dtype, "r+", shape=tuple(shape)), folder)
+    except OSError as error:
+        raise OutputError(
+            f"{folder} took no file of {size / 1e9:.1f} GB in place of memory: {error.strerror or error}; "
+            "free some space, or write the outputs to another disk."
+        ) from error
+
+
+def _bounded(array: np.memmap, folder: Path) -> np.ndarray:
+    bounded = array.view(Mapped)
+    bounded.pages = _Pages(array._mmap, folder)  # type: ignore[attr-defined]
+    return bounded
