@@ -23,9 +23,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import lazy_loader as lazy
-
 from .. import __version__
+from ..core import lazy
 from ..core.errors import ClusterError
 from .on_workers import Workers, refuse_threads, refuse_version, stop
 from .options import Screen

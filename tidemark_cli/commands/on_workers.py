@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import lazy_loader as lazy
-
 from .. import __version__
+from ..core import lazy
 from ..core.errors import ClusterError
 
 distributed = lazy.load("distributed")

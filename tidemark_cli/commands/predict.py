@@ -6,10 +6,12 @@ import secrets
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any
 
 from .. import core
@@ -21,6 +23,8 @@ from .jobs import Job, described, named_file, plan_jobs, volume_suffixes
 from .options import Existing, Screen, Spread, Target, entry
 
 Models = Sequence["core.network.unet.UNet"]
+Plugs = Sequence["core.anatomy.plug.Plug"]
+Opened = tuple["core.arrays.Room", "core.scans.volume.Volume", Plugs]
 
 # what a person is told of the numbers; --stats and --json have them all
 FIGURES = {
@@ -110,7 +114,7 @@ class Memory:
         free = core.memory.memory_available() * 9 // 10
         most = free if self.max_memory is None else core.memory.parse_size(self.max_memory)
         folder = next(iter(outputs.values())).absolute().parent
-        return core.arrays.Room(most - core.segmentation.BASE_BYTES, 2 + settings.uncertainty, folder)
+        return core.arrays.Room(most - core.memory.BASE_BYTES, 2 + settings.uncertainty, folder)
 
 
 @dataclass(frozen=True)
@@ -166,9 +170,6 @@ def predict(
         core.files.check_writable(table, existing_outputs.allowed)
     settings = replace(segmentation, uncertainty=outputs.uncertainty is not None)
     models = partial(_models, inputs.weights, secrets.token_hex(8))
-    if any(job.outputs and core.scans.scan_names.split_member(job.scan)[0].exists() for job in jobs):
-        device = settings.device if many_scans.cluster is None else None  # the workers have theirs
-        _announce_models(inputs.weights, models, device, on_screen)
     command = shlex.join(["tidemark", *sys.argv[1:]])
     how = How(
         voxel_um=inputs.voxel_um,
@@ -181,8 +182,15 @@ def predict(
         screen=on_screen,
         command=command,
     )
+    work = partial(_segment, how=how)
+    if len(jobs) == 1 and jobs[0].outputs and many_scans.cluster is None:
+        work = partial(work, opened=_started(partial(_open, jobs[0], how)))  # while the models are loaded
+    if any(job.outputs and core.scans.scan_names.split_member(job.scan)[0].exists() for job in jobs):
+        device = settings.device if many_scans.cluster is None else None  # the workers have theirs
+        _announce_models(inputs.weights, models, device, on_screen)
+        assert outputs.preview is None or core.pictures.preview  # loads Matplotlib
     with cluster.connected(many_scans.cluster, on_screen, settings.device) as executor:
-        outcomes = batch.run(partial(_segment, how=how), jobs, on_screen, ("scan", "tidemark"), executor)
+        outcomes = batch.run(work, jobs, on_screen, ("scan", "tidemark"), executor)
     if table is not None:
         core.results.write_table(table, chain.from_iterable(map(_rows, jobs, outcomes)))
         if not on_screen.as_json:
@@ -209,20 +217,50 @@ def _announce_models(
         screen.notice(f"device: {chosen}{' (auto)' if device == 'auto' else ''}")
 
 
-def _segment(job: Job, label: str, how: How) -> Outcome:
-    """Segment the plugs asked for in one scan, and write the outputs of each."""
+def _started(call: Callable[[], Opened]) -> Callable[[], Opened]:
+    """Begin a call in a thread that ends with the program, and return what waits for its result."""
+    future: Future[Opened] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future.result
+
+
+def _open(job: Job, how: How) -> Opened:
+    """Read a scan, and find the plugs in it."""
+    room = how.memory.room(job.outputs, how.settings)
+    with core.arrays.reading_into(room):
+        volume = core.scans.volume.read_volume(job.scan, how.voxel_um)
+    core.results.check_images(job.renamed("mask"), volume)
+    with core.errors.about(volume.path):
+        return (
+            room,
+            volume,
+            core.anatomy.plug.find_plugs(volume.array, volume.voxel_um, how.settings.bone_end),
+        )
+
+
+def _segment(job: Job, label: str, how: How, opened: Callable[[], Opened] | None = None) -> Outcome:
+    """Segment the plugs asked for in one scan, and write the outputs of each.
+
+    Parameters
+    ----------
+    opened : waits for the scan, where it is being opened already.
+    """
     if not job.outputs:
         stats = core.results.read_stats(job.kept["stats"]) if "stats" in job.kept else None
         told = ("skipped: every output exists",)
         return Outcome("skipped", _figures(stats), told, {"outputs": {}, "stats": stats})
     screen = how.screen
     screen.notice(*(f"kept as it is, whatever made it: {path}" for path in job.kept.values()), label=label)
-    room = how.memory.room(job.outputs, how.settings)
-    with core.arrays.reading_into(room):
-        volume = core.scans.volume.read_volume(job.scan, how.voxel_um)
-    core.results.check_images(job.renamed("mask"), volume)
+    room, volume, found_plugs = opened() if opened is not None else _open(job, how)
     screen.notice(*_told_before(volume, how, room), label=label)
-    plugs, notes = _chosen(volume, how.plug, how.settings.bone_end)
+    plugs, notes = _chosen(volume.path, found_plugs, how.plug)
     screen.notice(*notes, label=label)
     done = []
     todo = [(name, plug, _outputs_of(job, name, how)) for name, plug in plugs.items()]
@@ -237,17 +275,15 @@ def _segment(job: Job, label: str, how: How) -> Outcome:
 
 
 def _chosen(
-    volume: core.scans.volume.Volume, choice: str | None, bone_end: str
+    path: Path, plugs: Plugs, choice: str | None
 ) -> tuple[dict[str, core.anatomy.plug.Plug], tuple[str, ...]]:
     """Return the plugs to segment, by the names that tell their files apart, and what to say of them."""
-    with core.errors.about(volume.path):
-        plugs = core.anatomy.plug.find_plugs(volume.array, volume.voxel_um, bone_end)
     if choice == "all":
         return {f"plug{n}": replace(plug, rival=0.0) for n, plug in enumerate(plugs, 1)}, ()
     if choice is not None:
         if int(choice) > len(plugs):
             raise core.errors.ContentError(
-                f"{volume.path}: expected a plug with the number {choice}, found {len(plugs)}; check --plug."
+                f"{path}: expected a plug with the number {choice}, found {len(plugs)}; check --plug."
             )
         return {"": replace(plugs[int(choice) - 1], rival=0.0)}, ()  # whoever chose it knows of the others
     largest = min(plugs, key=lambda plug: plug.rival)
@@ -302,7 +338,7 @@ def _told_before(volume: core.scans.volume.Volume, how: How, room: core.arrays.R
     told = [f"{described(volume)}, about {_size(need)} of memory", *volume.notes]
     if not core.arrays.on_disk(array):
         return told
-    allowed, least = room.most + core.segmentation.BASE_BYTES, core.segmentation.least_memory(array.shape)
+    allowed, least = room.most + core.memory.BASE_BYTES, core.segmentation.least_memory(array.shape)
     if how.memory.max_memory is not None and allowed < least:
         raise core.errors.ScanError(
             f"{volume.path} needs {_size(least)} of memory at the least, {_size(allowed)} are allowed; "

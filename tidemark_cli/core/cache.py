@@ -20,9 +20,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import lazy_loader as lazy
 from platformdirs import user_cache_path
 
+from . import lazy
 from .errors import AssetError, OutputError
 from .files import REGISTRY
 from .locks import one_at_a_time

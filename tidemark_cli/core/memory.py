@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+BASE_BYTES = 2**30  # the program and its libraries, the network's activations, the labels of islands
+
 _V2 = ("memory.max", "memory.current", "inactive_file")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 

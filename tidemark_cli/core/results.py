@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from csv import DictWriter
 from datetime import datetime, timezone
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -59,19 +62,25 @@ def write_segmentation(
         "preview" (PNG).
     command : that made it, for the stats.
     """
-    with all_or_none():
-        for name, path in outputs.items():
-            if name == "stats":
-                _write_stats(path, volume, found.stats, command)
-            elif name == "preview":
-                shown = (found.mask, found.surface, found.plug, volume.name)
-                pictures.preview.draw_preview(path, volume.array, *shown, overwrite, found.stats)
-            else:
-                # a medical format holds an image as a volume one voxel thick
-                flat = volume.is_image and path.suffix.lower() in (".tif", ".tiff", ".png")
-                how: dict[str, Any] = {"is_image": flat or name == "surface", "frame": volume.frame}
-                array = found.surface.height_um[:, None, :] if name == "surface" else getattr(found, name)
-                write_volume(path, array, volume.voxel_um, overwrite=overwrite, **how)
+
+    def write(name: str, path: Path) -> None:
+        if name == "stats":
+            _write_stats(path, volume, found.stats, command)
+        elif name == "preview":
+            shown = (found.mask, found.surface, found.plug, volume.name)
+            pictures.preview.draw_preview(path, volume.array, *shown, overwrite, found.stats)
+        else:
+            # a medical format holds an image as a volume one voxel thick
+            flat = volume.is_image and path.suffix.lower() in (".tif", ".tiff", ".png")
+            how: dict[str, Any] = {"is_image": flat or name == "surface", "frame": volume.frame}
+            array = found.surface.height_um[:, None, :] if name == "surface" else getattr(found, name)
+            write_volume(path, array, volume.voxel_um, overwrite=overwrite, **how)
+
+    # a picture is drawn while a volume is compressed
+    with all_or_none(), ThreadPoolExecutor(2) as pool:
+        written = [pool.submit(copy_context().run, partial(write, *output)) for output in outputs.items()]
+        for future in written:
+            future.result()
 
 
 def _write_stats(path: Path, volume: Volume, stats: Mapping[str, Any], command: str | None) -> None:

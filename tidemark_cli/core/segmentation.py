@@ -23,6 +23,7 @@ from .anatomy.offset import offset_tidemark
 from .anatomy.plug import Plug, crop_box, find_plug
 from .anatomy.surface import Surface, find_surface
 from .errors import about
+from .memory import BASE_BYTES
 from .network.devices import choose_device, give_back_freed_memory
 from .network.inference import Prediction, Predictor
 from .network.unet import UNet
@@ -31,7 +32,6 @@ from .settings import Settings
 
 TISSUE_UM = 300.0  # columns with more tissue than this belong to the sample
 PROGRAM_BYTES, SLICE_BYTES, COLUMN_BYTES = 2**29, 320, 100  # as measured; of a voxel in a slice, a column
-BASE_BYTES = 2**30  # the program and its libraries, the network's activations, the labels of islands
 
 DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
     "confidence": "how far to believe the result, 0 to 1: the least of confidence_signs; below 0.5 is "

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-import lazy_loader as lazy
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import lazy
 from .anatomy import Anatomy, Stain
 from .scanner import Processing, Scanner, resized, ring_profile
 from .texture import Grid, make_grid

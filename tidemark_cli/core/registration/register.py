@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import lazy_loader as lazy
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
 
+from .. import lazy
 from ..anatomy.mask import clean_mask
 from ..scans.volume import Volume
 from .refine import Metric, interpolate, refine, within

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import lazy_loader as lazy
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 from scipy.spatial.transform import Rotation
 
+from .. import lazy
 from ..anatomy.plug import find_plug
 from ..errors import ContentError, about
 from ..scans.volume import Volume

@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import lazy_loader as lazy
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import lazy
 from ..errors import FormatError
 from ..files import written_whole
 from ..names import utf8_name

@@ -9,9 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import lazy_loader as lazy
 import numpy as np
 
+from .. import lazy
 from ..arrays import empty
 from ..errors import ContentError, FormatError, StackError
 from ..names import utf8_name

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import lazy_loader as lazy
 import numpy as np
 
+from .. import lazy
 from ..arrays import empty, sampled
 
 scipy = lazy.load("scipy")

@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-import lazy_loader as lazy
 import numpy as np
 
+from .. import lazy
 from ..arrays import empty
 from ..errors import ContentError, FormatError
 from .content import Content

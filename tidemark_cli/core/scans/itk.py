@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import lazy_loader as lazy
 import numpy as np
 
+from .. import lazy
 from ..arrays import empty, memmap, settled
 from ..errors import ContentError, FormatError
 from ..names import utf8_name

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import cv2
-import lazy_loader as lazy
+
+from .. import lazy
 
 sitk = lazy.load("SimpleITK")
 

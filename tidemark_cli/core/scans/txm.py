@@ -7,9 +7,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import lazy_loader as lazy
 import numpy as np
 
+from .. import lazy
 from ..arrays import empty
 from ..errors import FormatError
 from .content import Content

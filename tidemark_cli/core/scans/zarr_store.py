@@ -7,9 +7,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import lazy_loader as lazy
 import numpy as np
 
+from .. import lazy
 from ..arrays import empty
 from ..errors import ContentError, FormatError, OutputError
 from .content import Content

@@ -8,9 +8,10 @@ nearest point of the other surface, in µm.
 
 from __future__ import annotations
 
-import lazy_loader as lazy
 import numpy as np
 from numpy.typing import NDArray
+
+from .. import lazy
 
 sitk = lazy.load("SimpleITK")
 
