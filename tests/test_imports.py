@@ -62,12 +62,22 @@ ALLOWED = {
     "__init__": set(),
     "api": {"core"},
 }
-BASE = {"arrays", "errors", "files", "locks", "names", "resize", "settings"}  # all of core may import these
+BASE = {
+    "arrays",
+    "errors",
+    "files",
+    "lazily",
+    "locks",
+    "names",
+    "resize",
+    "settings",
+}  # all of core may import these
 ROOMS: dict[str, set[str]] = {  # of core, and what else each may import
     "__init__": set(),
     "arrays": set(),
     "errors": set(),
     "files": set(),
+    "lazily": set(),
     "locks": set(),
     "names": set(),
     "resize": set(),
@@ -80,7 +90,7 @@ ROOMS: dict[str, set[str]] = {  # of core, and what else each may import
     "network": {"cache"},
     "registration": {"anatomy", "scans"},
     "data": {"anatomy", "scans"},
-    "segmentation": {"anatomy", "network", "scans"},
+    "segmentation": {"anatomy", "memory", "network", "scans"},
     "scoring": {"anatomy", "data", "scans"},
     "results": {"pictures", "registration", "scans", "segmentation"},
     "training": {"data", "network", "phantoms", "scans"},

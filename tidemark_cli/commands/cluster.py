@@ -24,14 +24,14 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..core import lazy
+from ..core import lazily
 from ..core.errors import ClusterError
 from .on_workers import Workers, refuse_threads, refuse_version, stop
 from .options import Screen
 
-dask = lazy.load("dask")
-distributed = lazy.load("distributed")
-torch = lazy.load("torch")
+dask = lazily.imported("dask")
+distributed = lazily.imported("distributed")
+torch = lazily.imported("torch")
 
 SILENT = logging.CRITICAL + 1
 NOISY = {"distributed", "tornado", "asyncio", "bokeh"}  # loggers

@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any
 
 from .. import __version__
-from ..core import lazy
+from ..core import lazily
 from ..core.errors import ClusterError
 
-distributed = lazy.load("distributed")
+distributed = lazily.imported("distributed")
 
 _running: dict[int, str] = {}  # on a worker: threads that do a scan, and of which run
 

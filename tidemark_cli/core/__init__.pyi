@@ -5,6 +5,7 @@ from . import data as data
 from . import downloads as downloads
 from . import errors as errors
 from . import files as files
+from . import lazily as lazily
 from . import locks as locks
 from . import memory as memory
 from . import names as names

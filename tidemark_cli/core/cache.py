@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from platformdirs import user_cache_path
 
-from . import lazy
+from . import lazily
 from .errors import AssetError, OutputError
 from .files import REGISTRY
 from .locks import one_at_a_time
@@ -30,7 +30,7 @@ from .locks import one_at_a_time
 if TYPE_CHECKING:
     import pooch
 else:
-    pooch = lazy.load("pooch")
+    pooch = lazily.imported("pooch")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 

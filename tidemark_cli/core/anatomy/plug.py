@@ -6,6 +6,7 @@ costs the same for any scan and never holds a second copy of a large one.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -295,21 +296,35 @@ def _outlines(tissue: np.ndarray, sample_um: float, share: float) -> list[tuple[
     if tissue.all() or not tissue.any():
         return [(tissue, 0.0)]
     opening = max(1.0, OPENING_UM / 2 / sample_um)
-    thick = ndimage.distance_transform_edt(tissue) > opening
+    thick = ~_near(~tissue, opening)
     if not thick.any():
         thick = tissue
     radius = _radius(CLOSING_UM / 2, sample_um, tissue.shape)
-    grown = ndimage.distance_transform_edt(~thick) <= radius + opening
+    grown = _near(thick, radius + opening)
     labels, count = ndimage.label(grown, np.ones((3, 3, 3)))
     sizes = np.bincount(labels[thick], minlength=count + 1)[1:]
     found = []
     for k in np.flatnonzero(sizes >= share * sizes.max()):
         body = labels == k + 1
         others = np.delete(sizes, k)
-        closed = body if body.all() else ndimage.distance_transform_edt(body) > radius
+        closed = ~_near(~body, radius)
         outline = closed if closed.any() else body & tissue
         found.append((outline, float(others.max(initial=0) / sizes[k])))
     return found
+
+
+def _near(mask: np.ndarray, radius: float) -> np.ndarray:
+    """Return what lies within `radius` samples of the mask: a ball dilates it, disc by disc."""
+    planes = mask.astype(np.uint8)
+    near = np.zeros_like(planes)
+    for apart in range(min(int(radius), len(planes) - 1) + 1):
+        side = int(math.sqrt(radius**2 - apart**2))
+        y, x = np.ogrid[-side : side + 1, -side : side + 1]
+        disc = (y**2 + x**2 <= radius**2 - apart**2).astype(np.uint8)
+        wide = np.stack([cv2.dilate(plane, disc) for plane in planes])
+        near[apart:] |= wide[: len(wide) - apart]
+        near[: len(near) - apart] |= wide[apart:]
+    return near.astype(bool)
 
 
 def _full_box(outline: np.ndarray, scale: np.ndarray, shape: tuple[int, ...], margin: float) -> Box:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import lazy
+from .. import lazily
 from .anatomy import Anatomy, Stain
 from .scanner import Processing, Scanner, resized, ring_profile
 from .texture import Grid, make_grid
 from .tissue import Tissue
 
-sitk = lazy.load("SimpleITK")
+sitk = lazily.imported("SimpleITK")
 
 VOXEL_UM = 3.2
 SHAPE = (768, 448, 448)  # the public dataset's crop, (Z, Y, X)

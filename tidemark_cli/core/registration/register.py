@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
 
-from .. import lazy
+from .. import lazily
 from ..anatomy.mask import clean_mask
 from ..scans.volume import Volume
 from .refine import Metric, interpolate, refine, within
 from .search import Grid, Plug, block_means, find_candidates, look, otsu_levels
 from .transform import Matrix, moved, voxels_to_mm
 
-sitk = lazy.load("SimpleITK")
+sitk = lazily.imported("SimpleITK")
 
 TRUSTED = 0.4  # between wrong and right pairs of phantoms, as tests/benchmarks/bench_register.py shows
 CANDIDATES = 3

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 from scipy.spatial.transform import Rotation
 
-from .. import lazy
+from .. import lazily
 from ..anatomy.plug import find_plug
 from ..errors import ContentError, about
 from ..scans.volume import Volume
 from .transform import Matrix, affine, moved, voxels_to_mm
 
-sitk = lazy.load("SimpleITK")
+sitk = lazily.imported("SimpleITK")
 
 COARSE_UM = 25.6
 STEP_DEG = 6.0  # half of it moves the wall of a plug by 52 µm, less than a cavity is wide

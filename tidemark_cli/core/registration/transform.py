@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import lazy
+from .. import lazily
 from ..errors import FormatError
 from ..files import written_whole
 from ..names import utf8_name
 from ..scans.quiet import quiet_itk
 from ..scans.volume import Volume
 
-sitk = lazy.load("SimpleITK")
+sitk = lazily.imported("SimpleITK")
 
 Matrix = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]

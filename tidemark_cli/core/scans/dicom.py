@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import lazy
+from .. import lazily
 from ..arrays import empty
 from ..errors import ContentError, FormatError, StackError
 from ..names import utf8_name
 from .content import Content, Frame
 from .quiet import quiet_itk
 
-sitk = lazy.load("SimpleITK")
+sitk = lazily.imported("SimpleITK")
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 

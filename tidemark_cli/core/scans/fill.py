@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import lazy
+from .. import lazily
 from ..arrays import empty, sampled
 
-scipy = lazy.load("scipy")
+scipy = lazily.imported("scipy")
 
 _SAMPLES = 96  # along each axis, to look for it
 _LEAST_SHARE = 0.005  # of the voxels

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import lazy
+from .. import lazily
 from ..arrays import empty
 from ..errors import ContentError, FormatError
 from .content import Content
@@ -16,7 +16,7 @@ from .scan_names import split_member
 from .units import unit_um
 from .voxels import map_voxels
 
-h5py = lazy.load("h5py")
+h5py = lazily.imported("h5py")
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx")
 

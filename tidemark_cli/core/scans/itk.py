@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .. import lazy
+from .. import lazily
 from ..arrays import empty, memmap, settled
 from ..errors import ContentError, FormatError
 from ..names import utf8_name
@@ -21,7 +21,7 @@ from .content import Content, Frame
 from .itk_headers import Header, read_header
 from .quiet import quiet_itk
 
-sitk = lazy.load("SimpleITK")
+sitk = lazily.imported("SimpleITK")
 
 _BLOCK_BYTES = 2**20
 _MOST_PACKED = 1100  # zlib packs no more than 1032 bytes into one

@@ -9,9 +9,9 @@ from typing import Any
 
 import cv2
 
-from .. import lazy
+from .. import lazily
 
-sitk = lazy.load("SimpleITK")
+sitk = lazily.imported("SimpleITK")
 
 
 class _Silence:

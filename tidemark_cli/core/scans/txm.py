@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import lazy
+from .. import lazily
 from ..arrays import empty
 from ..errors import FormatError
 from .content import Content
 
-olefile = lazy.load("olefile")
+olefile = lazily.imported("olefile")
 
 _TYPES = {3: "u1", 5: "<u2", 10: "<f4"}
 _IN_ONE_FOLDER = 100  # slices

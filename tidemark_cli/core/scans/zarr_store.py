@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import lazy
+from .. import lazily
 from ..arrays import empty
 from ..errors import ContentError, FormatError, OutputError
 from .content import Content
 from .units import unit_um, unknown_unit
 
-numcodecs = lazy.load("numcodecs")
-zarr = lazy.load("zarr")
+numcodecs = lazily.imported("numcodecs")
+zarr = lazily.imported("zarr")
 
 ZARR_SUFFIXES = (".zarr",)
 

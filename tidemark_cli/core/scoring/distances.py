@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import lazy
+from .. import lazily
 
-sitk = lazy.load("SimpleITK")
+sitk = lazily.imported("SimpleITK")
 
 TOLERANCES_UM = (6.4, 9.6, 16.0, 32.0)
 _ROUNDING_UM = 1e-3  # two voxels of 3.2 µm are within 6.4 µm

@@ -12,7 +12,7 @@ class _Lazy(ModuleType):
         return getattr(import_module(self.__name__), name)
 
 
-def load(name: str) -> Any:
+def imported(name: str) -> Any:
     """Return a stand-in for a module, which imports it when something of it is asked for.
 
     Unlike those of `importlib.util.LazyLoader` it is safe in threads, and not among `sys.modules`: PyTorch
