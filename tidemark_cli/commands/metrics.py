@@ -126,7 +126,8 @@ def metrics(
     if table := targets.get("--csv"):
         core.scoring.score_files.write_csv(table, scores, overwrite)
     if figure := targets.get("--plot"):
-        core.pictures.scores.draw_figure(figure, scores, overwrite)
+        page = core.pictures.scores.compose_figure(scores)
+        core.pictures.style.write_picture(figure, page, overwrite)
     show(scores, on_screen)
     if code:
         raise typer.Exit(code)
