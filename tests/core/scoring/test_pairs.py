@@ -33,7 +33,7 @@ def test_the_newest_run_of_a_folder(run: Path, tmp_path: Path):
     (phantoms / "run.json").write_text('{"settings": {}}')  # newer still, but of another kind
     assert newest_run(tmp_path) == newer
     assert newest_run(run) == run
-    with pytest.raises(DatasetError, match="no run"):
+    with pytest.raises(DatasetError, match="nor a folder in it is a run"):
         newest_run(phantoms)
 
 
