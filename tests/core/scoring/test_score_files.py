@@ -11,14 +11,15 @@ import pytest
 from tests.core.scoring.masks import VOXEL_UM, lopsided
 from tidemark_cli.core.errors import OutputError
 from tidemark_cli.core.scans.volume import write_volume
+from tidemark_cli.core.scoring.pairs import match_run
 from tidemark_cli.core.scoring.score_files import as_json, write_csv
-from tidemark_cli.core.scoring.scores import OVERLAPS, SURFACES, score_run
+from tidemark_cli.core.scoring.scores import OVERLAPS, SURFACES, score
 
 
 def test_the_csv_has_a_row_for_every_sample(run: Path, tmp_path: Path):
     (run / "oof" / "S01_1.tif").unlink()
     write_volume(run / "oof" / "S02_1.tif", lopsided(), VOXEL_UM, overwrite=True)
-    scores = score_run(run, (8, 16), (0.3, 0.5))
+    scores = score(match_run(run), (8, 16), (0.3, 0.5))
     write_csv(tmp_path / "s.csv", scores)
     with (tmp_path / "s.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -39,7 +40,7 @@ def test_the_csv_has_a_row_for_every_sample(run: Path, tmp_path: Path):
 
 
 def test_json_has_all_of_it_and_no_nan(run: Path):
-    content = json.loads(json.dumps(as_json(score_run(run, (8,), (0.3, 0.5))), allow_nan=False))
+    content = json.loads(json.dumps(as_json(score(match_run(run), (8,), (0.3, 0.5))), allow_nan=False))
     assert content["pads_um"] == [8] and len(content["samples"]) == 6
     assert set(OVERLAPS) | set(SURFACES) <= set(content["samples"][0])
     first, second = content["summary"]

@@ -39,10 +39,18 @@ class Pair:
 
 @dataclass(frozen=True)
 class Matched:
-    """The pairs to score, sorted by name, and the reason for each sample that has no counterpart."""
+    """What to score.
+
+    Attributes
+    ----------
+    pairs : sorted by name.
+    unmatched : samples without a counterpart, and why.
+    threshold : the run's own; None if the predictions are not from a run.
+    """
 
     pairs: tuple[Pair, ...]
     unmatched: dict[str, str]
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +145,7 @@ def match_run(run: Path, dataset: Path | None = None) -> Matched:
     unmatched = dict.fromkeys(found.keys() - expected, f"in {oof}, but not one of the run's samples")
     unmatched |= dict.fromkeys(expected - found.keys(), f"no prediction in {oof}; is its fold trained?")
     unmatched |= dict.fromkeys(expected - samples.keys(), f"not in the dataset {home}")
-    return _matched(found, samples, unmatched, True)
+    return _matched(found, samples, unmatched, _threshold(content))
 
 
 def match_paths(prediction: Path, truth: Path) -> Matched:
@@ -157,9 +165,9 @@ def match_paths(prediction: Path, truth: Path) -> Matched:
     DatasetError
         If a dataset cannot be used.
     """
-    from_run = is_run(prediction)
-    source = prediction / "oof" if from_run else prediction
+    source = prediction / "oof" if is_run(prediction) else prediction
     found: Mapping[str, Path] = _scans(source)
+    threshold = _threshold(read_run(prediction)) if is_run(prediction) else None
     in_dataset = (dataset_root(truth) / "pre_processed").is_dir()
     true: Mapping[str, Path | Sample] = _samples(truth) if in_dataset else _scans(truth)
     single = [scan_name(side) for side in (source, truth) if _is_single(side)]
@@ -172,7 +180,7 @@ def match_paths(prediction: Path, truth: Path) -> Matched:
         true = {name: mask for name, mask in true.items() if name in names}
     unmatched = dict.fromkeys(found.keys() - true.keys(), f"no true mask of this name in {truth}")
     unmatched |= dict.fromkeys(true.keys() - found.keys(), f"no prediction of this name in {prediction}")
-    return _matched(found, true, unmatched, from_run)
+    return _matched(found, true, unmatched, threshold)
 
 
 def read_pair(pair: Pair, voxel_um: float | None = None, bone_end: str = "auto") -> Arrays:
@@ -246,11 +254,18 @@ def _describe(run: Path) -> dict[str, Any]:
 
 
 def _matched(
-    found: Mapping[str, Path], true: Mapping[str, Path | Sample], unmatched: dict[str, str], probability: bool
+    found: Mapping[str, Path],
+    true: Mapping[str, Path | Sample],
+    unmatched: dict[str, str],
+    threshold: float | None,
 ) -> Matched:
     names = sorted(found.keys() & true.keys() - unmatched.keys())
-    pairs = tuple(Pair(name, found[name], true[name], probability) for name in names)
-    return Matched(pairs, dict(sorted(unmatched.items())))
+    pairs = tuple(Pair(name, found[name], true[name], probability=threshold is not None) for name in names)
+    return Matched(pairs, dict(sorted(unmatched.items())), threshold)
+
+
+def _threshold(run: Mapping[str, Any]) -> float:
+    return float(run.get("threshold", 0.5))
 
 
 def _is_single(place: Path) -> bool:

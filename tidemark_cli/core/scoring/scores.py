@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from ..anatomy.ends import BoneEnd
 from ..anatomy.surface import find_surface
 from ..errors import TidemarkError
 from .distances import TOLERANCES_UM, surface_distances
-from .pairs import Arrays, Matched, Pair, is_run, match_paths, match_run, read_pair, read_run
+from .pairs import Matched, read_pair
 from .zones import height_errors, lowest_level, mean_interval, pad_voxels, zone_counts
 
 STAIN_UM = 60.0  # PTA soaks in no deeper: a larger bias has another cause
@@ -180,64 +178,46 @@ class Scores:
         return np.array([value for value in found if value is not None])
 
 
-def score_run(
-    run: Path,
+def score(
+    matched: Matched,
     pads_um: Sequence[float] = PAPER_PADS_UM,
-    thresholds: Sequence[float] | None = None,
-    paper: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-    *,
-    dataset: Path | None = None,
-    voxel_um: float | None = None,
-) -> Scores:
-    """Score the out-of-fold predictions of a run against the dataset it was trained on.
-
-    Parameters
-    ----------
-    pads_um : widths of the zones in µm.
-    thresholds : by default the run's own.
-    paper : use the zones of the published table.
-    progress : called with (done, total) samples.
-    dataset : where the dataset is now; by default as in ``run.json``.
-    voxel_um : voxel size in µm that overrides the predictions' files.
-
-    Raises
-    ------
-    DatasetError
-        If the run or the dataset cannot be used. Errors of a single sample are in `Scores.not_scored`.
-    """
-    chosen = thresholds or _own_threshold(run)
-    read = partial(read_pair, voxel_um=voxel_um)
-    return _score(match_run(run, dataset), read, pads_um, chosen, paper, progress)
-
-
-def score_paths(
-    prediction: Path,
-    truth: Path,
-    pads_um: Sequence[float] = PAPER_PADS_UM,
-    thresholds: Sequence[float] | None = None,
+    thresholds: Sequence[float] = (),
     paper: bool = False,
     progress: Callable[[int, int], None] | None = None,
     *,
     voxel_um: float | None = None,
     bone_end: str = "auto",
 ) -> Scores:
-    """Score predictions against true masks: files, stacks, folders with matching names, a dataset as truth.
+    """Read and score predictions pair by pair; one that fails does not stop the others.
 
     Parameters
     ----------
-    thresholds : by default a run's own, else 0.5, with a note if a prediction is not a mask.
-    bone_end : see `pairs.read_pair`.
-
-    Raises
-    ------
-    ScanError, DatasetError
-        If a path cannot be used. Errors of a single sample are in `Scores.not_scored`.
+    matched : from `pairs.match_run` or `pairs.match_paths`.
+    pads_um : widths of the zones in µm.
+    thresholds : by default the run's own, else 0.5, with a note if a prediction is not a mask.
+    paper : use the zones of the published table.
+    progress : called with (done, total) samples.
+    voxel_um, bone_end : see `pairs.read_pair`.
     """
-    matched = match_paths(prediction, truth)
-    chosen = thresholds or (_own_threshold(prediction) if is_run(prediction) else None)
-    read = partial(read_pair, voxel_um=voxel_um, bone_end=bone_end)
-    return _score(matched, read, pads_um, chosen, paper, progress)
+    own = DEFAULT_THRESHOLD if matched.threshold is None else matched.threshold
+    pads, chosen = tuple(sorted(set(pads_um))), tuple(sorted(set(thresholds or (own,))))
+    rows: list[SampleScore] = []
+    not_scored = dict(matched.unmatched)
+    notes: dict[str, None] = {}  # in order, each once
+    for number, pair in enumerate(matched.pairs, 1):
+        try:
+            arrays = read_pair(pair, voxel_um, bone_end)
+            pair_scores = score_pair(arrays.prediction, arrays.truth, arrays.voxel_um, pads, chosen, paper)
+            found = [replace(row, sample=pair.name, bone_end=arrays.end) for row in pair_scores]
+            rows += found
+            notes |= dict.fromkeys([*arrays.notes, *_remarks(found, int(arrays.prediction.max()))])
+            if not (thresholds or matched.threshold is not None or arrays.is_mask):
+                notes[f"hard tissue: where a probability is above {own}; see --threshold"] = None
+        except TidemarkError as error:
+            not_scored[pair.name] = str(error)
+        if progress is not None:
+            progress(number, len(matched.pairs))
+    return Scores(pads, chosen, paper, tuple(rows), not_scored, tuple(notes))
 
 
 def score_pair(
@@ -277,37 +257,6 @@ def score_pair(
     return scores
 
 
-def _score(
-    matched: Matched,
-    read: Callable[[Pair], Arrays],
-    pads_um: Sequence[float],
-    thresholds: Sequence[float] | None,
-    paper: bool,
-    progress: Callable[[int, int], None] | None,
-) -> Scores:
-    """Read and score pair by pair; one that fails does not stop the others."""
-    pads, chosen = tuple(sorted(set(pads_um))), tuple(sorted(set(thresholds or (DEFAULT_THRESHOLD,))))
-    rows: list[SampleScore] = []
-    not_scored = dict(matched.unmatched)
-    notes: dict[str, None] = {}  # in order, each once
-    for number, pair in enumerate(matched.pairs, 1):
-        try:
-            arrays = read(pair)
-            pair_scores = score_pair(arrays.prediction, arrays.truth, arrays.voxel_um, pads, chosen, paper)
-            found = [replace(row, sample=pair.name, bone_end=arrays.end) for row in pair_scores]
-            rows += found
-            notes |= dict.fromkeys([*arrays.notes, *_remarks(found, int(arrays.prediction.max()))])
-            if thresholds is None and not arrays.is_mask:
-                notes[f"hard tissue: where a probability is above {DEFAULT_THRESHOLD}; see --threshold"] = (
-                    None
-                )
-        except TidemarkError as error:
-            not_scored[pair.name] = str(error)
-        if progress is not None:
-            progress(number, len(matched.pairs))
-    return Scores(pads, chosen, paper, tuple(rows), not_scored, tuple(notes))
-
-
 def _remarks(rows: Sequence[SampleScore], highest: int) -> list[str]:
     """Point out what the scores of a sample hide: an empty or full prediction, zones that coincide."""
     remarks = []
@@ -326,10 +275,6 @@ def _remarks(rows: Sequence[SampleScore], highest: int) -> list[str]:
         widths = ", ".join(map(str, pads))
         remarks.append(f"voxels of {voxel_um:g} µm are too large for these zones: {widths} voxels wide")
     return remarks
-
-
-def _own_threshold(run: Path) -> tuple[float]:
-    return (float(read_run(run).get("threshold", DEFAULT_THRESHOLD)),)
 
 
 def _spread(values: NDArray[np.float64]) -> Spread:
