@@ -84,7 +84,7 @@ def test_what_exists_is_not_replaced_unless_asked(url: str, site: Site, tmp_path
 def test_what_is_no_dataset_is_never_replaced(url: str, site: Site, tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.doc").touch()
-    with pytest.raises(OutputError, match="no dataset, and is not replaced"):
+    with pytest.raises(OutputError, match="not a dataset and is not replaced"):
         download_dataset(tmp_path / "precious", url=url, overwrite=True)
     with pytest.raises(OutputError, match="does not exist; create it first"):
         download_dataset(tmp_path / "nowhere" / "out", url=url)

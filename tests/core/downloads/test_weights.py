@@ -134,7 +134,7 @@ def test_no_model(site: Site, home: Path) -> None:
 
 
 REGISTRIES = {
-    "web page": ("<!DOCTYPE html>\n<html>\n", "is no registry"),
+    "web page": ("<!DOCTYPE html>\n<html>\n", "is not a registry"),
     "nothing": ("", "expected models"),
     "no models": (f"log.csv sha256:{64 * '0'}\n", "expected models"),
     "a way out": (f"../../evil.safetensors sha256:{64 * '0'}\n", "not trusted"),

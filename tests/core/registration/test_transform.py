@@ -118,5 +118,5 @@ def test_a_text_that_itk_would_crash_on_or_take_for_none_is_refused(old, new, tm
     data = (tmp_path / "a.tfm").read_bytes()
     assert old in data
     (tmp_path / "a.tfm").write_bytes(data.replace(old, new))
-    with pytest.raises(FormatError, match="not a whole transform"):
+    with pytest.raises(FormatError, match="not a complete transform"):
         read_transform(tmp_path / "a.tfm")

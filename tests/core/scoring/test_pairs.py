@@ -40,7 +40,7 @@ def test_the_newest_run_of_a_folder(run: Path, tmp_path: Path):
 def test_a_run_tells_of_itself(run: Path, tmp_path: Path) -> None:
     assert is_run(run) and not is_run(tmp_path)
     assert read_run(run)["threshold"] == 0.3
-    with pytest.raises(DatasetError, match="is no run"):
+    with pytest.raises(DatasetError, match="is not a run"):
         read_run(tmp_path)
 
 
@@ -99,7 +99,7 @@ def test_a_constant_prediction_of_a_run_is_a_probability(tmp_path: Path, known: 
         (block(9)[:-1], block(8), "23 x 12 x 12"),
         (block(9), block(0), "empty"),
         (np.full(SHAPE, 1000, np.uint16) + block(3), block(8), "neither a mask"),
-        (block(9), block(8) // 2 + block(4), "is no mask"),
+        (block(9), block(8) // 2 + block(4), "is not a mask"),
     ],
     ids=["shapes", "empty", "grey", "truth"],
 )

@@ -55,7 +55,7 @@ def unpack(
                     members, files = members + 1, files + member.size
                     if members > MOST_MEMBERS or files > MOST_BYTES:
                         most = f"{MOST_MEMBERS} files or {MOST_BYTES >> 30} GiB"
-                        raise AssetError(f"{archive} holds more than {most}: it is no dataset.")
+                        raise AssetError(f"{archive} holds more than {most}: it is not a dataset.")
                     reader.allow(member.size)
                     _take(tar, member, archive, folder, root)
                     if progress is not None:
@@ -111,7 +111,7 @@ class _Counted:
             raise AssetError(f"{self._raw.name}: a header in it is larger than {MOST_HEADER} bytes.")
         if self._count > FREE_OF_RATIO + MOST_RATIO * self._raw.tell():
             raise AssetError(
-                f"{self._raw.name} unpacks to over {MOST_RATIO} times its size: it is no dataset."
+                f"{self._raw.name} unpacks to over {MOST_RATIO} times its size: it is not a dataset."
             )
         return self._last
 

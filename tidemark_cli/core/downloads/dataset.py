@@ -155,7 +155,7 @@ def _check_target(target: Path, overwrite: bool, made: bool) -> None:
         if not overwrite:
             raise OutputError(f"{target} exists already; use --overwrite to replace it, or another name.")
         if not (target / "pre_processed").is_dir():
-            raise OutputError(f"{target} is no dataset, and is not replaced by one; name another folder.")
+            raise OutputError(f"{target} is not a dataset and is not replaced by one; name another folder.")
     if not made and not target.parent.is_dir():
         raise OutputError(f"{target} cannot be made: {target.parent} does not exist; create it first.")
 
@@ -167,7 +167,7 @@ def _archive(url: str, known: str | None, offline: bool, feedback: Feedback) -> 
         found = _sha256(cached, None, feedback)
         if known in (None, found):
             return cached, found
-        feedback.tell(f"{cached} has another SHA-256 than {known}: it is not used")
+        feedback.tell(f"{cached} does not have the SHA-256 {known}: it is not used")
     if offline:
         raise AssetError(
             f"offline: {cached} is missing or has another checksum; run without --offline, or "

@@ -119,7 +119,7 @@ def _open(place: str, partial: Path, offline: bool, feedback: Feedback) -> Pooch
     try:
         return cache.open_registry(path, folder.geturl())
     except AssetError as error:
-        raise AssetError(f"{shown(place)} is no registry: {error}") from error
+        raise AssetError(f"{shown(place)} is not a registry: {error}") from error
 
 
 def _wanted(pup: Pooch, place: str) -> list[str]:

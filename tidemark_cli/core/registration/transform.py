@@ -68,7 +68,9 @@ def read_transform(path: Path) -> Matrix:
         If it cannot be read, is not a linear 3D transform, or stretches, shears or mirrors.
     """
     if path.suffix.lower() != ".h5" and path.is_file() and not _is_whole(path.read_bytes()):
-        raise FormatError(f"{path} is not a whole transform: a line or a number is missing; save it again.")
+        raise FormatError(
+            f"{path} is not a complete transform: a line or a number is missing; save it again."
+        )
     try:
         with utf8_name(path) as name, quiet_itk():
             transform = sitk.ReadTransform(str(name))

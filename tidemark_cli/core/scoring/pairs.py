@@ -107,7 +107,7 @@ def read_run(run: Path) -> dict[str, Any]:
     """
     if not is_run(run):
         raise DatasetError(
-            f"{run} is no run: it has no {DESCRIPTION}; expected a folder that tidemark train made; "
+            f"{run} is not a run: it has no {DESCRIPTION}; expected a folder that tidemark train made; "
             "check the name, or give PREDICTION and TRUTH."
         )
     content = _describe(run)
@@ -223,8 +223,8 @@ def arrange(
     truth = brought_to(truth, predicted)
     if not _is_mask(truth.array):
         raise ContentError(
-            f"{truth.path} is no mask: more than one grey level beside 0; expected the true mask, 0 and 255 "
-            "(PREDICTION comes first, TRUTH second)."
+            f"{truth.path} is not a mask: more than one grey level besides 0; expected 0 and 255, the true "
+            "mask (PREDICTION comes first, TRUTH second)."
         )
     if predicted.array.shape != truth.array.shape:
         raise ContentError(
@@ -312,7 +312,7 @@ def _voxel_size(volumes: list[Volume]) -> tuple[float, tuple[str, ...]]:
 
 
 def _is_mask(array: NDArray[Any]) -> bool:
-    """Return whether there is at most one level beside 0; plane by plane, to save memory."""
+    """Return whether there is at most one level besides 0; plane by plane, to save memory."""
     top = array.max() or array.min()
     return all(bool(((plane == 0) | (plane == top)).all()) for plane in array)
 
