@@ -39,7 +39,7 @@ TILES = (
 
 @dataclass(frozen=True)
 class _Section:
-    """A section along Z, bone down, in µm: grey and hard are (rows, columns), row 0 on top."""
+    """A section along Z, bone at the bottom; grey and hard are (rows, columns), row 0 at the top."""
 
     name: str
     grey: np.ndarray
@@ -115,7 +115,7 @@ def _subtitle(
     line = f"{size} voxels of {surface.voxel_um:g} µm, bone at the {plug.bone.end} slices"
     warnings = []
     if plug.bone.confidence < SURE:
-        warnings = ["The bone end is a guess: check that bone is down, else give --bone-end."]
+        warnings = ["The bone end is a guess: check that bone is at the bottom, or give --bone-end."]
     if "confidence" in numbers and np.isfinite(surface.height_um).any():
         confidence = Confidence(numbers["confidence"], numbers["confidence_signs"])
         line += f", confidence {confidence.value:.2f}"
@@ -125,7 +125,7 @@ def _subtitle(
 
 
 def _section(array: np.ndarray, mask: np.ndarray, surface: Surface, plug: Plug, name: str) -> _Section:
-    """Cut the plug's box through its middle, along X (ZX) or along Y (ZY), bone down."""
+    """Cut through the middle of the plug's box, along X (ZX) or Y (ZY), bone at the bottom."""
     box_z, box_y, box_x = plug.box
     along, across = (box_x, box_y) if name == "ZX" else (box_y, box_x)
     middle = (across.start + across.stop) // 2
@@ -161,21 +161,21 @@ def _draw_section(axes: Axes, section: _Section, note: str) -> None:
 
 
 def _tint(axes: Axes, where: np.ndarray, colour: str, alpha: float, extent: tuple[float, ...]) -> None:
-    """Lay a colour over part of a picture."""
+    """Tint part of a picture."""
     tint = np.zeros((*where.shape, 4), np.float32)
     tint[where] = (*to_rgb(colour), alpha)
     axes.imshow(tint, extent=extent, interpolation="nearest")  # type: ignore[arg-type]
 
 
 def _draw_map(axes: Axes, surface: Surface, plug: Plug, figure: Figure) -> None:
-    """Draw the height above the best-fit plane, openings, and where the sections run."""
+    """Draw the height above the best-fit plane, the openings, and the lines of the sections."""
     style.bare(axes)
     deviation = _deviation(axes, surface, "plane")
     if deviation is None:
         return
     _, box_y, box_x = plug.box
     voxel = surface.voxel_um
-    # row 0 on top, as Fiji shows the height map and the scan's slices
+    # row 0 at the top, as Fiji shows the height map and the scan
     extent = (box_x.start * voxel, box_x.stop * voxel, box_y.stop * voxel, box_y.start * voxel)
     axes.set_facecolor(GAP)
     low, high = np.nanpercentile(deviation, (1, 99))
@@ -183,15 +183,11 @@ def _draw_map(axes: Axes, surface: Surface, plug: Plug, figure: Figure) -> None:
     image = axes.imshow(deviation[box_y, box_x], extent=extent, **colours)
     _tint(axes, surface.opening[box_y, box_x], OPENING, 1, extent)
     axes.set_anchor("NW")
-    middle_y, middle_x = (extent[2] + extent[3]) / 2, (extent[0] + extent[1]) / 2
-    axes.axhline(middle_y, color=style.INK, lw=0.8, ls=(0, (4, 4)))
-    axes.axvline(middle_x, color=style.INK, lw=0.8, ls=(0, (4, 4)))
-    axes.annotate(
-        "ZX", (-0.01, 0.5), xycoords="axes fraction", size=10, color=style.INK, va="center", ha="right"
-    )
-    axes.annotate(
-        "ZY", (0.5, -0.01), xycoords="axes fraction", size=10, color=style.INK, va="top", ha="center"
-    )
+    axes.axhline((extent[2] + extent[3]) / 2, color=style.INK, lw=0.8, ls=(0, (4, 4)))
+    axes.axvline((extent[0] + extent[1]) / 2, color=style.INK, lw=0.8, ls=(0, (4, 4)))
+    name: dict[str, Any] = {"size": 10, "color": style.INK, "transform": axes.transAxes}
+    axes.text(-0.01, 0.5, "ZX", va="center", ha="right", **name)
+    axes.text(0.5, -0.01, "ZY", va="top", ha="center", **name)
     style.scale_bar(axes, colour=style.INK, level=-0.035)
     handles = [Patch(color=OPENING, label="opening"), Patch(color=GAP, label="outside")]
     text: dict[str, Any] = {"fontsize": 10, "labelcolor": style.INK, "handlelength": 1.2, "handleheight": 1.0}
@@ -203,7 +199,7 @@ def _draw_map(axes: Axes, surface: Surface, plug: Plug, figure: Figure) -> None:
 
 
 def _draw_profile(axes: Axes, surface: Surface) -> None:
-    """Draw the height profile of a single slice, openings as bands."""
+    """Draw the height profile of a single slice, with openings as bands."""
     deviation = _deviation(axes, surface, "line")
     if deviation is None:
         return
@@ -232,7 +228,7 @@ def _deviation(axes: Axes, surface: Surface, fit: str) -> np.ndarray | None:
 
 
 def _draw_tiles(axes: Axes, numbers: Mapping[str, Any]) -> None:
-    """Write the key numbers, value over caption; what is not known is left out."""
+    """Write the key numbers that are known, each above its caption."""
     axes.set_axis_off()
     known = [tile for tile in TILES if numbers.get(tile[0]) is not None]
     for number, (key, form, caption) in enumerate(known):
