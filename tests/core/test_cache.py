@@ -54,6 +54,11 @@ def test_a_folder_is_intact_until_a_byte_changes(tmp_path: Path, checksum: str) 
     assert not cache.is_intact(tmp_path)
 
 
+def test_a_folder_with_a_damaged_registry_is_not_intact(tmp_path: Path) -> None:
+    (tmp_path / "registry.txt").write_text("one\n")
+    assert not cache.is_intact(tmp_path)
+
+
 def test_a_checksum_is_returned_and_compared(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"content")

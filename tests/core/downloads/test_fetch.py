@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import requests
 
 from tests.server import Site, serving
 from tidemark_cli.core.downloads import fetch as module
@@ -119,6 +120,15 @@ def test_a_web_page_is_no_file(site: Site, tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+def test_a_host_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(*_: object, **__: object) -> None:
+        raise requests.ConnectTimeout
+
+    monkeypatch.setattr(requests.Session, "get", wait)
+    with pytest.raises(AssetError, match=r"^http://host/file: the host does not answer within 10 s\.$"):
+        fetch("http://host/file", tmp_path / "out")
+
+
 def test_no_host(tmp_path: Path) -> None:
     with pytest.raises(AssetError, match=r"the host cannot be reached \(.*refused\)"):
         fetch("http://127.0.0.1:1/file", tmp_path / "out")
@@ -193,6 +203,16 @@ def test_interrupted_by_the_user(site: Site, tmp_path: Path) -> None:
     assert 300_000 <= left(tmp_path) < len(CONTENT)
     fetch(f"{site.url}/file", tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == CONTENT
+
+
+def test_interrupted_before_the_first_byte(site: Site, tmp_path: Path) -> None:
+    def bar(label: str) -> Any:
+        raise KeyboardInterrupt
+
+    told: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        fetch(f"{site.url}/file", tmp_path / "out", Feedback(told.append, bar))
+    assert told == ["out: 976.6 KiB"]
 
 
 def test_a_full_disk_keeps_what_has_come(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

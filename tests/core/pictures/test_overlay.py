@@ -72,6 +72,10 @@ def test_a_doubted_result_and_an_assumed_voxel_size_are_pointed_out(page: Figure
         assert any("voxel size assumed: 40 µm" in text for text in told) == said
 
 
+def test_without_hard_tissue_there_is_no_rim() -> None:
+    assert not any(axes.collections for axes in compose_overlay(*pair(), 255, "").axes)
+
+
 def test_nothing_is_replaced_unless_asked(page: Figure, tmp_path: Path) -> None:
     path = tmp_path / "overlay.png"
     path.write_text("mine")

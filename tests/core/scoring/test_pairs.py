@@ -93,6 +93,12 @@ def test_a_constant_prediction_of_a_run_is_a_probability(tmp_path: Path, known: 
     assert arrays.prediction.max() == (100 if known else 255)
 
 
+def test_a_constant_grey_is_a_probability(tmp_path: Path) -> None:
+    write(tmp_path, found=np.full(SHAPE, 100, np.uint8), true=block(8))
+    arrays = read_pair(Pair("A", tmp_path / "found.tif", tmp_path / "true.tif"))
+    assert not arrays.is_mask and set(arrays.prediction.flat) == {100}
+
+
 @pytest.mark.parametrize(
     ("found", "true", "told"),
     [

@@ -160,17 +160,15 @@ def _attempt(session: Session, url: str, target: Path, feedback: Feedback, limit
         size = "of unknown size" if missing is None else readable_size(start + missing)
         feedback.tell(f"{target.name}: {size}{f', resuming at {readable_size(start)}' if start else ''}")
         with feedback.progress(f"downloading {target.name}") as advance:
-            came = _receive(response, part, missing, limit, advance)
-    if missing not in (None, came):
-        raise _PassingError("the connection was cut")
+            _receive(response, part, missing, limit, advance)
     replace(part, target)
     version.unlink()
 
 
 def _receive(
     response: Response, part: Path, missing: int | None, limit: int | None, advance: Advance | None
-) -> int:
-    """Append the bytes of an answer to the part; return their number."""
+) -> None:
+    """Append the bytes of an answer to the part; urllib3 raises if fewer come than were announced."""
     try:
         with open(part, "ab") as file:
             start = file.tell()
@@ -180,7 +178,6 @@ def _receive(
                     raise AssetError(f"{shown(response.url)}: expected at most {limit} bytes, found more.")
                 if advance and missing:
                     advance(file.tell() - start, missing)
-            return file.tell() - start
     except OSError as error:  # from the disk: the network raises others here
         raise OutputError(
             f"{part} could not be written: {error.strerror or error}; fix that and run the same command "

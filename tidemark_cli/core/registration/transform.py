@@ -69,7 +69,7 @@ def read_transform(path: Path) -> Matrix:
     """
     if path.suffix.lower() != ".h5" and path.is_file() and not _is_whole(path.read_bytes()):
         raise FormatError(
-            f"{path} is not a complete transform: a line or a number is missing; save it again."
+            f"{path} is not a complete transform: a line or a number is missing or damaged; save it again."
         )
     try:
         with utf8_name(path) as name, quiet_itk():
@@ -90,7 +90,10 @@ def read_transform(path: Path) -> Matrix:
 
 
 def _is_whole(data: bytes) -> bool:
-    """Return whether a text begins as ITK's do, and has all numbers of each transform in it."""
+    """Return whether a text begins as ITK's do, and has all numbers of each transform in it.
+
+    ITK leaves a number that it cannot read uninitialised.
+    """
     lines = [line.partition(b":") for line in data.splitlines()]
     expected = 0
     for key, _, value in lines:
@@ -98,10 +101,15 @@ def _is_whole(data: bytes) -> bool:
             if expected:
                 return False
             expected = _PARAMETERS.get(value.decode("latin-1").strip().partition("_")[0], 0)
-        elif key == b"Parameters":
-            if len(value.split()) < expected:
+        elif key in (b"Parameters", b"FixedParameters"):
+            try:
+                numbers = [float(word) for word in value.split()]
+            except ValueError:
                 return False
-            expected = 0
+            needed = expected if key == b"Parameters" else 0
+            if len(numbers) < needed or not np.isfinite(numbers).all():
+                return False
+            expected -= needed
     return data.startswith(b"#Insight Transform File") and expected == 0
 
 

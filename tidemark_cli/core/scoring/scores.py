@@ -263,8 +263,6 @@ def _remarks(rows: Sequence[SampleScore], highest: int) -> list[str]:
     for row in rows:
         if highest < lowest_level(row.threshold):
             remarks.append(f"{row.sample}: the prediction is empty above {row.threshold:g}: it scores 0")
-        elif row.surface["assd_um"] is None:
-            remarks.append(f"{row.sample}: no tidemark found above {row.threshold:g}: no distances")
         elif row.hard_share[-1] > FULL:
             remarks.append(
                 f"warning: {row.sample}: the prediction above {row.threshold:g} is hard tissue in "
