@@ -5,13 +5,14 @@ set -euo pipefail
 
 cd "$(dirname "$0")/.."
 python=${1:-python3.10}
-oldest=$(sed -nE 's/^ +"([A-Za-z0-9-]+)>=([0-9.]+)".*/\1==\2/p' pyproject.toml)
-[ -n "$oldest" ] || { echo "pyproject.toml: no dependencies of the form \"NAME>=VERSION\"" >&2; exit 1; }
-
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+# of the package and its extras, but not of the tools for testing
+sed -n '/^dependencies/,/^test = /p' pyproject.toml | grep -v '^test' | grep -oE '"[A-Za-z0-9-]+>=[^"]+"' |
+    sed -e 's/"//g' -e 's/>=/==/' >"$folder/oldest.txt"
+[ -s "$folder/oldest.txt" ] || { echo "pyproject.toml: no dependencies of the form NAME>=VERSION" >&2; exit 1; }
+
 "$python" -m venv "$folder"
-# shellcheck disable=SC2086  # one requirement a word
-"$folder/bin/pip" install --quiet $oldest -e ".[test]"
+"$folder/bin/pip" install --quiet --constraint "$folder/oldest.txt" -e ".[test]"
 "$folder/bin/pip" list
 "$folder/bin/pytest" -W default "${@:2}"  # old releases warn of what newer ones deprecated

@@ -28,7 +28,7 @@ class Site:
     faults : by path, what to do with the next requests, one each: an HTTP status, "cut" and "stall" half way,
         "hang" before an answer, "html", "slow", or "" for nothing wrong.
     asked : (path, Range header) of every request.
-    ranges, tagged : whether it honours ranges, and tells a file's version.
+    ranges, tagged : whether it honours ranges, and sends a file's ETag.
     """
 
     url: str = ""
@@ -85,7 +85,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, b"<!DOCTYPE html><html>Please log in</html>", "text/html; charset=utf-8")
             return
         content = site.files[path]
-        start = int(asked_range[6:-1]) if asked_range and site.ranges else 0
+        changed = self.headers.get("If-Range") != self._tag(content)
+        start = int(asked_range[6:-1]) if asked_range and site.ranges and not changed else 0
         if start >= len(content) > 0:
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(content)}")
@@ -99,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         if self.site.tagged:
-            self.send_header("ETag", f'"{hashlib.md5(content).hexdigest()}"')
+            self.send_header("ETag", self._tag(content))
         self.send_header("Content-Type", "application/octet-stream")
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
@@ -117,6 +118,9 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(0.05)
         else:
             self.wfile.write(body)
+
+    def _tag(self, content: bytes) -> str:
+        return f'"{hashlib.md5(content).hexdigest()}"'
 
     def _answer(self, status: int, body: bytes, kind: str) -> None:
         self.send_response(status)

@@ -95,7 +95,7 @@ def test_a_failing_host_is_one_line(
     assert (ended.code, ended.out, ended.err.splitlines()[-1:]) == (1, "", errors)
     assert "--url" in errors[0] and "--from" in errors[0]
     assert not out.exists()
-    assert all(name.endswith(".part") for name in tree(tmp_path))
+    assert all(name.endswith((".part", ".version")) for name in tree(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -235,13 +235,13 @@ def test_stopped_and_gone_on(site: Site, home: Path, tmp_path: Path, number: sig
         wait_until(lambda: any(path.stat().st_size > 300_000 for path in parts.glob("*.part")))
         run.send_signal(number)
         err = run.communicate(timeout=60)[1]
-    (left,) = tree(home)  # the part, and nothing else
-    assert left.endswith(".part")
-    had = (home / left).stat().st_size
+    part = "partial/dataset/PTA_dataset.tar.gz.part"
+    assert tree(home) == {part, part.replace(".part", ".version")}
+    had = (home / part).stat().st_size
     assert 300_000 < had < len(LARGE)
     if number != signal.SIGKILL:
         assert run.returncode == 130
-        assert "are kept; the same command goes on from there" in err
+        assert "are kept; run the same command again to resume" in err
         assert err.splitlines()[-1].startswith("interrupted")
     with start(*arguments) as run:
         out, err = run.communicate(timeout=60)
@@ -259,7 +259,7 @@ def test_two_at_once(site: Site, home: Path) -> None:
             told = second.communicate(timeout=60)
         err = first.communicate(timeout=60)[1]
     assert (first.returncode, second.returncode) == (0, 0), (err, told)
-    assert "another tidemark is at work on dataset; waiting for it" in told[1]
+    assert "another tidemark is using dataset; waiting for it" in told[1]
     assert "was there already" in told[0]
     assert len(site.asked) == 1
     assert (home / "archives" / "PTA_dataset.tar.gz").read_bytes() == LARGE

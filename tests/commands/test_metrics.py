@@ -17,7 +17,8 @@ from tidemark_cli.commands.from_fields import spread_lists
 from tidemark_cli.commands.metrics import show_scores
 from tidemark_cli.core.data.dataset import write_sample
 from tidemark_cli.core.scans.volume import write_volume
-from tidemark_cli.core.scoring.scores import score_run
+from tidemark_cli.core.scoring.pairs import match_run
+from tidemark_cli.core.scoring.scores import score
 
 Tidemark = Callable[..., Ended]
 SHAPE = (24, 12, 12)
@@ -182,7 +183,7 @@ def test_train_prints_the_same_table(
     tidemark: Tidemark, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = tidemark("metrics", run).out
-    show_scores(score_run(run))
+    show_scores(score(match_run(run)))
     assert capsys.readouterr().out == shown
     assert "150 µm" in shown
 

@@ -611,7 +611,7 @@ def test_what_stops_the_writing_leaves_everything_as_it_was(
     def stop(*_: Any) -> None:
         raise error("no picture today")
 
-    monkeypatch.setattr(preview, "draw_preview", stop)
+    monkeypatch.setattr(preview, "compose_preview", stop)
     scan.with_name("m.tif").write_text("old")
     outputs = ("-o", scan.with_name("m.tif"), "--stats", scan.with_name("s.json"))
     options = ("--weights", model, "--preview", scan.with_name("p.png"), "--overwrite")

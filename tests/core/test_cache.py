@@ -54,6 +54,25 @@ def test_a_folder_is_intact_until_a_byte_changes(tmp_path: Path, checksum: str) 
     assert not cache.is_intact(tmp_path)
 
 
+def test_a_folder_with_a_damaged_registry_is_not_intact(tmp_path: Path) -> None:
+    (tmp_path / "registry.txt").write_text("one\n")
+    assert not cache.is_intact(tmp_path)
+
+
+def test_a_checksum_is_returned_and_compared(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"content")
+    for known in (None, SHA256, f"sha256:{SHA256}"):
+        assert cache.verified(path, known) == SHA256
+    assert cache.verified(path, f"md5:{MD5}") == MD5
+    with pytest.raises(
+        AssetError, match=f"^https://host/a: expected the SHA-256 00, found {SHA256}; say {SHA256}.$"
+    ):
+        cache.verified(path, "00", "https://host/a", "say {found}")
+    with pytest.raises(AssetError, match="not available"):
+        cache.verified(path, "rot13:00")
+
+
 def test_no_checksum_of_an_unknown_kind_fits(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"content")
     assert not cache.has_checksum(tmp_path / "a.bin", f"rot13:{SHA256}")

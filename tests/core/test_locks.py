@@ -16,12 +16,18 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="locks of POSIX")
 
 
 @posix
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_a_share_without_locks(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("existed", [True, False])
+@pytest.mark.parametrize("number", [None, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_second_one_waits(
+    number: int | None, existed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
-        raise OSError(number, os.strerror(number))
+        raise OSError(number, os.strerror(number or 0))
 
-    monkeypatch.setattr("fcntl.flock", refuse)
+    if number is not None:  # a share without locks
+        monkeypatch.setattr("fcntl.flock", refuse)
+    if existed:
+        (tmp_path / "lock").touch()
     inside = threading.Event()
     waited: list[bool] = []
 
@@ -38,4 +44,6 @@ def test_a_share_without_locks(number: int, tmp_path: Path, monkeypatch: pytest.
         inside.clear()
     thread.join()
     assert waited == [True]
-    assert list(tmp_path.iterdir()) == []
+    if number is not None:
+        assert (tmp_path / "lock").exists() == existed
+        assert len(list(tmp_path.iterdir())) == existed

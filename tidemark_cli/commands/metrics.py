@@ -126,7 +126,8 @@ def metrics(
     if table := targets.get("--csv"):
         core.scoring.score_files.write_csv(table, scores, overwrite)
     if figure := targets.get("--plot"):
-        core.pictures.scores.draw_figure(figure, scores, overwrite)
+        page = core.pictures.scores.compose_figure(scores)
+        core.pictures.style.write_picture(figure, page, overwrite)
     show(scores, on_screen)
     if code:
         raise typer.Exit(code)
@@ -181,17 +182,16 @@ def _targets(outputs: Outputs, overwrite: bool) -> dict[str, Path]:
 
 
 def _score(inputs: Inputs, zones: Zones, screen: Screen) -> core.scoring.scores.Scores:
-    scoring, paths = core.scoring.scores, inputs.paths
+    scores, pairs, paths = core.scoring.scores, core.scoring.pairs, inputs.paths
     with screen.progress("scoring") as advance:
-        shared = (zones.pad or scoring.PAPER_PADS_UM, zones.threshold or None, zones.paper, advance)
         if len(paths) == 2:
-            found, true = paths
-            return scoring.score_paths(
-                found, true, *shared, voxel_um=inputs.voxel_um, bone_end=inputs.bone_end
-            )
-        run = paths[0] if paths else core.scoring.pairs.newest_run(Path())
-        screen.notice(f"run: {run if paths else run.resolve()}")
-        return scoring.score_run(run, *shared, dataset=inputs.dataset, voxel_um=inputs.voxel_um)
+            matched = pairs.match_paths(*paths)
+        else:
+            run = paths[0] if paths else pairs.newest_run(Path())
+            screen.notice(f"run: {run if paths else run.resolve()}")
+            matched = pairs.match_run(run, inputs.dataset)
+        what = matched, zones.pad or scores.PAPER_PADS_UM, zones.threshold, zones.paper, advance
+        return scores.score(*what, voxel_um=inputs.voxel_um, bone_end=inputs.bone_end)
 
 
 def _show_zones(scores: core.scoring.scores.Scores, measure: str, part: slice) -> None:

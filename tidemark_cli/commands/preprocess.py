@@ -181,7 +181,8 @@ def preprocess(
                 folder.rmdir()
     if sheet is not None and any(outcome.state != "failed" for outcome in outcomes):
         samples = core.data.dataset.find_samples(outputs.out)  # of earlier commands, too
-        core.pictures.contact_sheet.draw_contact_sheet(sheet, samples, overwrite=existing_samples.allowed)
+        page = core.pictures.contact_sheet.compose_contact_sheet(samples)
+        core.pictures.style.write_picture(sheet, page, existing_samples.allowed)
         if not on_screen.as_json:
             on_screen.result({}, [str(sheet)])
     batch.end(outcomes)

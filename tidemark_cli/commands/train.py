@@ -205,7 +205,8 @@ def _table(
 def _show_scores(run: Path, paper: bool, screen: Screen) -> None:
     """Print what `tidemark metrics RUN` prints, and for the paper's choices what it prints with --paper."""
     with screen.progress("scoring") as advance:
-        scores = core.scoring.scores.score_run(run, paper=paper, progress=advance)
+        matched = core.scoring.pairs.match_run(run)
+        scores = core.scoring.scores.score(matched, paper=paper, progress=advance)
     screen.notice(*scores.notes)
     code = show_not_scored(scores)
     if scores.rows:

@@ -1,12 +1,12 @@
-"""The folder for downloads: where it is, registries of checksums, and one process at a time.
+"""The folder for downloads: its layout, registries of checksums, and locks.
 
 ::
 
-    <home>/archives/PTA_dataset.tar.gz      the dataset's archive as it was published
+    <home>/archives/PTA_dataset.tar.gz      the dataset's archive, as published
     <home>/archives/registry.txt            its SHA-256, remembered from the first download
-    <home>/dataset/                         unpacked, unless another folder is named
+    <home>/dataset/                         the dataset, unless unpacked into another folder
     <home>/weights/<name>/                  fold_<k>.safetensors and their registry.txt
-    <home>/partial/                         what is not finished, and lock files
+    <home>/partial/                         unfinished downloads and lock files
 
 Registries are in pooch's format: a line ``name sha256:...`` for each file.
 """
@@ -32,42 +32,48 @@ if TYPE_CHECKING:
 else:
     pooch = lazily.imported("pooch")
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
 
 def home() -> Path:
-    """Return the folder for downloads: TIDEMARK_HOME, else the user's cache folder of this system."""
+    """Return the folder for downloads: TIDEMARK_HOME, or the system's cache folder for this user."""
     if chosen := os.environ.get("TIDEMARK_HOME"):
         return Path(os.path.abspath(os.path.expanduser(chosen)))
     return user_cache_path("tidemark", appauthor=False)
 
 
 def is_name(text: str) -> bool:
-    """Tell whether `text` is a plain name: letters, digits, ``.``, ``_`` and ``-``, the first no sign."""
-    return _NAME.fullmatch(text) is not None
+    """Return whether `text` is letters, digits, ``.``, ``_`` and ``-``, and begins with a letter or digit."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text) is not None
 
 
 def partial_folder(asset: str) -> Path:
-    """Return where the unfinished files of an asset are kept."""
+    """Return the folder for the unfinished files of an asset."""
     return home() / "partial" / asset
 
 
-# --------------------------------------------------------------------------------------- registries
+def weights_folder(name: str) -> Path | None:
+    """Return the folder of a set of installed weights, or None if there is none of that name."""
+    folder = home() / "weights" / name
+    return folder if is_name(name) and (folder / REGISTRY).is_file() else None
 
 
-def open_registry(path: Path, folder: Path, base_url: str = "") -> pooch.Pooch:
-    """Read a registry; the Pooch returned knows where its files are below `base_url`.
+def installed_weights() -> list[str]:
+    """Return the names of all installed weights, sorted."""
+    return sorted(path.parent.name for path in (home() / "weights").glob(f"[!.]*/{REGISTRY}"))
+
+
+def open_registry(path: Path, base_url: str = "") -> pooch.Pooch:
+    """Read a registry into a Pooch, which knows the URLs of the files below `base_url`.
 
     Raises
     ------
     AssetError
-        If the file is missing or no registry.
+        If the file is missing or is not a registry.
     """
-    files = pooch.create(folder, base_url)
+    files = pooch.create(path.parent, base_url)
     try:
         files.load_registry(path)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it cannot be read so"
+        reason = getattr(error, "strerror", None) or "it cannot be parsed"
         raise AssetError(
             f"{path}: expected a registry, a line 'NAME sha256:...' for each file, found none: {reason}."
         ) from error
@@ -75,17 +81,50 @@ def open_registry(path: Path, folder: Path, base_url: str = "") -> pooch.Pooch:
 
 
 def read_registry(path: Path) -> dict[str, str]:
-    """Return the checksums of a registry by name, as ``algorithm:digits``; empty where there is no file."""
-    return dict(open_registry(path, path.parent).registry) if path.is_file() else {}
+    """Return the checksums in a registry by file name, empty if there is no such file."""
+    return dict(open_registry(path).registry) if path.is_file() else {}
 
 
-def checksum_of(path: Path, algorithm: str = "sha256") -> str:
-    """Return the digits of a file's checksum; ValueError for an algorithm that is not known."""
-    return str(pooch.file_hash(path, algorithm))
+def verified(path: Path, known: str | None, place: str | None = None, advice: str = "get it again") -> str:
+    """Compute the checksum of a file and compare it with the known one.
+
+    Parameters
+    ----------
+    known : ``algorithm:digits``, or digits of a SHA-256; None compares with nothing.
+    place : what the message calls the file; by default its path.
+    advice : what to do about a mismatch; ``{found}`` stands for the digits found.
+
+    Returns
+    -------
+    The digits found.
+
+    Raises
+    ------
+    AssetError
+        If the checksums differ, or the algorithm is unknown.
+    """
+    kind, _, expected = (known or "").rpartition(":")
+    kind, place = kind or "sha256", place or str(path)
+    try:
+        found = str(pooch.file_hash(path, kind))
+    except ValueError as error:
+        raise AssetError(f"{place}: {str(error).rstrip('.')}.") from error
+    if known is not None and found != expected:
+        name, advice = "SHA-256" if kind == "sha256" else kind, advice.format(found=found)
+        raise AssetError(f"{place}: expected the {name} {expected}, found {found}; {advice}.")
+    return found
+
+
+def has_checksum(path: Path, checksum: str) -> bool:
+    """Return whether a file exists and has a checksum, written as for `verified`."""
+    try:
+        return path.is_file() and bool(verified(path, checksum))
+    except AssetError:
+        return False
 
 
 def is_intact(folder: Path) -> bool:
-    """Tell whether every file in the registry of `folder` is there and has its checksum."""
+    """Return whether every file in the registry of `folder` exists and has its checksum."""
     try:
         files = read_registry(folder / REGISTRY)
     except AssetError:
@@ -93,39 +132,24 @@ def is_intact(folder: Path) -> bool:
     return all(has_checksum(folder / name, checksum) for name, checksum in files.items())
 
 
-def has_checksum(path: Path, checksum: str) -> bool:
-    """Tell whether a file is there and has a checksum, ``algorithm:digits`` or digits of SHA-256."""
-    kind, _, digits = checksum.rpartition(":")
-    try:
-        return path.is_file() and checksum_of(path, kind or "sha256") == digits
-    except ValueError:
-        return False
-
-
-# ------------------------------------------------------------------------------------- one at a time
-
-
 @contextmanager
 def locked(asset: str, needed: bool, tell: Callable[[str], None]) -> Iterator[None]:
-    """Keep other processes from the same asset; waits for one that is at it.
+    """Keep other processes away from an asset; wait for one that is using it.
 
     Parameters
     ----------
-    needed : false where everything is there already: then a cache that cannot be written is used
-        without a lock.
+    needed : if false, a cache that cannot be written is used without a lock.
 
     Raises
     ------
     OutputError
         If the lock is needed and the cache cannot be written.
     """
-    lock = partial_folder(f"{asset}.lock")
     with ExitStack() as held:
         try:
             partial_folder(asset).mkdir(parents=True, exist_ok=True)
-            held.enter_context(
-                one_at_a_time(lock, lambda: tell(f"another tidemark is at work on {asset}; waiting for it"))
-            )
+            waiting = f"another tidemark is using {asset}; waiting for it"
+            held.enter_context(one_at_a_time(partial_folder(f"{asset}.lock"), lambda: tell(waiting)))
         except OSError as error:
             if needed:
                 raise OutputError(
@@ -133,14 +157,3 @@ def locked(asset: str, needed: bool, tell: Callable[[str], None]) -> Iterator[No
                     "that can be."
                 ) from error
         yield
-
-
-def weights_folder(name: str) -> Path | None:
-    """Return the folder of an installed set of weights, None where there is none of that name."""
-    folder = home() / "weights" / name
-    return folder if is_name(name) and (folder / REGISTRY).is_file() else None
-
-
-def installed_weights() -> list[str]:
-    """Return the names of all installed sets of weights, sorted."""
-    return sorted(path.parent.name for path in (home() / "weights").glob(f"[!.]*/{REGISTRY}"))

@@ -1,4 +1,4 @@
-"""One process at a time, also on shares that have no locks."""
+"""One process at a time, even on network shares without file locks."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 try:
     import fcntl
-except ImportError:  # Windows, which always has locks
+except ImportError:  # Windows always has locks
     fcntl = None  # type: ignore[assignment]
 
-_PATIENCE_S = 10  # for a lock that a killed process may have left
+_PATIENCE_S = 10  # for a lock file that a killed process may have left
 
 
 @contextmanager
 def one_at_a_time(lock: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Keep other processes out of the block, by a lock file; waits for one that is in it.
+    """Keep other processes out of the block with a lock file, and wait for one that is in it.
 
-    On a share without locks another kind of lock file stands in, which a process that was killed leaves
-    behind: it is waited for no longer than ten seconds.
+    On a share without locks the existence of another file is the lock. A killed process leaves it behind, so
+    the wait ends after ten seconds.
 
     Parameters
     ----------
-    waiting : called once where another process is in the block.
+    waiting : called once if another process is in the block.
 
     Raises
     ------
     OSError
         If the lock file cannot be made.
     """
-    has_locks = _has_locks(lock)
-    patience_s = -1 if has_locks else _PATIENCE_S
-    held: BaseFileLock = FileLock(lock) if has_locks else SoftFileLock(lock.with_name(f"{lock.name}.held"))
+    held: BaseFileLock = FileLock(lock)
+    if not _has_locks(lock):
+        held = SoftFileLock(lock.with_name(f"{lock.name}.held"), timeout=_PATIENCE_S)
     try:
         held.acquire(timeout=0)
     except Timeout:
         waiting()
         with suppress(Timeout):
-            held.acquire(timeout=patience_s)
+            held.acquire()
     try:
         yield
     finally:
@@ -49,7 +49,7 @@ def one_at_a_time(lock: Path, waiting: Callable[[], object] = lambda: None) -> I
 
 
 def _has_locks(lock: Path) -> bool:
-    """Tell whether the file system of a lock file has locks; NFS without its lock daemon has none."""
+    """Return whether the file system of a lock file has locks; NFS without its lock daemon does not."""
     if fcntl is None:
         return True
     made = not lock.exists()

@@ -1,4 +1,4 @@
-"""Names of files in any encoding: for libraries that take UTF-8 alone, for tables, for temporary files."""
+"""File names in any encoding: for libraries that need UTF-8, for tables, and for temporary files."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-_LONGEST_NAME = 200  # bytes; with what a temporary name adds, within the 255 of most systems
+_LONGEST_NAME = 200  # bytes; leaves room for a prefix within the 255 of most systems
 
 
 @contextmanager
 def utf8_name(path: Path) -> Iterator[Path]:
-    """Yield a name of `path` for a library that takes names in UTF-8 alone: itself, or by way of a link.
+    """Yield `path`, or a link to it with a name in UTF-8 for libraries that need one.
 
-    The folder of a file to be written may have any name, the file itself may not.
+    A file that does not exist yet may lie in a folder of any name, but must itself have a name in UTF-8.
     """
     if _is_utf8(str(path)):
         yield path
@@ -32,12 +32,12 @@ def utf8_name(path: Path) -> Iterator[Path]:
 
 
 def open_table(path: Path) -> TextIO:
-    r"""Open a CSV file to be written: UTF-8, in which a byte of a name that is no letter is ``\udcfc``."""
+    r"""Open a CSV file for writing in UTF-8; an undecodable byte of a name becomes, say, ``\udcfc``."""
     return path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
 
 
 def plain_name(name: str) -> str:
-    """Return a file's name, or its suffix alone where the name is very long or not UTF-8."""
+    """Return a file's name, or only its suffix if the name is very long or not UTF-8."""
     if _is_utf8(name) and len(os.fsencode(name)) <= _LONGEST_NAME:
         return name
     suffix = ".nii.gz" if name.lower().endswith(".nii.gz") else Path(name).suffix
@@ -45,5 +45,5 @@ def plain_name(name: str) -> str:
 
 
 def _is_utf8(name: str) -> bool:
-    """Tell whether the system's own bytes of a name are UTF-8, as libraries in C++ write it."""
+    """Return whether the system's own bytes of a name are UTF-8, which libraries in C++ assume."""
     return os.fsencode(name) == name.encode("utf-8", "surrogatepass")

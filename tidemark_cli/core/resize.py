@@ -1,4 +1,4 @@
-"""The one way in which slices are resampled."""
+"""Resampling of slices."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import numpy as np
 
 
 def resize(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Resample a slice ``(rows, columns)`` to another `shape`: area means where it shrinks, else linear.
+    """Resample a slice ``(rows, columns)`` to another `shape`, by area means if it shrinks, else linearly.
 
-    Its outer edges stay where they are. A slice of that shape is returned itself.
+    Its outer edges stay in place. A slice that has the shape already is returned as it is.
     """
     if image.shape == shape:
         return image

@@ -68,7 +68,8 @@ def write_segmentation(
             _write_stats(path, volume, found.stats, command)
         elif name == "preview":
             shown = (found.mask, found.surface, found.plug, volume.name)
-            pictures.preview.draw_preview(path, volume.array, *shown, overwrite, found.stats)
+            page = pictures.preview.compose_preview(volume.array, *shown, found.stats)
+            pictures.style.write_picture(path, page, overwrite)
         else:
             # a medical format holds an image as a volume one voxel thick
             flat = volume.is_image and path.suffix.lower() in (".tif", ".tiff", ".png")
@@ -158,5 +159,6 @@ def write_registration(
                 write_transform(path, matrix)
             else:
                 told = "as given" if found is None else f"quality {found.quality:.2f}"
-                how = {"doubted": found is not None and not found.trusted, "overwrite": overwrite}
-                pictures.overlay.draw_overlay(path, pta, registered, level, told, **how)
+                doubted = found is not None and not found.trusted
+                page = pictures.overlay.compose_overlay(pta, registered, level, told, doubted)
+                pictures.style.write_picture(path, page, overwrite)

@@ -84,7 +84,7 @@ def test_what_exists_is_not_replaced_unless_asked(url: str, site: Site, tmp_path
 def test_what_is_no_dataset_is_never_replaced(url: str, site: Site, tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.doc").touch()
-    with pytest.raises(OutputError, match="no dataset, and is not replaced"):
+    with pytest.raises(OutputError, match="not a dataset and is not replaced"):
         download_dataset(tmp_path / "precious", url=url, overwrite=True)
     with pytest.raises(OutputError, match="does not exist; create it first"):
         download_dataset(tmp_path / "nowhere" / "out", url=url)
@@ -138,7 +138,7 @@ def test_a_copy_carried_by_hand(url: str, home: Path, tmp_path: Path) -> None:
     with pytest.raises(AssetError, match="expected the SHA-256"):
         download_dataset(tmp_path / "out", copy=tmp_path / "copy.tar.gz")
     (tmp_path / "copy.tar.gz").write_bytes(CONTENT[:500])
-    with pytest.raises(AssetError, match="no whole"):
+    with pytest.raises(AssetError, match="not a complete"):
         download_dataset(
             tmp_path / "out", copy=tmp_path / "copy.tar.gz", sha256=hashlib.sha256(CONTENT[:500]).hexdigest()
         )
@@ -159,7 +159,7 @@ def test_offline_and_nothing_there(url: str, site: Site, home: Path) -> None:
 def test_nothing_half_installed(url: str, site: Site, home: Path) -> None:
     for fault in (404, "html"):
         site.faults["/PTA_dataset.tar.gz"] = [fault]
-        with pytest.raises(AssetError, match="host may be gone: take a mirror with --url, or a copy"):
+        with pytest.raises(AssetError, match="host may be gone: use a mirror with --url, or a copy"):
             download_dataset(url=url)
         assert tree(home) == set()
 
@@ -167,8 +167,8 @@ def test_nothing_half_installed(url: str, site: Site, home: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (CONTENT[:500], "no whole"),
-        (b"<!DOCTYPE html>", "no whole"),
+        (CONTENT[:500], "not a complete"),
+        (b"<!DOCTYPE html>", "not a complete"),
         (dataset_archive(), "expected pre_processed/SAMPLE/imgs and masks in it, found grades"),
     ],
     ids=["truncated", "HTML", "of something else"],
@@ -190,7 +190,7 @@ def test_a_full_disk_while_unpacking(
 
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "copyfileobj", full)
-        with pytest.raises(OutputError, match="No space left on device; mend that"):
+        with pytest.raises(OutputError, match="No space left on device; fix that"):
             download_dataset(url=url)
     assert tree(home) == {"partial/dataset/PTA_dataset.tar.gz"}
     assert download_dataset(url=url).fresh

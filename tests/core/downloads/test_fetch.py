@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import requests
 
 from tests.server import Site, serving
 from tidemark_cli.core.downloads import fetch as module
@@ -44,10 +45,9 @@ def names(folder: Path) -> list[str]:
 
 
 def left(folder: Path) -> int:
-    """Return the size of the one part in a folder, where nothing else may be."""
-    (part,) = folder.iterdir()
-    assert part.suffix == ".part"
-    return part.stat().st_size
+    """Return the size of the one part in a folder; nothing but its version may lie beside it."""
+    assert names(folder) == ["out.part", "out.version"]
+    return (folder / "out.part").stat().st_size
 
 
 def test_a_file_comes_whole(site: Site, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_what_may_pass_is_tried_again(site: Site, tmp_path: Path, fault: str) ->
 
 @pytest.mark.parametrize(
     ("fault", "told"),
-    [("cut", "the connection was cut"), ("hang", "sends nothing"), (500, "500")],
+    [("cut", "the connection was cut"), ("hang", "has sent nothing"), (500, "500")],
 )
 def test_after_some_attempts_it_is_given_up(site: Site, tmp_path: Path, fault: str, told: str) -> None:
     site.ranges = False  # so that no attempt gets any further
@@ -120,6 +120,15 @@ def test_a_web_page_is_no_file(site: Site, tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+def test_a_host_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(*_: object, **__: object) -> None:
+        raise requests.ConnectTimeout
+
+    monkeypatch.setattr(requests.Session, "get", wait)
+    with pytest.raises(AssetError, match=r"^http://host/file: the host does not answer within 10 s\.$"):
+        fetch("http://host/file", tmp_path / "out")
+
+
 def test_no_host(tmp_path: Path) -> None:
     with pytest.raises(AssetError, match=r"the host cannot be reached \(.*refused\)"):
         fetch("http://127.0.0.1:1/file", tmp_path / "out")
@@ -135,20 +144,35 @@ def interrupt(site: Site, target: Path) -> None:
     site.asked.clear()
 
 
-@pytest.mark.parametrize("tagged", [True, False])
-def test_a_later_run_goes_on(site: Site, tmp_path: Path, tagged: bool) -> None:
-    site.tagged = tagged
+def test_a_later_run_resumes(site: Site, tmp_path: Path) -> None:
     interrupt(site, tmp_path / "out")
     told: list[str] = []
     fetch(f"{site.url}/file", tmp_path / "out", Feedback(told.append))
     assert site.asked == [("/file", f"bytes={len(CONTENT) // 2}-")]
-    assert told == ["out: 976.6 KiB, going on from 488.3 KiB"]
+    assert told == ["out: 976.6 KiB, resuming at 488.3 KiB"]
+    assert (tmp_path / "out").read_bytes() == CONTENT
+
+
+def test_a_file_without_a_version_starts_over(site: Site, tmp_path: Path) -> None:
+    site.tagged = False
+    interrupt(site, tmp_path / "out")
+    fetch(f"{site.url}/file", tmp_path / "out")
+    assert site.asked == [("/file", None)]
+    assert (tmp_path / "out").read_bytes() == CONTENT
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_part_that_was_complete_starts_over(site: Site, tmp_path: Path) -> None:
+    interrupt(site, tmp_path / "out")
+    (tmp_path / "out.part").write_bytes(CONTENT)
+    fetch(f"{site.url}/file", tmp_path / "out")
+    assert [asked for _, asked in site.asked] == [f"bytes={len(CONTENT)}-", None]
     assert (tmp_path / "out").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("ranges", [True, False])
 @pytest.mark.parametrize("size", [len(CONTENT), len(CONTENT) // 4])
-def test_another_version_is_begun_anew(site: Site, tmp_path: Path, size: int, ranges: bool) -> None:
+def test_another_version_starts_over(site: Site, tmp_path: Path, size: int, ranges: bool) -> None:
     interrupt(site, tmp_path / "out")
     site.files["/file"], site.ranges = CONTENT[::-1][:size], ranges
     fetch(f"{site.url}/file", tmp_path / "out")
@@ -175,10 +199,20 @@ def test_interrupted_by_the_user(site: Site, tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         fetch(f"{site.url}/file", tmp_path / "out", Feedback(told.append, Bar))
-    assert told[-1].endswith("are kept; the same command goes on from there")
+    assert told[-1].endswith("are kept; run the same command again to resume")
     assert 300_000 <= left(tmp_path) < len(CONTENT)
     fetch(f"{site.url}/file", tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == CONTENT
+
+
+def test_interrupted_before_the_first_byte(site: Site, tmp_path: Path) -> None:
+    def bar(label: str) -> Any:
+        raise KeyboardInterrupt
+
+    told: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        fetch(f"{site.url}/file", tmp_path / "out", Feedback(told.append, bar))
+    assert told == ["out: 976.6 KiB"]
 
 
 def test_a_full_disk_keeps_what_has_come(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +224,7 @@ def test_a_full_disk_keeps_what_has_come(site: Site, tmp_path: Path, monkeypatch
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "open", Full, raising=False)
-        with pytest.raises(OutputError, match="No space left on device; mend that"):
+        with pytest.raises(OutputError, match="No space left on device; fix that"):
             fetch(f"{site.url}/file", tmp_path / "out")
     assert left(tmp_path) > 400_000
     assert len(site.asked) == 1
@@ -208,8 +242,7 @@ def test_room_is_asked_for_before(site: Site, tmp_path: Path, monkeypatch: pytes
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("tagged", [True, False])
-def test_too_large_a_file(site: Site, tmp_path: Path, tagged: bool) -> None:
+def test_too_large_a_file(site: Site, tmp_path: Path) -> None:
     with pytest.raises(AssetError, match="expected at most 1000 bytes"):
         fetch(f"{site.url}/file", tmp_path / "out", limit=1000)
     assert not (tmp_path / "out").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
@@ -134,7 +135,7 @@ def test_no_model(site: Site, home: Path) -> None:
 
 
 REGISTRIES = {
-    "web page": ("<!DOCTYPE html>\n<html>\n", "is no registry"),
+    "web page": ("<!DOCTYPE html>\n<html>\n", "is not a registry"),
     "nothing": ("", "expected models"),
     "no models": (f"log.csv sha256:{64 * '0'}\n", "expected models"),
     "a way out": (f"../../evil.safetensors sha256:{64 * '0'}\n", "not trusted"),
@@ -169,6 +170,16 @@ def test_models_may_lie_elsewhere(site: Site, home: Path, run: Path) -> None:
         download_weights(str(run), "mine", offline=True)
     assert site.asked == []
     assert download_weights(str(run), "mine").models == ["fold_0.safetensors"]
+
+
+def test_a_full_disk(run: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OutputError, match=r"fold_0\.safetensors could not be written: No space left"):
+        download_weights(str(run), "mine")
+    assert installed_weights() == []
 
 
 def test_offline(site: Site, home: Path) -> None:

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from tests.helpers import SURFACE_Z, VOXEL_UM, draw_plug
 from tidemark_cli.core.anatomy.plug import find_plug
 from tidemark_cli.core.errors import OutputError
-from tidemark_cli.core.pictures.overlay import compose_overlay, draw_overlay
-from tidemark_cli.core.pictures.style import MAGENTA
+from tidemark_cli.core.pictures.overlay import compose_overlay
+from tidemark_cli.core.pictures.style import MAGENTA, write_picture
 from tidemark_cli.core.scans.volume import Volume
 
 
@@ -72,10 +72,14 @@ def test_a_doubted_result_and_an_assumed_voxel_size_are_pointed_out(page: Figure
         assert any("voxel size assumed: 40 µm" in text for text in told) == said
 
 
-def test_nothing_is_replaced_unless_asked(tmp_path: Path) -> None:
+def test_without_hard_tissue_there_is_no_rim() -> None:
+    assert not any(axes.collections for axes in compose_overlay(*pair(), 255, "").axes)
+
+
+def test_nothing_is_replaced_unless_asked(page: Figure, tmp_path: Path) -> None:
     path = tmp_path / "overlay.png"
     path.write_text("mine")
     with pytest.raises(OutputError, match="--overwrite"):
-        draw_overlay(path, *pair(), 165, "")
-    draw_overlay(path, *pair(), 165, "", overwrite=True)
+        write_picture(path, page)
+    write_picture(path, page, overwrite=True)
     assert path.read_bytes().startswith(b"\x89PNG")

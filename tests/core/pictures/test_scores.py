@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tidemark_cli.core.errors import OutputError
-from tidemark_cli.core.pictures.scores import PUBLISHED, compose_figure, draw_figure
+from tidemark_cli.core.pictures.scores import PUBLISHED, compose_figure
+from tidemark_cli.core.pictures.style import write_picture
 from tidemark_cli.core.scoring.scores import OVERLAPS, PAPER_PADS_UM, SampleScore, Scores
 
 SPREAD = (-0.1, 0.0, 0.05)  # of three samples about their median
@@ -68,8 +69,8 @@ def test_the_published_points_are_as_they_were_published() -> None:
 @pytest.mark.parametrize(("suffix", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
 def test_the_figure_is_written(tmp_path: Path, suffix: str, start: bytes) -> None:
     path = tmp_path / f"figure.{suffix}"
-    found = scores({0.3: (0.6, 0.7)})
-    draw_figure(path, found)
+    page = compose_figure(scores({0.3: (0.6, 0.7)}))
+    write_picture(path, page)
     assert path.read_bytes().startswith(start)
     with pytest.raises(OutputError, match="--overwrite"):
-        draw_figure(path, found)
+        write_picture(path, page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,14 @@ def test_rings_do_not_hide_that_two_plugs_are_one(plug: np.ndarray) -> None:
         scans.append(volume(np.clip(scan + rings, 0, 255).astype(np.uint8)))
     still, moved = (look(scan) for scan in scans)
     assert agreement(still, moved, true) > 0.8  # 0.7 with them
+
+
+def test_what_does_not_overlap_or_vary_does_not_agree(plug: np.ndarray) -> None:
+    still = look(volume(plug))
+    assert agreement(still, still, np.eye(4)) == pytest.approx(1)
+    assert agreement(still, still, mounted(0, 0, (30, 0, 0))) == 0
+    flat = replace(still, detail=np.zeros_like(still.detail))
+    assert agreement(still, flat, np.eye(4)) == 0
 
 
 def test_different_plugs_are_not_believed(plug: np.ndarray) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import draw_small_plug
+from tidemark_cli.core.errors import ContentError
 from tidemark_cli.core.registration import search
 from tidemark_cli.core.registration.search import block_means, find_candidates, look, otsu_levels
 from tidemark_cli.core.scans.volume import Volume
@@ -53,6 +54,13 @@ def test_wax_that_hides_the_air_is_not_the_plug(plug: np.ndarray, monkeypatch: p
     monkeypatch.setattr(search, "find_plug", blind)
     outline = look(volume(plug)).outline
     assert 0.3 < outline.mean() < 0.6  # of the field; the cylinder fills 44 %
+
+
+def test_a_scan_without_a_plug_is_an_error(plug: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "otsu_levels", lambda array: (255.0, 255.0))
+    monkeypatch.setattr(search, "find_plug", lambda *_: SimpleNamespace(tissue_level=255.0))
+    with pytest.raises(ContentError, match=r"plug\.tif: no plug found"):
+        look(volume(plug))
 
 
 def test_a_quarter_turn_is_the_likeliest_of_candidates_that_lie_apart(plug: np.ndarray) -> None:

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemark_cli.core.errors import FormatError
+from tidemark_cli.core.errors import FormatError, OutputError
 from tidemark_cli.core.registration.transform import Matrix, read_transform, voxels_to_mm, write_transform
 from tidemark_cli.core.scans.content import Frame
 from tidemark_cli.core.scans.volume import Volume
@@ -111,6 +111,10 @@ def test_a_text_that_is_not_utf8_is_refused_with_a_line(tmp_path):
         (b" 0 0 0 0 0 0", b" 0 0 0"),
         (b" 0 0 0 0 0 0", b""),
         (b"Transform File", b""),
+        (b" 0 0 0 0 0 0", b" 0 0 0 0,5 0 0"),
+        (b"Parameters: 0 0 0 0 0 0", b"Parameters: 0 0 0 nan 0 0"),
+        (b"FixedParameters: 0 0 0", b"FixedParameters: 0 - 0"),
+        (b"Parameters:", b"Transform: Euler3DTransform_double_3_3\nParameters:"),
     ],
 )
 def test_a_text_that_itk_would_crash_on_or_take_for_none_is_refused(old, new, tmp_path):
@@ -118,5 +122,20 @@ def test_a_text_that_itk_would_crash_on_or_take_for_none_is_refused(old, new, tm
     data = (tmp_path / "a.tfm").read_bytes()
     assert old in data
     (tmp_path / "a.tfm").write_bytes(data.replace(old, new))
-    with pytest.raises(FormatError, match="not a whole transform"):
+    with pytest.raises(FormatError, match="not a complete transform"):
         read_transform(tmp_path / "a.tfm")
+
+
+def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    matrix = np.eye(4)
+    matrix[0, 3] = np.nan
+    with pytest.raises(FormatError, match="NaN or infinite"):
+        read_transform(affine(tmp_path / "a.h5", matrix))
+
+
+@pytest.mark.parametrize("written", ["", "#Insight Transform File V1.0\n"], ids=["nothing", "the start"])
+def test_a_full_disk_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    monkeypatch.setattr(sitk, "WriteTransform", lambda _, name: Path(name).write_text(written))
+    with pytest.raises(OutputError, match=r"a\.tfm could not be written: the disk may be full"):
+        write_transform(tmp_path / "a.tfm", np.eye(4))
+    assert not list(tmp_path.iterdir())

@@ -33,14 +33,14 @@ def test_the_newest_run_of_a_folder(run: Path, tmp_path: Path):
     (phantoms / "run.json").write_text('{"settings": {}}')  # newer still, but of another kind
     assert newest_run(tmp_path) == newer
     assert newest_run(run) == run
-    with pytest.raises(DatasetError, match="no run"):
+    with pytest.raises(DatasetError, match="nor a folder in it is a run"):
         newest_run(phantoms)
 
 
 def test_a_run_tells_of_itself(run: Path, tmp_path: Path) -> None:
     assert is_run(run) and not is_run(tmp_path)
     assert read_run(run)["threshold"] == 0.3
-    with pytest.raises(DatasetError, match="is no run"):
+    with pytest.raises(DatasetError, match="is not a run"):
         read_run(tmp_path)
 
 
@@ -93,13 +93,19 @@ def test_a_constant_prediction_of_a_run_is_a_probability(tmp_path: Path, known: 
     assert arrays.prediction.max() == (100 if known else 255)
 
 
+def test_a_constant_grey_is_a_probability(tmp_path: Path) -> None:
+    write(tmp_path, found=np.full(SHAPE, 100, np.uint8), true=block(8))
+    arrays = read_pair(Pair("A", tmp_path / "found.tif", tmp_path / "true.tif"))
+    assert not arrays.is_mask and set(arrays.prediction.flat) == {100}
+
+
 @pytest.mark.parametrize(
     ("found", "true", "told"),
     [
         (block(9)[:-1], block(8), "23 x 12 x 12"),
         (block(9), block(0), "empty"),
         (np.full(SHAPE, 1000, np.uint16) + block(3), block(8), "neither a mask"),
-        (block(9), block(8) // 2 + block(4), "is no mask"),
+        (block(9), block(8) // 2 + block(4), "is not a mask"),
     ],
     ids=["shapes", "empty", "grey", "truth"],
 )

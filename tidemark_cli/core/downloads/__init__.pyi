@@ -1,5 +1,4 @@
 from . import archive as archive
 from . import dataset as dataset
 from . import fetch as fetch
-from . import install as install
 from . import weights as weights

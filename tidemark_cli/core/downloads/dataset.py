@@ -1,4 +1,4 @@
-"""What there is to download: the public dataset, installed whole or not at all, and a list of it all."""
+"""The public dataset, installed completely or not at all, and the list of all downloads."""
 
 from __future__ import annotations
 
@@ -6,25 +6,17 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..cache import (
-    home,
-    installed_weights,
-    is_intact,
-    locked,
-    partial_folder,
-    read_registry,
-)
+from .. import cache
 from ..errors import AssetError, OutputError
-from ..files import REGISTRY, write_registry
+from ..files import REGISTRY, folder_whole, write_registry
 from .archive import unpack
-from .fetch import SILENT, Feedback, check_room, fetch, shown
-from .install import installing, verified
+from .fetch import SILENT, Feedback, check_room, fetch, kept, shown
 
 DATASET_URL = "http://mipt-ml.oulu.fi/data/mCTSegmentation/PTA_dataset.tar.gz"
 ARCHIVE = "PTA_dataset.tar.gz"
 SOURCE = "archive.txt"  # in an unpacked dataset: a registry of the archive it came from
-_CHANGED = "get it again, or, if the archive is known to have changed, say so with --sha256 {found}"
-_ELSEWHERE = "The host may be gone: take a mirror with --url, or a copy carried by hand with --from."
+_CHANGED = "get it again, or, if you know that the archive has changed, accept it with --sha256 {found}"
+_ELSEWHERE = "The host may be gone: use a mirror with --url, or a copy of the archive with --from."
 
 
 @dataclass(frozen=True)
@@ -36,7 +28,7 @@ class Dataset:
     folder : with ``pre_processed`` in it.
     samples : folders in ``pre_processed`` that have both slices and masks.
     sha256 : of the archive it came from.
-    fresh : whether it was installed now; false where it was there already.
+    fresh : false if it was already there.
     """
 
     folder: Path
@@ -47,7 +39,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Asset:
-    """A line of what there is.
+    """A line in the list of downloads.
 
     Attributes
     ----------
@@ -55,7 +47,7 @@ class Asset:
     name : of the weights; else the file or folder.
     state : "verified" (every byte against its checksum), "damaged", "unverified" (no checksum is known),
         "unpacked", "interrupted" or "absent".
-    size_bytes : on the disk; of an interrupted download, what has come.
+    size_bytes : on the disk.
     path : where it is, or would be.
     """
 
@@ -67,34 +59,29 @@ class Asset:
 
 
 def list_assets(feedback: Feedback = SILENT) -> list[Asset]:
-    """Return what there is, files compared with their checksums; nothing touches the network."""
-    dataset = home() / "dataset"
+    """Return all downloads, verified against their checksums, without touching the network."""
+    dataset = cache.home() / "dataset"
     unpacked = "unpacked" if (dataset / SOURCE).is_file() else "absent"
     found = [_archive_asset(feedback), Asset("dataset", dataset.name, unpacked, _size_of(dataset), dataset)]
-    for name in installed_weights():
-        folder = home() / "weights" / name
-        state = "verified" if is_intact(folder) else "damaged"
+    for name in cache.installed_weights():
+        folder = cache.home() / "weights" / name
+        state = "verified" if cache.is_intact(folder) else "damaged"
         found.append(Asset("weights", name, state, _size_of(folder), folder))
     return found
 
 
 def _archive_asset(feedback: Feedback) -> Asset:
-    archive = _cached_archive()
+    archive, fetched = _cached_archive(), _fetched_archive()
     if not archive.is_file():
-        came = _size_of(partial_folder("dataset"))
-        return Asset("archive", ARCHIVE, "interrupted" if came else "absent", came, archive)
-    known = remembered_sha256()
-    state = "unverified" if known is None else "damaged"
-    if known == _sha256(archive, None, feedback):
-        state = "verified"
+        size = fetched.stat().st_size if fetched.is_file() else kept(fetched)[0]
+        return Asset("archive", ARCHIVE, "interrupted" if size else "absent", size, archive)
+    known, found = remembered_sha256(), _sha256(archive, None, feedback)
+    state = "unverified" if known is None else "verified" if known == found else "damaged"
     return Asset("archive", ARCHIVE, state, archive.stat().st_size, archive)
 
 
 def _size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-# ------------------------------------------------------------------------------------------ dataset
 
 
 def download_dataset(
@@ -107,26 +94,26 @@ def download_dataset(
     overwrite: bool = False,
     feedback: Feedback = SILENT,
 ) -> Dataset:
-    """Install the public dataset, from a copy of the archive, the one in the cache, or the network.
+    """Install the public dataset from a copy of the archive, the one in the cache, or the network.
 
     Parameters
     ----------
-    out : the folder to make; without it, ``dataset`` in the folder for downloads.
-    copy : an archive to take in place of the cache and the network.
-    sha256 : 64 digits that the archive must have; without it, those of the first download, if any.
-    offline : never touch the network.
+    out : the folder to make; by default ``dataset`` in the folder for downloads.
+    copy : an archive to use instead of the cache and the network.
+    sha256 : 64 digits that the archive must have; by default those of the first download, if any.
+    offline : do not touch the network.
     overwrite : replace a dataset at `out`.
 
     Raises
     ------
     AssetError
-        If the archive cannot be fetched, has another checksum, or is no archive of a dataset.
+        If the archive cannot be fetched, has another checksum, or does not hold a dataset.
     OutputError
         If `out` exists, or something cannot be written.
     """
-    target = home() / "dataset" if out is None else Path(os.path.abspath(out))
+    target = cache.home() / "dataset" if out is None else Path(os.path.abspath(out))
     local = (copy, _cached_archive(), target / SOURCE)
-    with locked("dataset", not any(path and path.is_file() for path in local), feedback.tell):
+    with cache.locked("dataset", not any(path and path.is_file() for path in local), feedback.tell):
         known = sha256 or remembered_sha256()
         if copy is not None:
             known = _sha256(copy, known, feedback)
@@ -139,53 +126,54 @@ def download_dataset(
 
 
 def remembered_sha256() -> str | None:
-    """Return the SHA-256 of the dataset's archive as remembered from its first download, or None."""
+    """Return the SHA-256 of the dataset's archive, remembered from its first download, or None."""
     return _checksum(_cached_archive().with_name(REGISTRY))
 
 
 def _cached_archive() -> Path:
-    return home() / "archives" / ARCHIVE
+    return cache.home() / "archives" / ARCHIVE
+
+
+def _fetched_archive() -> Path:
+    """Return where an archive stays until it has been unpacked."""
+    return cache.partial_folder("dataset") / ARCHIVE
 
 
 def _checksum(registry: Path) -> str | None:
-    found = read_registry(registry).get(ARCHIVE)
+    found = cache.read_registry(registry).get(ARCHIVE)
     return found and found.removeprefix("sha256:")
 
 
 def _sha256(archive: Path, known: str | None, feedback: Feedback) -> str:
-    """Return the SHA-256 of an archive; raise an AssetError where it is not the one that is known."""
     feedback.tell(f"computing the SHA-256 of {archive}")
-    return verified(archive, known, advice=_CHANGED)
+    return cache.verified(archive, known, advice=_CHANGED)
 
 
 def _check_target(target: Path, overwrite: bool, made: bool) -> None:
-    """Raise where the dataset could not take its place after the long work; `made`: its folder is."""
+    """Raise before the long work if the dataset could not be put in place after it."""
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         if not overwrite:
             raise OutputError(f"{target} exists already; use --overwrite to replace it, or another name.")
         if not (target / "pre_processed").is_dir():
-            raise OutputError(f"{target} is no dataset, and is not replaced by one; name another folder.")
+            raise OutputError(f"{target} is not a dataset and is not replaced by one; name another folder.")
     if not made and not target.parent.is_dir():
         raise OutputError(f"{target} cannot be made: {target.parent} does not exist; create it first.")
 
 
 def _archive(url: str, known: str | None, offline: bool, feedback: Feedback) -> tuple[Path, str]:
-    """Return the archive, from the cache or the network, and its SHA-256.
-
-    One that is fetched stays among the unfinished until it has proved whole.
-    """
-    cached, archive = _cached_archive(), partial_folder("dataset") / ARCHIVE
+    """Return the archive, from the cache or the network, and its SHA-256."""
+    cached, archive = _cached_archive(), _fetched_archive()
     if cached.is_file():
         found = _sha256(cached, None, feedback)
         if known in (None, found):
             return cached, found
-        feedback.tell(f"{cached} has another SHA-256 than {known}: it is not used")
+        feedback.tell(f"{cached} does not have the SHA-256 {known}: it is not used")
     if offline:
         raise AssetError(
             f"offline: {cached} is missing or has another checksum; run without --offline, or "
             "name a copy of the archive with --from."
         )
-    if not archive.exists():  # else an earlier run was stopped while it unpacked
+    if not archive.exists():  # an earlier run may have been stopped while unpacking
         feedback.tell(f"downloading {shown(url)}")
         try:
             fetch(url, archive, feedback)
@@ -199,10 +187,20 @@ def _archive(url: str, known: str | None, offline: bool, feedback: Feedback) -> 
 
 
 def _install(archive: Path, sha256: str, target: Path, overwrite: bool, feedback: Feedback) -> Dataset:
-    """Unpack an archive, keep it where it was fetched, and remember its checksum."""
-    fetched = archive.parent == partial_folder("dataset")
+    """Unpack an archive, keep it if it was fetched, and remember its checksum."""
+    fetched, checksums = archive == _fetched_archive(), {ARCHIVE: f"sha256:{sha256}"}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    check_room(target.parent, archive.stat().st_size)
     try:
-        samples = _unpack(archive, sha256, target, overwrite, feedback)
+        with folder_whole(target, overwrite) as stage:
+            with feedback.progress(f"unpacking {archive.name}") as advance:
+                unpack(archive, stage, "Data", advance)
+            if not (samples := _count_samples(stage)):
+                found = ", ".join(sorted(path.name for path in stage.iterdir())[:5]) or "nothing"
+                raise AssetError(
+                    f"{archive}: expected pre_processed/SAMPLE/imgs and masks in it, found {found}."
+                )
+            write_registry(stage / SOURCE, checksums)
     except AssetError:
         if fetched:
             archive.unlink()
@@ -212,23 +210,10 @@ def _install(archive: Path, sha256: str, target: Path, overwrite: bool, feedback
             _cached_archive().parent.mkdir(parents=True, exist_ok=True)
             archive.replace(_cached_archive())
         if sha256 != remembered_sha256():
-            write_registry(_cached_archive().with_name(REGISTRY), {ARCHIVE: f"sha256:{sha256}"})
+            write_registry(_cached_archive().with_name(REGISTRY), checksums)
     except (OSError, OutputError) as error:
         feedback.tell(f"the archive and its SHA-256 could not be kept: {error}")
     return Dataset(target, samples, sha256, fresh=True)
-
-
-def _unpack(archive: Path, sha256: str, target: Path, overwrite: bool, feedback: Feedback) -> int:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    check_room(target.parent, archive.stat().st_size)
-    with installing(target, overwrite, SOURCE, {ARCHIVE: f"sha256:{sha256}"}) as stage:
-        with feedback.progress(f"unpacking {archive.name}") as advance:
-            unpack(archive, stage, "Data", advance)
-        samples = _count_samples(stage)
-        if not samples:
-            found = ", ".join(sorted(path.name for path in stage.iterdir())[:5]) or "nothing"
-            raise AssetError(f"{archive}: expected pre_processed/SAMPLE/imgs and masks in it, found {found}.")
-    return samples
 
 
 def _count_samples(dataset: Path) -> int:

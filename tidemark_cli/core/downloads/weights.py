@@ -8,21 +8,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ..cache import (
-    has_checksum,
-    home,
-    is_intact,
-    is_name,
-    locked,
-    open_registry,
-    partial_folder,
-    read_registry,
-)
+from .. import cache
 from ..errors import AssetError, ModelError, OutputError
-from ..files import REGISTRY
+from ..files import REGISTRY, folder_whole, write_registry
 from ..network.unet import load_model
-from .fetch import SILENT, Feedback, is_url, shown
-from .install import bring, installing, verified
+from .fetch import SILENT, Feedback, fetch, is_url, shown
 
 if TYPE_CHECKING:
     from pooch import Pooch
@@ -38,9 +28,8 @@ class Weights:
 
     Attributes
     ----------
-    folder : with the models in it.
     models : their file names, sorted.
-    fresh : whether it was installed now; false where it was there already.
+    fresh : false if they were already there.
     """
 
     folder: Path
@@ -49,10 +38,10 @@ class Weights:
 
 
 def name_from(registry: str) -> str | None:
-    """Return the name that weights get from where they come: the folder of the registry; None where unfit."""
+    """Return the name of the registry's folder, which the weights get by default; None if it is unfit."""
     place = urlsplit(_place(registry)).path if is_url(registry) else str(Path(_place(registry)).absolute())
     name = PurePosixPath(place.replace("\\", "/")).parent.name
-    return name if is_name(name) else None
+    return name if cache.is_name(name) else None
 
 
 def download_weights(
@@ -63,52 +52,54 @@ def download_weights(
     overwrite: bool = False,
     feedback: Feedback = SILENT,
 ) -> Weights:
-    """Install the models that a registry lists, each verified against its checksum and read once.
+    """Install the models in a registry; each is verified against its checksum and loaded once.
 
     Parameters
     ----------
     registry : URL or path of a registry in pooch's format, or of the folder with ``registry.txt`` in it. The
-        models lie beside it, or where the third word of a line says.
-    name : for `cache.weights_folder`.
-    offline : never touch the network; then `registry` is to be a path.
+        models lie beside it, or at the URL that is the third word of their line.
+    offline : do not touch the network; `registry` must then be a path.
     overwrite : replace other weights of that name.
 
     Raises
     ------
     AssetError
-        If the registry or a file cannot be fetched, is not what its checksum says, or is no model.
+        If the registry or a file cannot be fetched or does not match its checksum.
+    ModelError
+        If a file is not a model.
     OutputError
-        If there are other weights of that name, or something cannot be written.
+        If other weights have that name, or something cannot be written.
     """
-    with locked(f"weights-{name}", needed=True, tell=feedback.tell):
-        partial, target = partial_folder(f"weights-{name}"), home() / "weights" / name
+    with cache.locked(f"weights-{name}", needed=True, tell=feedback.tell):
+        partial, target = cache.partial_folder(f"weights-{name}"), cache.home() / "weights" / name
         pup = _open(_place(registry), partial, offline, feedback)
-        files = _wanted(pup, _place(registry))
-        models = [file for file in files if file != BESIDE]
+        checksums = {file: pup.registry[file] for file in _wanted(pup, _place(registry))}
+        models = [file for file in checksums if file != BESIDE]
         if target.exists() and not overwrite:
-            if read_registry(target / REGISTRY) != {file: pup.registry[file] for file in files}:
+            if cache.read_registry(target / REGISTRY) != checksums:
                 raise OutputError(f"{target} holds other weights; use --overwrite, or another --name.")
-            if is_intact(target):
+            if cache.is_intact(target):
                 return Weights(target, models, fresh=False)
             feedback.tell(f"{target} is damaged: it is replaced")
-        for file in files:
-            _fetch(pup, file, partial, offline, feedback)
+        for file, checksum in checksums.items():
+            if not cache.has_checksum(partial / file, checksum):  # from an interrupted run
+                _fetch(pup.get_url(file), partial / file, checksum, offline, feedback)
         try:
-            for model in models:  # read once, so that what is installed can be used
+            for model in models:
                 load_model(partial / model)
         except ModelError:
             shutil.rmtree(partial)
             raise
-        checksums = {file: pup.registry[file] for file in files}
-        with installing(target, replace=True, registry=REGISTRY, checksums=checksums) as stage:
-            for file in files:
+        with folder_whole(target, replace=True) as stage:
+            for file in checksums:
                 (partial / file).replace(stage / file)
+            write_registry(stage / REGISTRY, checksums)
         shutil.rmtree(partial)
         return Weights(target, models, fresh=True)
 
 
 def _place(registry: str) -> str:
-    """Return the URL or path of the registry itself, where its folder may have been named."""
+    """Return the URL or path of the registry file, given that or its folder."""
     if not is_url(registry):
         path = Path(registry)
         return str(path / REGISTRY if path.is_dir() else path)
@@ -120,41 +111,52 @@ def _place(registry: str) -> str:
 
 def _open(place: str, partial: Path, offline: bool, feedback: Feedback) -> Pooch:
     if not is_url(place):
-        return open_registry(Path(place), partial, str(Path(place).parent))
+        return cache.open_registry(Path(place), str(Path(place).parent))
     path = partial / REGISTRY
-    path.unlink(missing_ok=True)  # of an earlier run: the weights may be others by now
-    bring(place, path, offline, feedback, MOST_REGISTRY)
-    base = urlsplit(place)
-    folder = base._replace(path=base.path.rpartition("/")[0], query="", fragment="")
+    _bring(place, path, offline, feedback, MOST_REGISTRY)
+    url = urlsplit(place)
+    folder = url._replace(path=url.path.rpartition("/")[0], query="", fragment="")
     try:
-        return open_registry(path, partial, folder.geturl())
+        return cache.open_registry(path, folder.geturl())
     except AssetError as error:
-        raise AssetError(f"{shown(place)} is no registry: {error}") from error
+        raise AssetError(f"{shown(place)} is not a registry: {error}") from error
 
 
 def _wanted(pup: Pooch, place: str) -> list[str]:
-    """Return the files to install, models and what they need; other files of the registry are left."""
+    """Return the models in a registry and the file that they may need, sorted."""
     names = [name for name in pup.registry if name.endswith(MODELS) or name == BESIDE]
     if not any(name.endswith(MODELS) for name in names):
         raise AssetError(f"{shown(place)}: expected models ({' or '.join(MODELS)}) in it, found none.")
     for name in names:
-        if not is_name(name):  # pooch would follow it out of the folder
+        if not cache.is_name(name):  # it could lead out of the folder
             raise AssetError(f"{shown(place)}: expected plain file names, found {name!r}; it is not trusted.")
         if name in pup.urls and not is_url(pup.urls[name]):
             raise AssetError(f"{shown(place)}: expected http(s) URLs, found {pup.urls[name]!r} for {name}.")
     return sorted(names)
 
 
-def _fetch(pup: Pooch, name: str, folder: Path, offline: bool, feedback: Feedback) -> None:
-    """Get and verify a file, unless an interrupted run has done so."""
-    path, known, place = folder / name, pup.registry[name], pup.get_url(name)
-    if has_checksum(path, known):
-        return
+def _fetch(place: str, path: Path, checksum: str, offline: bool, feedback: Feedback) -> None:
+    """Get a file and verify it; remove it if it is wrong."""
     try:
-        bring(place, path, offline, feedback)
-        verified(path, known, place)
+        _bring(place, path, offline, feedback)
+        cache.verified(path, checksum, shown(place))
     except AssetError:
         path.unlink(missing_ok=True)
         raise
     except OSError as error:
         raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
+
+
+def _bring(place: str, target: Path, offline: bool, feedback: Feedback, limit: int | None = None) -> None:
+    """Download a file, or copy it from a folder."""
+    if is_url(place):
+        if offline:
+            raise AssetError(
+                f"offline: {shown(place)} is on the network; run without --offline, or "
+                "name a folder on this machine."
+            )
+        fetch(place, target, feedback, limit)
+    elif Path(place).is_file():
+        shutil.copyfile(place, target)
+    else:
+        raise AssetError(f"{place}: expected the file that the registry lists, found none.")

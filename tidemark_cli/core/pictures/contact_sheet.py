@@ -1,32 +1,27 @@
-"""All samples of a dataset on one picture, to see at a glance whether scans and masks are right."""
+"""A contact sheet of a dataset, to see at a glance whether scans and masks fit."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from ..data.dataset import Sample, middle_section
-from ..files import check_writable
-from .style import AMBER, DPI, INK, write_picture
+from .style import AMBER, DPI, INK
 
 COLUMNS = 7
 TILE_INCHES, HEADING_INCHES = 2.0, 6.5
 
 
-def draw_contact_sheet(path: Path, samples: Sequence[Sample], overwrite: bool = False) -> None:
-    """Write a PNG with the middle ZX slice of each sample, cartilage up, bone down, the mask outlined.
+def compose_contact_sheet(samples: Sequence[Sample]) -> Figure:
+    """Draw the middle ZX slice of each sample, cartilage at the top, with its mask outlined.
 
     Raises
     ------
     DatasetError, FormatError
         If a slice is missing or damaged.
-    OutputError
-        If `path` exists and `overwrite` is false, or cannot be written.
     """
-    check_writable(path, overwrite)
     sections = [middle_section(sample) for sample in samples]
     columns = min(COLUMNS, len(samples))
     rows = math.ceil(len(samples) / columns)
@@ -35,8 +30,8 @@ def draw_contact_sheet(path: Path, samples: Sequence[Sample], overwrite: bool = 
     height = rows * (TILE_INCHES * tall + 0.45) + 0.45
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     subjects = len({sample.subject_id for sample in samples})
-    told = f"{len(samples)} sample(s) of {subjects} subject(s): middle ZX slice, bone down, mask outlined"
-    figure.suptitle(told, size=10, color=INK)
+    title = f"{len(samples)} sample(s) of {subjects} subject(s): middle ZX slice, bone down, mask outlined"
+    figure.suptitle(title, size=10, color=INK)
     for number, (sample, (scan, mask)) in enumerate(zip(samples, sections, strict=True), 1):
         axes = figure.add_subplot(rows, columns, number)
         axes.imshow(scan[::-1], cmap="gray", vmin=0, vmax=255)
@@ -46,4 +41,4 @@ def draw_contact_sheet(path: Path, samples: Sequence[Sample], overwrite: bool = 
         grade = "" if sample.grade is None else f"  (grade {sample.grade})"
         axes.set_title(sample.sample_id + grade, size=8, color=INK, parse_math=False)
         axes.set_axis_off()
-    write_picture(path, figure)
+    return figure

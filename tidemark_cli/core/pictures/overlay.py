@@ -1,10 +1,8 @@
-"""One picture to judge a registration by: the hard tissue's rim on PTA, and checkerboards of both scans."""
+"""The preview of a registration: the rim of the hard tissue on PTA, and checkerboards of both scans."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,140 +13,93 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ..anatomy.plug import Plug, find_plug
-from ..files import check_writable
 from ..scans.volume import Volume
-from .style import (
-    AMBER,
-    BLUE,
-    DPI,
-    INCHES,
-    PAPER,
-    bare,
-    heading,
-    label,
-    legend,
-    place,
-    scale_bar,
-    write_picture,
-)
+from . import style
 
-RIM, TILE = AMBER, BLUE
+RIM, TILE = style.AMBER, style.BLUE
 TILES = 7  # squares across a plug
-BONE_SHARE = 0.3  # of the plug's length from its bone end, where the XY section lies
+BONE_SHARE = 0.3  # of the plug's length, from its bone end to the XY section
 _HEADING, _FOOT, _GAP = 1.0, 0.55, 0.25  # inches
 
-
-@dataclass(frozen=True)
-class _Section:
-    """A section (rows, columns) of both scans, row 0 on top, cartilage up where it runs along Z."""
-
-    name: str
-    pta: NDArray[np.float32]
-    ca4: NDArray[np.float32]
-
-
-def draw_overlay(
-    path: Path,
-    pta: Volume,
-    registered: NDArray[Any],
-    level: float,
-    told: str,
-    *,
-    doubted: bool = False,
-    overwrite: bool = False,
-) -> None:
-    """Write a PNG of the page that `compose_overlay` makes.
-
-    Raises
-    ------
-    OutputError
-        If `path` cannot be written, or exists and `overwrite` is false.
-    """
-    check_writable(path, overwrite)
-    write_picture(path, compose_overlay(pta, registered, level, told, doubted))
+Image = NDArray[np.float32]
 
 
 def compose_overlay(
-    pta: Volume, registered: NDArray[Any], level: float, told: str, doubted: bool = False
+    pta: Volume, registered: NDArray[Any], level: float, how: str, doubted: bool = False
 ) -> Figure:
-    """Draw three sections through the plug, in PTA's frame, cartilage up.
+    """Draw three sections through the plug in PTA's frame, cartilage at the top.
 
-    Above, PTA with the rim of what is hard tissue under CA4+: it must follow the marrow cavities and the
-    tidemark. Below, squares of PTA and CA4+ in turn: edges must go on across them.
+    Above, PTA with the rim of the hard tissue under CA4+, which must follow the marrow cavities and the
+    tidemark. Below, alternating squares of PTA and CA4+: edges must continue across them.
 
     Parameters
     ----------
-    registered : (Z, Y, X) of PTA's shape; only the sections are read.
+    registered : CA4+ (Z, Y, X) of PTA's shape; only the sections are read.
     level : grey level of `registered` above which tissue is hard.
-    told : what is said of the quality.
-    doubted : point out that the result is not to be trusted.
+    how : the quality, or where the transform is from.
+    doubted : warn that the result is not to be trusted.
     """
     sections = _sections(pta.array, registered, find_plug(pta.array, pta.voxel_um))
-    width = sum(s.pta.shape[1] for s in sections)
-    height = max(s.pta.shape[0] for s in sections)
+    shapes = [pta_section.shape for pta_section, _ in sections.values()]
+    width, height = sum(columns for _, columns in shapes), max(rows for rows, _ in shapes)
     gaps = _GAP * (len(sections) + 1)
-    scale = min((INCHES - gaps) / width, 7.0 / height)  # inches a voxel
+    scale = min((style.INCHES - gaps) / width, 7.0 / height)  # inches a voxel
     inches = max(width * scale + gaps, 9.0)
     page = _HEADING + 2 * (height * scale + _GAP) + _FOOT
-    figure = Figure(figsize=(inches, page), dpi=DPI, facecolor=PAPER)
+    figure = Figure(figsize=(inches, page), dpi=style.DPI, facecolor=style.PAPER)
     size = " × ".join(map(str, pta.array.shape))
-    warnings = ["Not to be trusted: do edges go on from square to square?"] if doubted else []
-    heading(figure, pta.name, f"{size} voxels of {pta.voxel_um:g} µm; registration {told}", warnings)
+    warnings = ["Not to be trusted: do edges continue from square to square?"] if doubted else []
+    style.heading(figure, pta.name, f"{size} voxels of {pta.voxel_um:g} µm; registration {how}", warnings)
     note = f"voxel size assumed: {pta.voxel_um:g} µm" if pta.voxel_source == "default" else ""
     left = (inches - width * scale - _GAP * (len(sections) - 1)) / 2
-    for section in sections:
-        rows, columns = section.pta.shape
+    for (name, section), (rows, columns) in zip(sections.items(), shapes, strict=True):
         for row, draw in ((1, _draw_rim), (0, _draw_checkerboard)):
             bottom = _FOOT + row * (height * scale + _GAP) + (height - rows) * scale
-            axes = place(figure, left, bottom, columns * scale, rows * scale)
-            draw(axes, section, level)
+            axes = style.place(figure, left, bottom, columns * scale, rows * scale)
+            draw(axes, *section, level)
             axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
-            bare(axes)
-            label(axes, 0.03, 0.975, section.name, va="top", weight="bold", size=13)
-            scale_bar(axes, pta.voxel_um, note=note)
+            style.bare(axes)
+            style.label(axes, 0.03, 0.975, name, va="top", weight="bold", size=13)
+            style.scale_bar(axes, pta.voxel_um, note=note)
         left += columns * scale + _GAP
     handles = [
         Line2D([], [], color=RIM, lw=2.5, label="above: PTA with the rim of the hard tissue under CA4+"),
         Patch(fc="#8a94a0", ec=TILE, lw=2, label="below: squares of PTA and CA4+ in turn, PTA first"),
     ]
-    legend(figure, handles)
+    style.legend(figure, handles)
     return figure
 
 
-def _sections(pta: NDArray[Any], ca4: NDArray[Any], plug: Plug) -> list[_Section]:
-    """Cut ZX and ZY through the middle of the plug's box, and XY through its bone."""
+def _sections(pta: NDArray[Any], ca4: NDArray[Any], plug: Plug) -> dict[str, tuple[Image, Image]]:
+    """Cut ZX and ZY through the middle of the plug's box, cartilage at the top, and XY through its bone."""
     z, y, x = plug.box
     middle_y, middle_x = (y.start + y.stop) // 2, (x.start + x.stop) // 2
     deep = round(BONE_SHARE * (z.stop - z.start))
     up, across = slice(None, None, -1), slice(None)
     cuts = {"ZX": (up, middle_y - y.start), "ZY": (up, across, middle_x - x.start), "XY": (deep,)}
-    views = plug.view(pta), plug.view(ca4)
-    return [
-        _Section(name, *(np.asarray(view[cut], np.float32) for view in views)) for name, cut in cuts.items()
-    ]
+    one, other = plug.view(pta), plug.view(ca4)
+    return {name: (one[cut].astype(np.float32), other[cut].astype(np.float32)) for name, cut in cuts.items()}
 
 
-def _window(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+def _window(grey: Image) -> Image:
     """Stretch grey levels to 0 to 1."""
     low, high = np.percentile(grey, (0.5, 99.7))
     return np.clip((grey - low) / max(float(high - low), 1e-6), 0, 1)
 
 
-def _draw_rim(axes: Axes, section: _Section, level: float) -> None:
-    axes.imshow(_window(section.pta), cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
-    hard = section.ca4 > level
+def _draw_rim(axes: Axes, pta: Image, ca4: Image, level: float) -> None:
+    axes.imshow(_window(pta), cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
+    hard = ca4 > level
     if hard.any() and not hard.all() and min(hard.shape) > 1:
-        axes.contour(section.ca4, levels=[level], colors=[RIM], linewidths=0.9)
+        axes.contour(ca4, levels=[level], colors=[RIM], linewidths=0.9)
 
 
-def _draw_checkerboard(axes: Axes, section: _Section, level: float) -> None:
-    rows, columns = section.pta.shape
+def _draw_checkerboard(axes: Axes, pta: Image, ca4: Image, level: float) -> None:
+    rows, columns = pta.shape
     side = max(1, math.ceil(columns / TILES))
     square = (np.arange(rows)[:, None] // side + np.arange(columns) // side) % 2 == 0
-    mixed = np.where(square, _window(section.pta), _window(section.ca4))
-    picture = np.repeat(mixed[:, :, None], 3, axis=2)
-    axes.imshow(picture, interpolation="antialiased")
-    for edge in range(side, columns, side):
-        axes.axvline(edge - 0.5, color=TILE, lw=0.5, alpha=0.6)
-    for edge in range(side, rows, side):
-        axes.axhline(edge - 0.5, color=TILE, lw=0.5, alpha=0.6)
+    mixed = np.where(square, _window(pta), _window(ca4))
+    axes.imshow(np.repeat(mixed[:, :, None], 3, axis=2), interpolation="antialiased")
+    for line, length in ((axes.axvline, columns), (axes.axhline, rows)):
+        for edge in range(side, length, side):
+            line(edge - 0.5, color=TILE, lw=0.5, alpha=0.6)

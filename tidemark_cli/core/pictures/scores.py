@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..files import check_writable
 from ..scoring.scores import PAPER_PADS_UM, PAPER_ROWS, Scores
-from .style import FAINT, INK, PAPER, write_picture
+from .style import FAINT, INK, PAPER
 
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 PUBLISHED = "#9aa3ad"
-LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by the colour-blind
+LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # safe for colour-blind readers
 PANELS = (("iou", "IoU"), ("dice", "Dice"), ("volumetric_similarity", "Volumetric similarity"))
-
-
-def draw_figure(path: Path, scores: Scores, overwrite: bool = False) -> None:
-    """Write the figure that `compose_figure` makes.
-
-    Parameters
-    ----------
-    path : .png, .pdf or .svg.
-
-    Raises
-    ------
-    OutputError
-        If `path` cannot be written, or exists and `overwrite` is false.
-    """
-    check_writable(path, overwrite)
-    write_picture(path, compose_figure(scores))
 
 
 def compose_figure(scores: Scores) -> Figure:
     """Draw the medians of IoU, Dice and volumetric similarity over the pads, a line for each threshold.
 
-    A dotted line is what a mask scores that is hard tissue everywhere. Where the zones are the published
-    table's, its IoU at 15 to 75 µm is drawn as grey lines: no other figures were published as numbers.
+    The dotted line is the score of a mask that is hard tissue everywhere. In the zones of the published
+    table, grey lines show its IoU at 15 to 75 µm, the only medians published as numbers.
     """
     figure = Figure(figsize=(13, 4.9), dpi=150, facecolor=PAPER, layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
@@ -47,7 +29,7 @@ def compose_figure(scores: Scores) -> Figure:
             _draw_published(axes)
         for i, threshold in enumerate(scores.thresholds):
             medians = [zone.median for zone in scores.overlap(measure, threshold)]
-            width = min(4, 1 + len(scores.thresholds) - i)  # a line under another shows at its sides
+            width = min(4, 1 + len(scores.thresholds) - i)  # so that a line under another still shows
             style = {"color": LINES[i % len(LINES)], "lw": width, "marker": "o", "ms": 2.5 * width}
             axes.plot(scores.pads_um, medians, label=f"threshold {threshold:g}", **style)
         floor = [zone.median for zone in scores.all_hard(measure)]
@@ -62,11 +44,11 @@ def compose_figure(scores: Scores) -> Figure:
         axes.spines[:].set_color(FAINT)
     lowest = min(line.get_ydata().min() for axes in panels for line in axes.lines)
     panels[0].set_ylim(min(0.4, lowest - 0.02), 1.01)  # the published points begin at 0.44
-    told = f"median of {scores.count} samples" if scores.count > 1 else "one sample"
-    panels[0].set_ylabel(told, color=INK, size=11)
-    handles, names = panels[0].get_legend_handles_labels()
+    samples = f"median of {scores.count} samples" if scores.count > 1 else "one sample"
+    panels[0].set_ylabel(samples, color=INK, size=11)
+    handles = panels[0].get_legend_handles_labels()
     plain: dict[str, Any] = {"frameon": False, "fontsize": 10, "labelcolor": INK}
-    figure.legend(handles, names, loc="outside lower center", ncols=6, **plain)
+    figure.legend(*handles, loc="outside lower center", ncols=6, **plain)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""One scan of a plug laid on another."""
+"""Registration of two scans of a plug."""
 
 import lazy_loader as lazy
 

@@ -1,8 +1,8 @@
-"""Rigid registration of the CA4+ scan of a plug onto its PTA scan, and the hard-tissue mask it gives.
+"""Rigid registration of the CA4+ scan of a plug onto its PTA scan, and the hard-tissue mask from it.
 
-Compared on phantom pairs: SimpleITK's Mattes mutual information from the right start (regular step gradient
-descent, three levels) took 20 to 60 s and ended 0.1 to 9 voxels off; the steps of `alignment` take some 5 s
-for 0.1 to 0.6. With the tidemark's edge left out (grey clipped above cartilage) some improve, others worsen.
+On phantom pairs, SimpleITK's Mattes mutual information from the right start (regular step gradient descent,
+three levels) took 20 to 60 s and ended 0.1 to 9 voxels off; `refine` takes some 5 s and ends 0.1 to 0.6 off.
+With grey levels clipped above cartilage, so without the tidemark's edge, some pairs improve, others worsen.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
+from scipy.ndimage import binary_dilation, distance_transform_edt, find_objects, gaussian_filter
 
 from .. import lazily
 from ..anatomy.mask import clean_mask
@@ -25,13 +25,13 @@ from .transform import Matrix, moved, voxels_to_mm
 
 sitk = lazily.imported("SimpleITK")
 
-TRUSTED = 0.4  # between wrong and right pairs of phantoms, as tests/benchmarks/bench_register.py shows
+TRUSTED = 0.4  # between wrong and right pairs of phantoms, see tests/benchmarks/bench_register.py
 CANDIDATES = 3
 _FEW_SAMPLES, _SAMPLES = 40_000, 200_000  # on the coarse grid, on the finer ones
-_INNER = 3  # coarse voxels from the outline inwards: any two plugs have the outline in common
-_MARGIN = 2  # coarse voxels around the outline whose air is compared, too
-_FINER = (2, 4)  # parts of the coarse blocks that the finer ones are: 12.8 and 6.4 µm
-_OVERLAP = 0.2  # share of the plug that the quality needs
+_INNER = 3  # coarse voxels inwards from the outline, which any two plugs have in common
+_MARGIN = 2  # coarse voxels of air around the outline that are compared too
+_FINER = (2, 4)  # the finer blocks are a half and a quarter as wide: 12.8 and 6.4 µm
+_OVERLAP = 0.2  # least share of the plug in both scans for a quality
 _SLAB = 64  # slices
 _OTSU_VOXELS = 4 * 2**20
 
@@ -44,11 +44,9 @@ class Registration:
 
     Attributes
     ----------
-    matrix : (4, 4) rigid, from points (x, y, z, 1) in mm of PTA to points of CA4+, as ITK resamples CA4+ onto
-        PTA.
-    quality : -1 to 1, the correlation of the two scans' marrow cavities, channels and fissures: of their maps
-        of tissue less its local mean and less what stays the same along Z (rings), on the 25.6 µm grid, at
-        least 75 µm inside the plug. Different plugs have about 0.
+    matrix : (4, 4) rigid, from points (x, y, z, 1) in mm of PTA to points of CA4+, as ITK resamples.
+    quality : -1 to 1, the correlation of marrow cavities, channels and fissures in both scans, at least 75 µm
+        inside the plug (`agreement`); about 0 for different plugs.
     trusted : whether `quality` is at least 0.4.
     """
 
@@ -69,12 +67,11 @@ def register(
 
     Parameters
     ----------
-    pta, ca4 : volumes (Z, Y, X) of any grey levels, each with its voxel size; shapes and fields of view may
-        differ.
-    metric : what the refinement maximises: mutual information ("mi"), or minus the mean squared difference
-        ("mse") as in the paper.
-    initial : (4, 4) to refine, instead of the search.
-    progress : called with steps done and steps in all.
+    pta, ca4 : (Z, Y, X) of any grey levels; shapes, voxel sizes and fields of view may differ.
+    metric : the refinement maximises mutual information ("mi"), or minimises the mean squared difference as
+        in the paper ("mse").
+    initial : (4, 4) to refine instead of searching.
+    progress : called with (done, total) steps.
 
     Raises
     ------
@@ -86,7 +83,7 @@ def register(
     near = np.argwhere(binary_dilation(still.outline, iterations=_MARGIN))  # (N, 3) z, y, x
     rng = np.random.default_rng(0)
     few = near[rng.permutation(len(near))[:_FEW_SAMPLES]]
-    # first smoothed, so that what is two coarse voxels off is drawn in
+    # smoothed first, to catch starts that are two coarse voxels off
     found = [refine(_blurred(still, 1.5), few, _blurred(other, 1.5), start, metric) for start in starts]
     matrix = max(found, key=lambda one: agreement(still, other, one))
     matrix = refine(_blurred(still, 0.7), few, _blurred(other, 0.7), matrix, metric)
@@ -99,9 +96,9 @@ def register(
 
 
 def agreement(pta: Plug, ca4: Plug, matrix: Matrix) -> float:
-    """Return the correlation, -1 to 1, of the patterns inside two plugs laid on each other by `matrix`.
+    """Return the correlation, -1 to 1, of the detail inside two plugs under `matrix`.
 
-    Where less than a fifth of the plug lies in both scans, or nothing varies in it, it is 0.
+    It is 0 if less than a fifth of the plug lies in both scans, or nothing varies there.
     """
     inner = distance_transform_edt(np.pad(pta.outline, 1))[1:-1, 1:-1, 1:-1] > _INNER
     indices = np.argwhere(inner)
@@ -122,12 +119,12 @@ def resample(ca4: Volume, matrix: Matrix, pta: Volume, progress: Progress | None
     Parameters
     ----------
     matrix : (4, 4), points in mm of `pta` to points of `ca4`.
-    progress : called with slices done and slices in all.
+    progress : called with (done, total) slices.
 
     Returns
     -------
-    (Z, Y, X) of PTA's shape in the dtype of CA4+, rounded where that is integer; the darkest grey level of
-    CA4+ beyond its field of view.
+    (Z, Y, X) of PTA's shape in the dtype of CA4+, rounded if integer; outside the field of view of CA4+, its
+    darkest grey level.
     """
     source, shape = ca4.array, pta.array.shape
     to_ca4 = np.linalg.inv(voxels_to_mm(ca4)) @ matrix @ voxels_to_mm(pta)  # voxel (x, y, z) to voxel
@@ -147,29 +144,26 @@ def resample(ca4: Volume, matrix: Matrix, pta: Volume, progress: Progress | None
         first = to_ca4[:3, 2] * start + to_ca4[:3, 3]
         transform.SetTranslation((first - (x.start, y.start, z.start)).tolist())
         frame = [0.0] * 3, [1.0] * 3, np.eye(3).ravel().tolist()  # all in voxels
-        where = slab.shape[::-1], transform, sitk.sitkLinear, *frame, darkest
-        image = sitk.Resample(part, *where, sitk.sitkFloat32)
+        grid = slab.shape[::-1], transform, sitk.sitkLinear, *frame, darkest
+        image = sitk.Resample(part, *grid, sitk.sitkFloat32)  # named: the view does not keep it alive
         levels = sitk.GetArrayViewFromImage(image)
-        slab[:] = levels if slab.dtype.kind == "f" else np.rint(levels)  # ITK would cut the fraction off
+        slab[:] = levels if slab.dtype.kind == "f" else np.rint(levels)  # ITK would truncate
     return out
 
 
 def hard_tissue(
     registered: NDArray[Any], voxel_um: float, threshold: float | None = None
 ) -> NDArray[np.uint8]:
-    """Threshold a registered CA4+ scan, fill pinholes and remove specks.
-
-    What is left out and filled is told at `clean_mask`: enclosed holes smaller than a ball 40 µm wide (bone
-    under CA4+ has dark specks) and islands smaller than one 98 µm wide.
+    """Threshold a registered CA4+ scan, fill pinholes and remove specks (`clean_mask`).
 
     Parameters
     ----------
     registered : (Z, Y, X) grey levels.
-    threshold : hard tissue is above it; None takes `otsu_level`.
+    threshold : hard tissue is above it; None is `otsu_level`.
 
     Returns
     -------
-    (Z, Y, X) uint8, 0 or 255; all 0 where nothing is above the threshold.
+    (Z, Y, X) uint8, 0 or 255; all 0 if nothing is above the threshold.
     """
     level = otsu_level(registered) if threshold is None else threshold
     mask = np.empty(registered.shape, np.uint8)
@@ -179,10 +173,10 @@ def hard_tissue(
 
 
 def otsu_level(registered: NDArray[Any]) -> float:
-    """Return the grey level between soft and hard tissue: the upper of Otsu's two between three classes.
+    """Return the grey level between soft and hard tissue, from at most some four million voxels.
 
-    Air, cartilage and bone are three; one threshold would part air from tissue where bone is scarce. From at
-    most some four million voxels.
+    It is the upper one of Otsu's two between air, cartilage and bone; where bone is scarce, a single one
+    would separate air from tissue.
     """
     step = max(1, math.ceil((registered.size / _OTSU_VOXELS) ** (1 / 3)))
     some = np.ascontiguousarray(registered[::step, ::step, ::step])
@@ -196,7 +190,7 @@ def _blurred(plug: Plug, sigma: float) -> Grid:
 
 
 def _samples(plug: Plug, near: NDArray[np.intp], fine: Grid, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Return voxels (N, 3) of a finer grid, drawn at random near the plug."""
+    """Draw voxels (N, 3) of a finer grid at random near the plug."""
     count = min(_SAMPLES, len(near) * round((plug.grid.voxel_mm / fine.voxel_mm) ** 3))
     drawn = near[rng.integers(len(near), size=count)] + rng.uniform(-0.5, 0.5, (count, 3))
     to_fine = np.linalg.inv(fine.to_mm) @ plug.grid.to_mm
@@ -205,12 +199,11 @@ def _samples(plug: Plug, near: NDArray[np.intp], fine: Grid, rng: np.random.Gene
 
 
 def _box(volume: Volume, plug: Plug) -> tuple[slice, slice, slice]:
-    """Return the part (Z, Y, X) of the scan in which the plug and the air around it lie."""
+    """Return the part (Z, Y, X) of the scan that holds the plug and the air around it."""
     sides = []
-    for axis, length in enumerate(volume.array.shape):
-        filled = np.flatnonzero(plug.outline.any(tuple({0, 1, 2} - {axis})))
-        start = max(0, (int(filled[0]) - _MARGIN - 1) * plug.factor)
-        stop = (int(filled[-1]) + _MARGIN + 2) * plug.factor
+    for filled, length in zip(find_objects(plug.outline.view(np.uint8))[0], volume.array.shape, strict=True):
+        start = max(0, (filled.start - _MARGIN - 1) * plug.factor)
+        stop = (filled.stop + _MARGIN + 1) * plug.factor
         sides.append(slice(start, length if stop + plug.factor > length else stop))
     return sides[0], sides[1], sides[2]
 
@@ -218,7 +211,7 @@ def _box(volume: Volume, plug: Plug) -> tuple[slice, slice, slice]:
 def _seen(
     to_ca4: Matrix, start: int, shape: tuple[int, ...], source: tuple[int, ...]
 ) -> tuple[slice, slice, slice] | None:
-    """Return the part (Z, Y, X) of CA4+ that a slab of PTA's frame looks at, or None."""
+    """Return the part (Z, Y, X) of CA4+ under a slab of PTA's frame, or None."""
     ends = [(start - 1, start + shape[0]), (-1, shape[1]), (-1, shape[2])]
     corners = np.array([(x, y, z, 1) for z in ends[0] for y in ends[1] for x in ends[2]])
     places = (corners @ to_ca4.T)[:, 2::-1]  # z, y, x

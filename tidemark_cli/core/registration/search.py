@@ -1,10 +1,10 @@
 """Where one scan of a plug may lie on another: a global search over all mountings, on a coarse grid.
 
-Both scans become a map of *tissue* (0 in air and marrow, 1 in cartilage and bone, whatever the stain makes of
-them), less its local mean inside the plug: what stays are marrow cavities, channels and fissures, which no
-two plugs share. The axes and the middles of both plugs are laid on each other; for every turn about the axis,
-upright and end for end, one map is correlated with the other over all shifts at once (FFT, masked as in
-Padfield 2012, Masked object registration in the Fourier domain).
+Both scans become a map of *tissue* (0 in air and marrow, 1 in cartilage and bone, whatever the stain), minus
+its local mean inside the plug. What remains are marrow cavities, channels and fissures, which no two plugs
+share. The axes and middles of the plugs are aligned; for every turn around the axis, upright and end for
+end, the maps are correlated over all shifts at once (by FFT, masked as in Padfield 2012, Masked object
+registration in the Fourier domain).
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from .transform import Matrix, affine, moved, voxels_to_mm
 sitk = lazily.imported("SimpleITK")
 
 COARSE_UM = 25.6
-STEP_DEG = 6.0  # half of it moves the wall of a plug by 52 µm, less than a cavity is wide
-OVERLAP = 0.3  # share of the plug that both fields of view must hold
-APART_DEG, APART_MM = 15.0, 0.2  # candidates nearer than this are one
+STEP_DEG = 6.0  # half of it moves the wall of a plug by 52 µm, less than the width of a cavity
+OVERLAP = 0.3  # least share of the plug in both fields of view
+APART_DEG, APART_MM = 15.0, 0.2  # candidates nearer than this are the same
 _SEARCH_STEP = 2  # coarse voxels
-_SMALLEST = 64  # samples along the longest side that a small scan keeps
+_SMALLEST = 64  # least samples along the longest side of a scan
 # in coarse voxels:
-_JOINED = 3  # gaps in the plug's outline narrower than twice this are closed
-_LOCAL = 4.0  # the local mean's reach (standard deviation), 100 µm
-_DETAIL = 2.4  # for the detail that tells whether two plugs are one, 60 µm
-_AIR = 1.0  # percentile of the grey levels that is taken for air
-_RINGS = 8.0  # what stays the same along Z over this reach (200 µm) is taken for rings
+_JOINED = 3  # half the width of gaps in the outline that are closed
+_LOCAL = 4.0  # standard deviation of the local mean, 100 µm
+_DETAIL = 2.4  # the same for the detail by which plugs are recognised, 60 µm
+_AIR = 1.0  # percentile of the grey levels taken as air
+_RINGS = 8.0  # what is constant along Z over this distance (200 µm) is taken as rings
 
 Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Grey levels and where they lie.
+    """Grey levels and their position in space.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Grid:
         return float(np.linalg.norm(self.to_mm[:3, 0]))
 
     def points(self, indices: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Return the places (N, 3), x, y, z in mm, of voxels (N, 3) indexed z, y, x."""
+        """Return the positions (N, 3) x, y, z in mm of voxels (N, 3) indexed z, y, x."""
         return moved(self.to_mm, indices[:, ::-1])
 
 
@@ -74,9 +74,9 @@ class Plug:
     grid : block means of the scan.
     factor : voxels of the scan along each side of a block.
     outline : (Z, Y, X) bool, the plug with its marrow and fissures.
-    pattern : (Z, Y, X) float32, tissue less its local mean; 0 outside the outline.
-    detail : the same with a mean that reaches less far, and without what stays the same along Z: rings.
-    axis : (3,) x, y, z of the plug's long axis, of length 1, towards high Z.
+    pattern : (Z, Y, X) float32, tissue minus its local mean; 0 outside the outline.
+    detail : the same with a more local mean, and without rings, which are constant along Z.
+    axis : (3,) unit vector x, y, z along the plug, towards high Z.
     middle_mm : (3,) x, y, z of its centre of mass.
     """
 
@@ -90,15 +90,10 @@ class Plug:
 
 
 def block_means(volume: Volume, factor: int, box: tuple[slice, slice, slice] | None = None) -> Grid:
-    """Return the means of blocks of `factor` voxels a side, read slab by slab.
+    """Return the means of blocks of `factor` voxels a side, float32, read slab by slab.
 
-    Parameters
-    ----------
-    box : the part of the scan (Z, Y, X) to take; what is left over of it at its ends is left out.
-
-    Returns
-    -------
-    float32, or a view of the scan where `factor` is 1.
+    With a `factor` of 1 it is a view of the scan. Incomplete blocks at the end of `box`, the part of the scan
+    (Z, Y, X) to use, are left out.
     """
     z, y, x = box or tuple(slice(0, n) for n in volume.array.shape)
     first = np.array([x.start, y.start, z.start]) + (factor - 1) / 2
@@ -150,13 +145,13 @@ def find_candidates(
 
     Parameters
     ----------
-    count : how many candidates, further apart than 15° or 0.2 mm, are wanted.
-    progress : called with the turns tried and turns in all.
+    count : number of candidates, which differ by more than 15° or 0.2 mm.
+    progress : called with (done, total) turns.
 
     Returns
     -------
-    At most `count` matrices (4, 4), PTA point in mm to CA4+ point in mm, the most likely first; each is true
-    to some 5° and 60 µm if it is true at all.
+    At most `count` matrices (4, 4) from points in mm of PTA to points of CA4+, the most likely first, the
+    right one off by up to some 5° and 60 µm.
     """
     step_mm = _SEARCH_STEP * pta.grid.voxel_mm
     correlate = _Correlator(pta, ca4, step_mm)
@@ -167,25 +162,22 @@ def find_candidates(
             found.append(correlate(end @ Rotation.from_euler("z", turn, degrees=True).as_matrix()))
             if progress:
                 progress(len(found), 2 * len(turns))
-    found.sort(key=lambda one: -one[0])
     chosen: list[Matrix] = []
-    for _, matrix in found:
+    for _, matrix in sorted(found, key=lambda one: -one[0]):
         if all(_apart(matrix, other, pta.middle_mm) for other in chosen):
             chosen.append(matrix)
-        if len(chosen) == count:
-            break
-    return chosen
+    return chosen[:count]
 
 
 class _Correlator:
-    """Correlates the pattern of CA4+, turned, with that of PTA over all shifts."""
+    """Correlates the turned pattern of CA4+ with that of PTA over all shifts."""
 
     def __init__(self, pta: Plug, ca4: Plug, step_mm: float) -> None:
         self.pta, self.ca4, self.step_mm = pta, ca4, step_mm
         self.pta_frame, self.ca4_frame = _frame(pta.axis), _frame(ca4.axis)
         self.still = _extent(pta, self.pta_frame, step_mm)
         reach = _extent(ca4, self.ca4_frame, step_mm)
-        self.moved = (reach[0], max(reach[1:]), max(reach[1:]))  # it is turned about Z
+        self.moved = (reach[0], max(reach[1:]), max(reach[1:]))  # it is turned around Z
         self.shape = [fft.next_fast_len(a + b - 1, True) for a, b in zip(self.still, self.moved, strict=True)]
         # smoothed once, not for every turn
         self.pattern, self.weight = (_smoothed(f, _SEARCH_STEP / 2) for f in (ca4.pattern, ca4.outline))
@@ -218,7 +210,7 @@ class _Correlator:
     def _sample(
         self, plug: Plug, field: Array, rotation: NDArray[np.float64], shape: tuple[int, ...]
     ) -> Array:
-        """Sample a field of a plug about its middle along the axes of `rotation` (columns x, y, z)."""
+        """Sample a field of a plug around its middle along the axes of `rotation` (columns x, y, z)."""
         inverse = np.linalg.inv(plug.grid.to_mm)
         linear = (inverse[:3, :3] @ rotation * self.step_mm)[::-1, ::-1]
         middle = moved(inverse, plug.middle_mm)[::-1]
@@ -227,7 +219,7 @@ class _Correlator:
 
 
 def otsu_levels(array: NDArray[Any]) -> tuple[float, float]:
-    """Return Otsu's two grey levels between three classes, such as air, cartilage and bone under CA4+."""
+    """Return Otsu's two grey levels between three classes, such as air, cartilage and bone in CA4+."""
     otsu = sitk.OtsuMultipleThresholdsImageFilter()
     otsu.SetNumberOfThresholds(2)
     otsu.SetNumberOfHistogramBins(256)
@@ -241,13 +233,12 @@ def _tissue_level(grid: Grid) -> float:
     smooth = _smoothed(grid.array, 1.0)
     darkest, _ = otsu_levels(smooth)
     level = find_plug(grid.array, grid.voxel_mm * 1000).tissue_level
-    if (smooth < level).mean() < 0.01:  # it saw no air: wax all around the plug hides it
-        return darkest
-    return min(level, darkest)
+    # below 1 %, wax around the plug hid the air from `find_plug`
+    return darkest if (smooth < level).mean() < 0.01 else min(level, darkest)
 
 
 def _outline(grid: Grid, level: float) -> NDArray[np.bool_]:
-    """Return the largest body of tissue, its gaps closed and each slice of it filled."""
+    """Return the largest body of tissue, with gaps closed and each slice filled."""
     tissue = ndimage.binary_opening(_smoothed(grid.array, 0.7) > level)
     labels, count = ndimage.label(tissue)
     if count > 1:
@@ -258,19 +249,20 @@ def _outline(grid: Grid, level: float) -> NDArray[np.bool_]:
 
 
 def _tissue(grid: Grid, level: float) -> Array:
-    """Return 0 in air and 1 in tissue, from twice as far above air as `level` on."""
-    air = np.float32(np.percentile(grid.array, _AIR))  # no scanner's zero: levels may be shifted or signed
+    """Return 0 in air and 1 from twice as far above air as `level` on, linear between."""
+    air = np.float32(np.percentile(grid.array, _AIR))  # not 0: levels may be shifted or signed
     return np.asarray(np.clip((grid.array - air) / (2 * (level - air)), 0, 1), np.float32)
 
 
 def _pattern(tissue: Array, outline: NDArray[np.bool_], reach: float) -> Array:
+    """Return tissue minus its local mean inside the outline."""
     inside = outline.astype(np.float32)
     mean = _smoothed(tissue * inside, reach) / np.maximum(_smoothed(inside, reach), 0.05)
     return np.asarray((_smoothed(tissue, 0.7) - mean) * inside, np.float32)
 
 
 def _without_rings(detail: Array, outline: NDArray[np.bool_]) -> Array:
-    """Take out what stays the same along Z, as rings do; a channel that runs on and on along Z goes, too."""
+    """Remove what is constant along Z: rings, but also a channel that runs far along Z."""
     inside = outline.astype(np.float32)
     along, weight = (ndimage.gaussian_filter1d(field, _RINGS, axis=0) for field in (detail, inside))
     return np.asarray((detail - along / np.maximum(weight, 0.05)) * inside, np.float32)
@@ -281,7 +273,7 @@ def _smoothed(array: NDArray[Any], sigma: float) -> Array:
 
 
 def _axis(grid: Grid, outline: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the direction (x, y, z) of the line through the slices' middles, and the plug's middle in mm."""
+    """Return the direction (x, y, z) of the line through the middles of the slices, and the middle in mm."""
     area = outline.sum((1, 2)).astype(float)
     slices = np.flatnonzero(area > 0.5 * np.percentile(area[area > 0], 75))
     middles = np.array([np.argwhere(outline[z]).mean(0) for z in slices])  # y, x
@@ -298,7 +290,7 @@ def _frame(axis: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _extent(plug: Plug, frame: NDArray[np.float64], step_mm: float) -> tuple[int, int, int]:
-    """Return the shape (Z, Y, X) of a grid about the plug's middle that holds all of it."""
+    """Return the shape (Z, Y, X) of a grid around the plug's middle that holds all of it."""
     reach = abs((plug.grid.points(np.argwhere(plug.outline)) - plug.middle_mm) @ frame)
     x, y, z = (2 * int(np.ceil(r / step_mm)) + 3 for r in reach.max(0))
     return z, y, x

@@ -1,8 +1,7 @@
-"""Rigid transforms in mm, read and written as ITK and 3D Slicer exchange them.
+"""Rigid transforms in mm, read from and written to files of ITK and 3D Slicer.
 
-A transform takes a point of the scan that stays (PTA) to the point of the scan that moves (CA4+), which is
-what ITK asks for to resample the second onto the first; loaded in 3D Slicer and put above the CA4+ volume, it
-moves that volume onto PTA.
+A transform maps a point of the fixed scan (PTA) to the point of the moving scan (CA4+), as ITK needs it to
+resample the second onto the first. In 3D Slicer, placed above the CA4+ volume, it moves that onto PTA.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ sitk = lazily.imported("SimpleITK")
 Matrix = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
 
-# how many numbers linear transforms of ITK have; with fewer in a file, it crashes or takes 0
+# numbers in a file of ITK's linear transforms; with fewer, it crashes or assumes 0
 _PARAMETERS = {
     **{"AffineTransform": 12, "MatrixOffsetTransformBase": 12, "Euler3DTransform": 6, "ScaleTransform": 3},
     **{"VersorRigid3DTransform": 6, "VersorTransform": 3, "QuaternionRigidTransform": 7},
     **{"Similarity3DTransform": 7, "TranslationTransform": 3, "ScaleVersor3DTransform": 9},
     **{"ScaleSkewVersor3DTransform": 15},
 }
-_RIGID = 1e-3  # more than single precision loses, less than 0.1 % of stretch
+_RIGID = 1e-3  # largest deviation from 1 of a stretch: single precision loses less
 
 
 def affine(linear: Floats, shift: Floats) -> Matrix:
@@ -48,7 +47,7 @@ def moved(matrix: NDArray[Any], points: NDArray[Any]) -> NDArray[Any]:
 
 
 def voxels_to_mm(volume: Volume) -> Matrix:
-    """Return the (4, 4) matrix from voxel indices (x, y, z, 1) of a scan to mm, by its frame if any."""
+    """Return the (4, 4) matrix from voxel indices (x, y, z, 1) of a scan to mm, in its frame if any."""
     frame, voxel_mm = volume.frame, volume.voxel_um / 1000
     if frame is None:
         return affine(np.eye(3) * voxel_mm, np.zeros(3))
@@ -56,24 +55,26 @@ def voxels_to_mm(volume: Volume) -> Matrix:
 
 
 def read_transform(path: Path) -> Matrix:
-    """Read a rigid transform: (4, 4), points (x, y, z, 1) in mm of PTA to points of CA4+.
+    """Read a rigid transform, (4, 4) from points (x, y, z, 1) in mm of PTA to points of CA4+.
 
     Parameters
     ----------
-    path : an ITK ``.tfm``, ``.txt`` or ``.h5`` file with a linear transform of any class, or several
-        composed, as 3D Slicer saves them (it writes a rigid one as affine).
+    path : a ``.tfm``, ``.txt`` or ``.h5`` file of ITK with one or several linear transforms of any class;
+        3D Slicer saves a rigid one as affine.
 
     Raises
     ------
     FormatError
-        If it cannot be read, is no linear 3D transform, or stretches, shears or mirrors.
+        If it cannot be read, is not a linear 3D transform, or stretches, shears or mirrors.
     """
     if path.suffix.lower() != ".h5" and path.is_file() and not _is_whole(path.read_bytes()):
-        raise FormatError(f"{path} is not a whole transform: a line or a number is missing; save it again.")
+        raise FormatError(
+            f"{path} is not a complete transform: a line or a number is missing or damaged; save it again."
+        )
     try:
         with utf8_name(path) as name, quiet_itk():
             transform = sitk.ReadTransform(str(name))
-    except (RuntimeError, UnicodeDecodeError) as error:  # it quotes the file in its message
+    except (RuntimeError, UnicodeDecodeError) as error:  # its message quotes the file
         raise FormatError(
             f"{path} is not an ITK transform that can be read; expected a .tfm, .txt or .h5 file as 3D "
             "Slicer saves a linear transform; save it again."
@@ -89,7 +90,10 @@ def read_transform(path: Path) -> Matrix:
 
 
 def _is_whole(data: bytes) -> bool:
-    """Tell whether a text begins as ITK's do, and has the numbers of each transform that it names."""
+    """Return whether a text begins as ITK's do, and has all numbers of each transform in it.
+
+    ITK leaves a number that it cannot read uninitialised.
+    """
     lines = [line.partition(b":") for line in data.splitlines()]
     expected = 0
     for key, _, value in lines:
@@ -97,30 +101,35 @@ def _is_whole(data: bytes) -> bool:
             if expected:
                 return False
             expected = _PARAMETERS.get(value.decode("latin-1").strip().partition("_")[0], 0)
-        elif key == b"Parameters":
-            if len(value.split()) < expected:
+        elif key in (b"Parameters", b"FixedParameters"):
+            try:
+                numbers = [float(word) for word in value.split()]
+            except ValueError:
                 return False
-            expected = 0
+            needed = expected if key == b"Parameters" else 0
+            if len(numbers) < needed or not np.isfinite(numbers).all():
+                return False
+            expected -= needed
     return data.startswith(b"#Insight Transform File") and expected == 0
 
 
 def _rigid(path: Path, matrix: Matrix) -> Matrix:
-    """Return `matrix` with its rotation made exact, or refuse it where it is no rotation."""
+    """Return `matrix` with an exact rotation; raise if it is not rigid."""
     if not np.isfinite(matrix).all():
         raise FormatError(f"{path} holds NaN or infinite numbers; expected a rigid transform; save it again.")
     left, stretch, right = np.linalg.svd(matrix[:3, :3])
     mirrors = np.linalg.det(left @ right) < 0
     if abs(stretch - 1).max() > _RIGID or mirrors:
-        told, mirrored = ", ".join(f"{s:.4g}" for s in stretch), " and mirrors" if mirrors else ""
+        factors, mirrored = ", ".join(f"{s:.4g}" for s in stretch), " and mirrors" if mirrors else ""
         raise FormatError(
-            f"{path} is not rigid: it stretches by {told}{mirrored}; expected 1, 1, 1; "
+            f"{path} is not rigid: it stretches by {factors}{mirrored}; expected 1, 1, 1; "
             "use rotation and translation only."
         )
     return affine(left @ right, matrix[:3, 3])
 
 
 def write_transform(path: Path, matrix: Matrix) -> None:
-    """Write a rigid (4, 4) `matrix` in mm as an ITK ``.tfm`` that 3D Slicer opens, over what was there.
+    """Write a rigid (4, 4) `matrix` in mm as a ``.tfm`` of ITK for 3D Slicer, replacing an existing file.
 
     Raises
     ------
@@ -136,5 +145,5 @@ def write_transform(path: Path, matrix: Matrix) -> None:
             whole = np.allclose(read_transform(name), matrix, atol=1e-6)
         except FormatError:
             whole = False
-        if not whole:  # ITK does not say that the disk is full
+        if not whole:  # ITK does not report a full disk
             raise OSError("the disk may be full, or a quota reached")

@@ -1,9 +1,8 @@
 """Distances in space between a found tidemark and the true one: HD95, ASSD, surface Dice.
 
-A surface is taken as its points: one in each column that has a tidemark, at the height that `surface` gives.
-So every column counts the same, and marrow cavities, the plug's side wall and the cut end of the bone, which
-the whole boundary of a mask would count in, do not count. Distances are Euclidean, from each point to the
-nearest point of the other surface, in µm.
+A surface is a set of points: one in each column that has a tidemark, at the height that `surface` gives. So
+every column counts the same, and the rest of a mask's boundary (marrow cavities, the side of the plug, the
+cut end of the bone) does not count. Distances are Euclidean, to the nearest point of the other surface.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ def surface_distances(
 
     Parameters
     ----------
-    found_um, truth_um : (Y, X) heights in µm, NaN for no tidemark; taken to whole voxels, as a mask's are.
+    found_um, truth_um : (Y, X) heights in µm, NaN for no tidemark; rounded to whole voxels.
     voxel_um : distance between columns in µm.
 
     Returns
     -------
     ``hd95_um`` : the larger of the two 95th percentiles of the distances, found to true and true to found.
-    ``assd_um`` : the mean of all distances, those of both directions together.
-    ``surface_dice_<tolerance>um`` : share of all points, of both surfaces, that are no further than the
-        tolerance from the other surface; 0 to 1.
+    ``assd_um`` : the mean of all distances, both directions together.
+    ``surface_dice_<tolerance>um`` : share of the points of both surfaces within the tolerance of the other
+        surface; 0 to 1.
 
     With one surface empty the distances are None and surface Dice is 0; with both empty, all are None.
 
@@ -46,12 +45,10 @@ def surface_distances(
     if found_um.shape != truth_um.shape:
         raise ValueError(f"the height maps {found_um.shape} and {truth_um.shape} must have the same shape.")
     names = [f"surface_dice_{tolerance:g}um" for tolerance in TOLERANCES_UM]
-    nothing: dict[str, float | None] = dict.fromkeys(("hd95_um", "assd_um", *names))
     found, truth = _points(found_um, voxel_um), _points(truth_um, voxel_um)
-    if not (len(found) or len(truth)):
-        return nothing
     if not (len(found) and len(truth)):
-        return nothing | dict.fromkeys(names, 0.0)
+        dice = 0.0 if len(found) or len(truth) else None
+        return {"hd95_um": None, "assd_um": None, **dict.fromkeys(names, dice)}
     to_truth, to_found = _distances(found, truth) * voxel_um, _distances(truth, found) * voxel_um
     both = np.concatenate([to_truth, to_found])
     shares = [float((both <= tolerance + _ROUNDING_UM).mean()) for tolerance in TOLERANCES_UM]
@@ -63,16 +60,16 @@ def surface_distances(
 
 
 def _points(height_um: NDArray[np.float32], voxel_um: float) -> NDArray[np.intp]:
-    """Return (n, 3): Z, Y, X of the tidemark's points in voxels."""
+    """Return the points of the tidemark, (n, 3) Z, Y, X in voxels."""
     y, x = np.nonzero(np.isfinite(height_um))
     return np.column_stack([np.rint(height_um[y, x] / voxel_um).astype(np.intp), y, x])
 
 
 def _distances(points: NDArray[np.intp], others: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return (n,), the distance from each of `points` (n, 3) to the nearest of `others`, in voxels.
+    """Return the distance (n,) from each of `points` (n, 3) to the nearest of `others`, in voxels.
 
     By an exact distance transform (Maurer et al. 2003) of the box that holds both surfaces: a search tree
-    takes minutes where two surfaces are 100 µm apart, as then thousands of points are about as near.
+    takes minutes for surfaces 100 µm apart, where thousands of points are about equally near.
     """
     corner = np.minimum(points.min(axis=0), others.min(axis=0))
     size = np.maximum(points.max(axis=0), others.max(axis=0)) - corner + 1

@@ -1,4 +1,4 @@
-"""Which prediction is scored against which true mask: files, stacks, folders, datasets and runs."""
+"""Pair predictions with true masks: files, stacks, folders, datasets and runs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ from ..scans.volume import Volume, find_scans, is_scan, read_volume
 
 @dataclass(frozen=True)
 class Pair:
-    """One sample's prediction and true mask, not read yet.
+    """The prediction and the true mask of a sample, not read yet.
 
     Attributes
     ----------
-    name : the sample's.
     prediction : a file or a stack of slices.
     truth : a file, a stack or a dataset's sample.
-    probability : whether the prediction is known to be a probability, as a run's are.
+    probability : whether the prediction is known to be a probability, as those of a run are.
     """
 
     name: str
@@ -40,24 +39,31 @@ class Pair:
 
 @dataclass(frozen=True)
 class Matched:
-    """The pairs to score, by name, and what has no counterpart: sample and reason."""
+    """What to score.
+
+    Attributes
+    ----------
+    pairs : sorted by name.
+    unmatched : samples without a counterpart, and why.
+    threshold : the run's own; None if the predictions are not from a run.
+    """
 
     pairs: tuple[Pair, ...]
     unmatched: dict[str, str]
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """A pair that was read, both arrays bone first.
+    """A pair after reading, both arrays bone first.
 
     Attributes
     ----------
     prediction : (Z, Y, X) uint8, probability times 255, or a mask of 0 and 255.
     truth : (Z, Y, X), hard tissue where not 0.
-    voxel_um : edge of the voxels in µm.
     end : of Z where the bone lies in the prediction's file.
-    is_mask : whether the prediction is a mask: then the threshold changes nothing.
-    notes : what the user should hear.
+    is_mask : whether the prediction is a mask, for which no threshold matters.
+    notes : messages for the user.
     """
 
     prediction: NDArray[np.uint8]
@@ -69,12 +75,12 @@ class Arrays:
 
 
 def is_run(folder: Path) -> bool:
-    """Tell whether a folder holds a run of any kind."""
+    """Return whether a folder holds a run of any kind."""
     return (folder / DESCRIPTION).is_file()
 
 
 def newest_run(folder: Path) -> Path:
-    """Return the run with out-of-fold predictions that was last begun: `folder` itself or a folder in it.
+    """Return the latest run with out-of-fold predictions: `folder` itself or a folder in it.
 
     Raises
     ------
@@ -85,14 +91,14 @@ def newest_run(folder: Path) -> Path:
     runs = [place for place in places if is_run(place) and _describe(place).get("kind") == ON_DATASET]
     if not runs:
         raise DatasetError(
-            f"{folder.resolve()} holds no run on a dataset, nor does a folder in it; expected what "
-            "tidemark train DATASET makes; name a RUN, or PREDICTION and TRUTH."
+            f"neither {folder.resolve()} nor a folder in it is a run on a dataset; expected a folder that "
+            "tidemark train DATASET made; name a RUN, or PREDICTION and TRUTH."
         )
     return max(runs, key=lambda place: (place / DESCRIPTION).stat().st_mtime_ns)
 
 
 def read_run(run: Path) -> dict[str, Any]:
-    """Return what ``run.json`` tells of a run on a dataset.
+    """Return the content of ``run.json`` of a run on a dataset.
 
     Raises
     ------
@@ -101,7 +107,7 @@ def read_run(run: Path) -> dict[str, Any]:
     """
     if not is_run(run):
         raise DatasetError(
-            f"{run} is no run: it has no {DESCRIPTION}; expected a folder that tidemark train made; "
+            f"{run} is not a run: it has no {DESCRIPTION}; expected a folder that tidemark train made; "
             "check the name, or give PREDICTION and TRUTH."
         )
     content = _describe(run)
@@ -118,7 +124,7 @@ def match_run(run: Path, dataset: Path | None = None) -> Matched:
 
     Parameters
     ----------
-    dataset : where the dataset is now; by default where ``run.json`` says.
+    dataset : where the dataset is now; by default as in ``run.json``.
 
     Raises
     ------
@@ -139,17 +145,17 @@ def match_run(run: Path, dataset: Path | None = None) -> Matched:
     unmatched = dict.fromkeys(found.keys() - expected, f"in {oof}, but not one of the run's samples")
     unmatched |= dict.fromkeys(expected - found.keys(), f"no prediction in {oof}; is its fold trained?")
     unmatched |= dict.fromkeys(expected - samples.keys(), f"not in the dataset {home}")
-    return _matched(found, samples, unmatched, True)
+    return _matched(found, samples, unmatched, _threshold(content))
 
 
 def match_paths(prediction: Path, truth: Path) -> Matched:
     """Pair predictions with true masks: two scans as they are, folders by the names of the scans in them.
 
-    The names are the same, or the same up to what `sample_of` cuts off, where that leaves one on each side.
+    Names match if they are equal, or if `sample_of` makes them so and leaves one on each side.
 
     Parameters
     ----------
-    prediction : a file, a stack of slices, a folder of these, or a run, which stands for its ``oof``.
+    prediction : a file, a stack of slices, a folder of these, or a run, for its out-of-fold predictions.
     truth : a file, a stack of slices, a folder of these, or a dataset.
 
     Raises
@@ -159,9 +165,9 @@ def match_paths(prediction: Path, truth: Path) -> Matched:
     DatasetError
         If a dataset cannot be used.
     """
-    from_run = is_run(prediction)
-    source = prediction / "oof" if from_run else prediction
+    source = prediction / "oof" if is_run(prediction) else prediction
     found: Mapping[str, Path] = _scans(source)
+    threshold = _threshold(read_run(prediction)) if is_run(prediction) else None
     in_dataset = (dataset_root(truth) / "pre_processed").is_dir()
     true: Mapping[str, Path | Sample] = _samples(truth) if in_dataset else _scans(truth)
     single = [scan_name(side) for side in (source, truth) if _is_single(side)]
@@ -174,28 +180,29 @@ def match_paths(prediction: Path, truth: Path) -> Matched:
         true = {name: mask for name, mask in true.items() if name in names}
     unmatched = dict.fromkeys(found.keys() - true.keys(), f"no true mask of this name in {truth}")
     unmatched |= dict.fromkeys(true.keys() - found.keys(), f"no prediction of this name in {prediction}")
-    return _matched(found, true, unmatched, from_run)
+    return _matched(found, true, unmatched, threshold)
 
 
 def read_pair(pair: Pair, voxel_um: float | None = None, bone_end: str = "auto") -> Arrays:
-    """Read a pair, settle its voxel size, and bring the truth to lie as the prediction, both bone first.
+    """Read a pair, bone first, with the truth in the frame of the prediction.
 
     Parameters
     ----------
-    voxel_um : in µm; by default the truth's file tells, else the prediction's, else 3.2 µm are taken.
-    bone_end : "first", "last" of the prediction's Z, or "auto": a dataset's is first, else the truth tells.
+    voxel_um : voxel size in µm; by default from the truth's file, else the prediction's, else 3.2.
+    bone_end : "first" or "last" end of the prediction's Z, or "auto": first in a dataset, else found in the
+        true mask.
 
     Raises
     ------
     ScanError
-        If a file cannot be read, is no mask or no probability, the shapes or voxel sizes differ, the headers
-        of both tell that they lie elsewhere, or the truth is empty.
+        If a file cannot be read, is not a mask or a probability, the shapes, voxel sizes or positions in
+        space differ, or the truth is empty.
     DatasetError
         If a dataset's masks cannot be read.
     """
     predicted = read_volume(pair.prediction, voxel_um, mask=True)
     bone = as_told(bone_end)
-    if isinstance(pair.truth, Sample):  # which tells no voxel size
+    if isinstance(pair.truth, Sample):  # it has no voxel size
         truth = replace(predicted, array=read_mask(pair.truth), path=pair.truth.folder, frame=None, notes=())
         bone = bone or Judgement("first")
     else:
@@ -206,20 +213,19 @@ def read_pair(pair: Pair, voxel_um: float | None = None, bone_end: str = "auto")
 def arrange(
     predicted: Volume, truth: Volume, bone: Judgement | None = None, *, probability: bool = False
 ) -> Arrays:
-    """Bring a true mask to lie as the prediction, both bone first, and settle the voxel size.
+    """Bring a true mask into the frame of the prediction, both bone first; raises as `read_pair` does.
 
     Parameters
     ----------
-    bone : where the bone lies in the prediction's Z; by default the truth tells.
+    bone : the end of the prediction's Z where the bone lies; by default found in the true mask.
     probability : whether the prediction is known to be one.
-
-    Raises
-    ------
-    ScanError
-        As `read_pair` does.
     """
     truth = brought_to(truth, predicted)
-    _check_mask(truth)
+    if not _is_mask(truth.array):
+        raise ContentError(
+            f"{truth.path} is not a mask: more than one grey level besides 0; expected 0 and 255, the true "
+            "mask (PREDICTION comes first, TRUTH second)."
+        )
     if predicted.array.shape != truth.array.shape:
         raise ContentError(
             f"the prediction has {_size(predicted.array.shape)} voxels (Z x Y x X), the true mask "
@@ -231,7 +237,7 @@ def arrange(
     size_um, notes = _voxel_size([truth, predicted])
     if bone.confidence < SURE:
         notes += (
-            f"{predicted.name}: bone end guessed from the true mask: {bone.end}; --bone-end overrules it",
+            f"{predicted.name}: bone end guessed from the true mask: {bone.end}; --bone-end overrides it",
         )
     found, is_mask = _as_probability(predicted, probability)
     way = slice(None) if bone.end == "first" else slice(None, None, -1)
@@ -248,11 +254,18 @@ def _describe(run: Path) -> dict[str, Any]:
 
 
 def _matched(
-    found: Mapping[str, Path], true: Mapping[str, Path | Sample], unmatched: dict[str, str], probability: bool
+    found: Mapping[str, Path],
+    true: Mapping[str, Path | Sample],
+    unmatched: dict[str, str],
+    threshold: float | None,
 ) -> Matched:
     names = sorted(found.keys() & true.keys() - unmatched.keys())
-    pairs = tuple(Pair(name, found[name], true[name], probability) for name in names)
-    return Matched(pairs, dict(sorted(unmatched.items())))
+    pairs = tuple(Pair(name, found[name], true[name], probability=threshold is not None) for name in names)
+    return Matched(pairs, dict(sorted(unmatched.items())), threshold)
+
+
+def _threshold(run: Mapping[str, Any]) -> float:
+    return float(run.get("threshold", 0.5))
 
 
 def _is_single(place: Path) -> bool:
@@ -278,7 +291,7 @@ def _scans(place: Path) -> Mapping[str, Path]:
 
 
 def _named_as(found: Mapping[str, Path], true: Mapping[str, Path | Sample]) -> Mapping[str, Path]:
-    """Return predictions by the names of their true masks, where the names of the samples tell these."""
+    """Return predictions by the names of their true masks, as far as the samples' names are equal."""
     left = [name for name in found if name not in true]
     named = {name: path for name, path in found.items() if name in true}
     for name in left:
@@ -289,34 +302,25 @@ def _named_as(found: Mapping[str, Path], true: Mapping[str, Path | Sample]) -> M
 
 
 def _voxel_size(volumes: list[Volume]) -> tuple[float, tuple[str, ...]]:
-    """Return the voxel size of the first volume that tells one, and what to say of it and of the files."""
-    told = [volume for volume in volumes if volume.voxel_source != "default"]
+    """Return the voxel size of the first volume that has one, and the notes on the files."""
+    known = [volume for volume in volumes if volume.voxel_source != "default"]
     # without a voxel size, the last note of a volume says that one was assumed
     notes = tuple(n for v in volumes for n in (v.notes[:-1] if v.voxel_source == "default" else v.notes))
-    if not told:
+    if not known:
         return volumes[0].voxel_um, (*notes, *[volume.notes[-1] for volume in volumes if volume.notes][:1])
-    return told[0].voxel_um, notes
-
-
-def _check_mask(truth: Volume) -> None:
-    """Raise a ContentError where a true mask has more than one level beside 0."""
-    if not _is_mask(truth.array):
-        raise ContentError(
-            f"{truth.path} is no mask: more than one grey level beside 0; expected the true mask, 0 and 255 "
-            "(PREDICTION comes first, TRUTH second)."
-        )
+    return known[0].voxel_um, notes
 
 
 def _is_mask(array: NDArray[Any]) -> bool:
-    """Tell whether there is one level at most beside 0; plane by plane, to spare the memory."""
+    """Return whether there is at most one level besides 0; plane by plane, to save memory."""
     top = array.max() or array.min()
     return all(bool(((plane == 0) | (plane == top)).all()) for plane in array)
 
 
 def _as_probability(predicted: Volume, probability: bool) -> tuple[NDArray[np.uint8], bool]:
-    """Return a prediction as (Z, Y, X) uint8, 255 the probability 1, and whether it is a mask.
+    """Return a prediction as (Z, Y, X) uint8, where 255 is the probability 1, and whether it is a mask.
 
-    A mask has the level 0 and one other, whatever that is; a constant one 1 or the largest of its type.
+    A mask has the level 0 and any other; a constant one has 0, 1 or the largest of its type.
     """
     array = predicted.array
     if not probability and _is_mask(array):

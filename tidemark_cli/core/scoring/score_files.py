@@ -1,4 +1,4 @@
-"""Scores as they are handed on: a table of all samples as CSV, everything as JSON."""
+"""Scores to files: a table of all samples as CSV, everything as JSON."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .scores import DEFINITIONS, OVERLAPS, SURFACES, Scores
 
 
 def write_csv(path: Path, scores: Scores, overwrite: bool = False) -> None:
-    """Write a row for each sample and threshold, and one for each sample that was not scored, and why.
+    """Write a row for each sample and threshold, and the reason for each sample that was not scored.
 
-    The mean bias over all samples, and its interval, stand in every row of their threshold.
+    Every row of a threshold has its mean bias over all samples, with the interval.
 
     Raises
     ------
@@ -31,21 +31,20 @@ def write_csv(path: Path, scores: Scores, overwrite: bool = False) -> None:
         table = csv.DictWriter(file, heads, restval="")
         table.writeheader()
         for row in scores.rows:
-            told: dict[str, Any] = {"sample": row.sample, "threshold": row.threshold}
-            told |= {"voxel_um": row.voxel_um, "zones": _zones(scores)} | row.surface
+            cells: dict[str, Any] = {"sample": row.sample, "threshold": row.threshold}
+            cells |= {"voxel_um": row.voxel_um, "zones": _zones(scores)} | row.surface
             for names, overlap in ((zones, row.overlap), (floors, row.all_hard)):
                 values = [value for measure in OVERLAPS for value in overlap[measure]]
-                told |= dict(zip(names, values, strict=True))
-            bias = scores.bias(row.threshold)
-            if bias is not None:
-                told |= dict(zip(means, (bias.mean_um, bias.low_um, bias.high_um), strict=True))
-            table.writerow(told)
+                cells |= dict(zip(names, values, strict=True))
+            if bias := scores.bias(row.threshold):
+                cells |= dict(zip(means, (bias.mean_um, bias.low_um, bias.high_um), strict=True))
+            table.writerow(cells)
         for sample, reason in scores.not_scored.items():
             table.writerow({"sample": sample, "not_scored": reason})
 
 
 def as_json(scores: Scores) -> dict[str, Any]:
-    """Return everything as it goes into JSON, with the definitions."""
+    """Return everything, with the definitions, as it goes into JSON."""
     floors = {measure: [asdict(zone) for zone in scores.all_hard(measure)] for measure in OVERLAPS}
     summary = []
     for threshold in scores.thresholds:

@@ -1,11 +1,9 @@
-"""Scores of samples, overlap in zones and errors of the surface; median and SD as in the paper's Table 1."""
+"""Scores of samples: overlap in zones, errors of the surface; median and SD as in the paper's Table 1."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +13,10 @@ from ..anatomy.ends import BoneEnd
 from ..anatomy.surface import find_surface
 from ..errors import TidemarkError
 from .distances import TOLERANCES_UM, surface_distances
-from .pairs import Arrays, Matched, Pair, is_run, match_paths, match_run, read_pair, read_run
+from .pairs import Matched, read_pair
 from .zones import height_errors, lowest_level, mean_interval, pad_voxels, zone_counts
 
-STAIN_UM = 60.0  # PTA soaks no deeper: a larger bias has another cause
+STAIN_UM = 60.0  # PTA soaks in no deeper: a larger bias has another cause
 PAPER_PADS_UM = tuple(float(pad) for pad in range(15, 151, 15))
 PAPER_ROWS = (  # Table 1: IoU, median and SD over 35 samples, at 15, 30, 45, 60 and 75 µm
     ("BCE", 0.5, ((0.57, 0.14), (0.71, 0.11), (0.77, 0.10), (0.82, 0.09), (0.85, 0.08))),
@@ -27,33 +25,34 @@ PAPER_ROWS = (  # Table 1: IoU, median and SD over 35 samples, at 15, 30, 45, 60
 )
 DEFAULT_THRESHOLD = 0.5
 OVERLAPS = ("iou", "dice", "volumetric_similarity")
-FULL = 0.99  # a prediction with a greater share of hard voxels in the zones says next to nothing
+FULL = 0.99  # a prediction with a greater share of hard voxels in the zones is nearly meaningless
 
 DEFINITIONS: dict[str, str] = {
-    "zones": "in each column (x, y) with true hard tissue, from its first hard voxel seen from the cartilage "
-    "(the tidemark) so many voxels into the hard tissue, and as many before it",
-    "pads_um": "width of a zone on either side of the tidemark: by the voxel size, or as the published table "
-    "has it, 3.0 µm a voxel, where zones is paper; µm",
+    "zones": "in each column (x, y) with true hard tissue, as many voxels into it from its first hard voxel "
+    "seen from the cartilage (the tidemark) as before it",
+    "pads_um": "width of a zone on either side of the tidemark in µm, by the voxel size; or, where zones is "
+    "paper, as in the published table, at 3.0 µm a voxel",
     "iou": "intersection over union of the hard tissue within the zone, over the whole sample; 0 to 1",
     "dice": "2 TP / (2 TP + FP + FN), likewise",
     "volumetric_similarity": "1 - |FN - FP| / (2 TP + FP + FN), likewise",
-    "hard_share": "voxels that are predicted hard among all of the zone; 0 to 1",
-    "all_hard": "the same scores of a mask that is hard tissue everywhere, in the same zones: what knowing "
+    "hard_share": "share of the zone's voxels that are predicted hard; 0 to 1",
+    "all_hard": "the same scores, in the same zones, of a mask that is hard tissue everywhere: what knowing "
     "nothing of the tidemark scores",
-    "bias": "mean of bias_um over the samples that have one, and its 95 % interval over samples, Student's t "
-    "(null for fewer than 2); where the interval excludes 0 it is most likely the laboratory's own depth "
-    "of stain, PTA soaking more or less deep into the calcified cartilage: fine-tuning corrects it, or "
-    "offset_um (null where the interval holds 0, or the bias is over 60 µm) added to the masks' own; µm",
-    "bias_um": "mean of found minus true height of the tidemark over columns that have both; above 0 it is "
-    "found too near the cartilage surface; heights by the rules of predict --surface, of all that is above "
-    "the threshold: a probability is not cleaned of islands as predict's mask is; µm",
+    "bias": "mean of bias_um over the samples that have one, with its 95 % interval (Student's t; null for "
+    "fewer than 2), in µm. If the interval excludes 0, PTA probably soaks more or less deep into the "
+    "calcified cartilage in your laboratory: fine-tuning corrects that, or adding offset_um (null if the "
+    "interval holds 0 or the bias exceeds 60 µm) to the offset of the masks",
+    "bias_um": "mean of found minus true height of the tidemark over columns that have both, in µm; positive "
+    "is too near the cartilage surface. Heights are found as for predict --surface, in all that is above the "
+    "threshold: a probability is not cleaned of islands as predict's mask is",
     "mean_error_um": "mean absolute error of the height (MAE); µm",
     "median_error_um": "median absolute error of the height; µm",
     "rmse_um": "root mean square error of the height; µm",
     "p95_error_um": "95th percentile of the absolute error of the height; µm",
-    "missed_columns": "columns with a true tidemark where none was found, as a share of the former; 0 to 1",
-    "extra_columns": "columns with a tidemark where there is no true one, such as a bridged opening, "
-    "as a share of those with a true one; no zone holds them; 0 or more",
+    "missed_columns": "columns with a true tidemark but no found one, as a share of those with a true one; "
+    "0 to 1",
+    "extra_columns": "columns with a found tidemark but no true one, such as a bridged opening, as a share "
+    "of those with a true one; no zone holds them; 0 or more",
     "hd95_um": "larger of the two 95th percentiles (found to true, true to found) of the distance in space "
     "from a point of one tidemark, one in each column, to the nearest of the other; µm",
     "assd_um": "mean of these distances, both directions together; µm",
@@ -71,14 +70,13 @@ class SampleScore:
 
     Attributes
     ----------
-    voxel_um : what was taken for the sample.
     pads_voxels : width of each zone on either side of the tidemark.
-    overlap : a value for each zone under each key of `OVERLAPS`, 0 to 1.
+    overlap : for each key of `OVERLAPS`, a value for each zone, 0 to 1.
     all_hard : likewise, of a mask that is hard tissue everywhere.
     hard_share : share of each zone that is predicted hard, 0 to 1.
-    surface : under each key of `SURFACES`; None where one of the surfaces is empty.
+    surface : for each key of `SURFACES`, its value, or None where one of the surfaces is empty.
     sample : its name.
-    bone_end : at which end of Z the bone was taken to lie in the files.
+    bone_end : the end of Z where the bone lies in the files.
     """
 
     threshold: float
@@ -94,7 +92,7 @@ class SampleScore:
 
 @dataclass(frozen=True)
 class Spread:
-    """Median and SD (n - 1; None of a single value) over the samples that have a value, and their count."""
+    """Median and SD (n - 1; None for a single value) over the samples that have a value, and their count."""
 
     median: float
     sd: float | None
@@ -103,11 +101,11 @@ class Spread:
 
 @dataclass(frozen=True)
 class Bias:
-    """Mean over samples of the tidemark's bias, found minus true height; above 0: too near the cartilage.
+    """Mean bias of the tidemark over samples, found minus true height; positive is too near the surface.
 
     Attributes
     ----------
-    low_um, high_um : 95 % interval of the mean, over samples by Student's t; None of a single sample.
+    low_um, high_um : 95 % interval of the mean (Student's t); None for a single sample.
     count : samples that have a bias.
     """
 
@@ -118,26 +116,26 @@ class Bias:
 
     @property
     def offset_um(self) -> float | None:
-        """The offset that corrects the bias; None where it may be chance, or is more than stain explains."""
+        """The offset that corrects the bias; None if it may be chance, or exceeds what stain explains."""
         return None if self.may_be_chance or abs(self.mean_um) > STAIN_UM else -self.mean_um
 
     @property
     def may_be_chance(self) -> bool:
-        """Whether there is no interval, or 0 lies within it."""
+        """Whether there is no interval, or it holds 0."""
         return self.low_um is None or self.high_um is None or self.low_um <= 0 <= self.high_um
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of samples.
+    """Scores of all samples.
 
     Attributes
     ----------
     pads_um, thresholds : ascending.
     paper : whether the zones are those of the published table, 5 voxels for "15 µm".
     rows : sample by sample, a row for each threshold.
-    not_scored : samples that could not be scored, with the reason.
-    notes : what the user should hear.
+    not_scored : samples that could not be scored, and why.
+    notes : messages for the user.
     """
 
     pads_um: tuple[float, ...]
@@ -153,22 +151,22 @@ class Scores:
         return len(self.rows) // len(self.thresholds)
 
     def overlap(self, measure: str, threshold: float) -> list[Spread]:
-        """Median and SD of a key of `OVERLAPS`, for each zone."""
-        values = np.array([row.overlap[measure] for row in self.rows if row.threshold == threshold])
-        return [_spread(zone) for zone in values.T]
+        """Return median and SD of a key of `OVERLAPS` for each zone."""
+        values = [row.overlap[measure] for row in self.rows if row.threshold == threshold]
+        return [_spread(zone) for zone in np.transpose(values)]
 
     def all_hard(self, measure: str) -> list[Spread]:
-        """Median and SD of a key of `OVERLAPS` for each zone, of masks that are hard tissue everywhere."""
-        once = self.rows[:: len(self.thresholds)]  # no threshold changes it
-        return [_spread(zone) for zone in np.array([row.all_hard[measure] for row in once]).T]
+        """Return the same for masks that are hard tissue everywhere."""
+        values = [row.all_hard[measure] for row in self.rows[:: len(self.thresholds)]]  # equal at each
+        return [_spread(zone) for zone in np.transpose(values)]
 
     def surface(self, measure: str, threshold: float) -> Spread | None:
-        """Median and SD of a key of `SURFACES`, None where no sample has a value."""
+        """Return median and SD of a key of `SURFACES`, or None if no sample has a value."""
         values = self._values(measure, threshold)
         return _spread(values) if values.size else None
 
     def bias(self, threshold: float) -> Bias | None:
-        """Mean of ``bias_um`` over the samples and its interval, None where no sample has a value."""
+        """Return the mean of ``bias_um`` and its interval, or None if no sample has a value."""
         values = self._values("bias_um", threshold)
         if not values.size:
             return None
@@ -180,65 +178,46 @@ class Scores:
         return np.array([value for value in found if value is not None])
 
 
-def score_run(
-    run: Path,
+def score(
+    matched: Matched,
     pads_um: Sequence[float] = PAPER_PADS_UM,
-    thresholds: Sequence[float] | None = None,
-    paper: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-    *,
-    dataset: Path | None = None,
-    voxel_um: float | None = None,
-) -> Scores:
-    """Score the out-of-fold predictions of a run against the dataset it was trained on.
-
-    Parameters
-    ----------
-    run : the folder that ``tidemark train DATASET`` wrote.
-    pads_um : widths of the zones.
-    thresholds : None takes the run's own.
-    paper : zones as in the published table.
-    progress : called with (done, total) samples.
-    dataset : where the dataset is now, by default where ``run.json`` says.
-    voxel_um : overrules what the predictions' files say.
-
-    Raises
-    ------
-    DatasetError
-        If the run or the dataset cannot be used. What is wrong with a sample is in `Scores.not_scored`.
-    """
-    chosen = thresholds or _own_threshold(run)
-    read = partial(read_pair, voxel_um=voxel_um)
-    return _score(match_run(run, dataset), read, pads_um, chosen, paper, progress)
-
-
-def score_paths(
-    prediction: Path,
-    truth: Path,
-    pads_um: Sequence[float] = PAPER_PADS_UM,
-    thresholds: Sequence[float] | None = None,
+    thresholds: Sequence[float] = (),
     paper: bool = False,
     progress: Callable[[int, int], None] | None = None,
     *,
     voxel_um: float | None = None,
     bone_end: str = "auto",
 ) -> Scores:
-    """Score predictions against true masks: files, stacks, folders of matching names, a dataset as truth.
+    """Read and score predictions pair by pair; one that fails does not stop the others.
 
     Parameters
     ----------
-    thresholds : None takes a run's own, else 0.5, with a note where a prediction is no mask.
-    bone_end : see `pairs.read_pair`.
-
-    Raises
-    ------
-    ScanError, DatasetError
-        If a path cannot be used. What is wrong with a sample is in `Scores.not_scored`.
+    matched : from `pairs.match_run` or `pairs.match_paths`.
+    pads_um : widths of the zones in µm.
+    thresholds : by default the run's own, else 0.5, with a note if a prediction is not a mask.
+    paper : use the zones of the published table.
+    progress : called with (done, total) samples.
+    voxel_um, bone_end : see `pairs.read_pair`.
     """
-    matched = match_paths(prediction, truth)
-    chosen = thresholds or (_own_threshold(prediction) if is_run(prediction) else None)
-    read = partial(read_pair, voxel_um=voxel_um, bone_end=bone_end)
-    return _score(matched, read, pads_um, chosen, paper, progress)
+    own = DEFAULT_THRESHOLD if matched.threshold is None else matched.threshold
+    pads, chosen = tuple(sorted(set(pads_um))), tuple(sorted(set(thresholds or (own,))))
+    rows: list[SampleScore] = []
+    not_scored = dict(matched.unmatched)
+    notes: dict[str, None] = {}  # in order, each once
+    for number, pair in enumerate(matched.pairs, 1):
+        try:
+            arrays = read_pair(pair, voxel_um, bone_end)
+            pair_scores = score_pair(arrays.prediction, arrays.truth, arrays.voxel_um, pads, chosen, paper)
+            found = [replace(row, sample=pair.name, bone_end=arrays.end) for row in pair_scores]
+            rows += found
+            notes |= dict.fromkeys([*arrays.notes, *_remarks(found, int(arrays.prediction.max()))])
+            if not (thresholds or matched.threshold is not None or arrays.is_mask):
+                notes[f"hard tissue: where a probability is above {own}; see --threshold"] = None
+        except TidemarkError as error:
+            not_scored[pair.name] = str(error)
+        if progress is not None:
+            progress(number, len(matched.pairs))
+    return Scores(pads, chosen, paper, tuple(rows), not_scored, tuple(notes))
 
 
 def score_pair(
@@ -254,7 +233,7 @@ def score_pair(
     Parameters
     ----------
     prediction : (Z, Y, X) uint8, bone first, a probability times 255 or a mask of 0 and 255.
-    truth : (Z, Y, X), hard tissue where not 0; an empty one gives 0 for all overlaps.
+    truth : (Z, Y, X), hard tissue where not 0; if empty, all overlaps are 0.
 
     Raises
     ------
@@ -278,58 +257,22 @@ def score_pair(
     return scores
 
 
-def _score(
-    matched: Matched,
-    read: Callable[[Pair], Arrays],
-    pads_um: Sequence[float],
-    thresholds: Sequence[float] | None,
-    paper: bool,
-    progress: Callable[[int, int], None] | None,
-) -> Scores:
-    """Read and score pair by pair; what fails is told of and does not stop the others."""
-    pads, chosen = tuple(sorted(set(pads_um))), tuple(sorted(set(thresholds or (DEFAULT_THRESHOLD,))))
-    rows: list[SampleScore] = []
-    not_scored = dict(matched.unmatched)
-    notes: dict[str, None] = {}  # in order, each once
-    for number, pair in enumerate(matched.pairs, 1):
-        try:
-            arrays = read(pair)
-            pair_scores = score_pair(arrays.prediction, arrays.truth, arrays.voxel_um, pads, chosen, paper)
-            found = [replace(row, sample=pair.name, bone_end=arrays.end) for row in pair_scores]
-            rows += found
-            notes |= dict.fromkeys([*arrays.notes, *_remarks(found, int(arrays.prediction.max()))])
-            if thresholds is None and not arrays.is_mask:
-                told = f"hard tissue is where a probability is above {DEFAULT_THRESHOLD}, else --threshold"
-                notes[told] = None
-        except TidemarkError as error:
-            not_scored[pair.name] = str(error)
-        if progress is not None:
-            progress(number, len(matched.pairs))
-    return Scores(pads, chosen, paper, tuple(rows), not_scored, tuple(notes))
-
-
 def _remarks(rows: Sequence[SampleScore], highest: int) -> list[str]:
-    """Name what the scores of a sample hide: an empty or full prediction, zones that are one and the same."""
+    """Point out what the scores of a sample hide: an empty or full prediction, zones that coincide."""
     remarks = []
     for row in rows:
         if highest < lowest_level(row.threshold):
             remarks.append(f"{row.sample}: the prediction is empty above {row.threshold:g}: it scores 0")
-        elif row.surface["assd_um"] is None:
-            remarks.append(f"{row.sample}: no tidemark found above {row.threshold:g}: no distances")
         elif row.hard_share[-1] > FULL:
             remarks.append(
                 f"warning: {row.sample}: the prediction above {row.threshold:g} is hard tissue in "
                 f"{100 * row.hard_share[-1]:.0f} % of the widest zone: compare it with the scores of all hard"
             )
-    pads = rows[0].pads_voxels
+    pads, voxel_um = rows[0].pads_voxels, rows[0].voxel_um
     if len(set(pads)) < len(pads):
-        told = f"voxels of {rows[0].voxel_um:g} µm are too large for these zones"
-        remarks.append(f"{told}: {', '.join(map(str, pads))} voxels wide")
+        widths = ", ".join(map(str, pads))
+        remarks.append(f"voxels of {voxel_um:g} µm are too large for these zones: {widths} voxels wide")
     return remarks
-
-
-def _own_threshold(run: Path) -> tuple[float]:
-    return (float(read_run(run).get("threshold", DEFAULT_THRESHOLD)),)
 
 
 def _spread(values: NDArray[np.float64]) -> Spread:

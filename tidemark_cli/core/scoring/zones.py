@@ -1,4 +1,4 @@
-"""Scores of a predicted mask: overlap in zones about the tidemark (paper, section 2.5), height-map errors."""
+"""Overlap in zones around the tidemark (section 2.5 of the paper), and errors of the height map."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from ..anatomy.surface import last_hard
 
 @dataclass(frozen=True)
 class ZoneCounts:
-    """Voxels of true positives, false positives, false negatives and all: each (thresholds, pads) int64."""
+    """Voxels of true positives, false positives, false negatives and all: each (thresholds, pads) int64.
+
+    The scores made of them are float64 of that shape, and 0 where their denominator is 0.
+    """
 
     true_positive: NDArray[np.int64]
     false_positive: NDArray[np.int64]
@@ -24,28 +27,28 @@ class ZoneCounts:
 
     @property
     def iou(self) -> NDArray[np.float64]:
-        """Intersection over union; 0 where the zone holds no hard tissue on either side."""
+        """Intersection over union."""
         return _ratio(self.true_positive, self.true_positive + self._wrong)
 
     @property
     def dice(self) -> NDArray[np.float64]:
-        """Dice's score; 0 where the zone holds no hard tissue on either side."""
+        """Dice score, 2 TP / (2 TP + FP + FN)."""
         return _ratio(2 * self.true_positive, 2 * self.true_positive + self._wrong)
 
     @property
     def volumetric_similarity(self) -> NDArray[np.float64]:
-        """1 - |FN - FP| / (2 TP + FP + FN); 0 where the zone holds no hard tissue on either side."""
+        """1 - |FN - FP| / (2 TP + FP + FN)."""
         whole = 2 * self.true_positive + self._wrong
         return _ratio(whole - np.abs(self.false_negative - self.false_positive), whole)
 
     @property
     def hard_share(self) -> NDArray[np.float64]:
-        """Voxels that are predicted hard among all of the zone, 0 to 1; 0 without a zone."""
+        """Share of the zone's voxels that are predicted hard."""
         return _ratio(self.true_positive + self.false_positive, self.voxels)
 
     @property
     def all_hard(self) -> ZoneCounts:
-        """The counts, in the same zones, of a prediction that is hard tissue everywhere: the floor."""
+        """The counts, in the same zones, of a prediction that is hard tissue everywhere."""
         hard = self.true_positive + self.false_negative
         return ZoneCounts(hard, self.voxels - hard, np.zeros_like(hard), self.voxels)
 
@@ -60,11 +63,11 @@ def zone_counts(
     pads: Sequence[int],
     thresholds: Sequence[float] = (0.5,),
 ) -> ZoneCounts:
-    """Count agreement within zones about the true tidemark, for all pads and thresholds in one pass.
+    """Count voxels in zones around the true tidemark, for all pads and thresholds in one pass.
 
     In each column (y, x) the tidemark is the first hard voxel of `truth` seen from the cartilage. The zone of
-    pad P is the P voxels from the tidemark on into the hard tissue and the P voxels before it, cut at the
-    volume's ends. Columns without hard tissue have no zone.
+    pad P is the P voxels from the tidemark into the hard tissue and the P voxels before it, cut off at the
+    ends of the volume. Columns without hard tissue have no zone; an empty `truth` gives 0 for all counts.
 
     Parameters
     ----------
@@ -72,10 +75,6 @@ def zone_counts(
     truth : (Z, Y, X) uint8, hard tissue where not 0.
     pads : in voxels, each at least 1.
     thresholds : hard tissue is predicted where ``prediction / 255 > threshold``, strictly.
-
-    Returns
-    -------
-    The counts, all 0 for an empty `truth`.
 
     Raises
     ------
@@ -93,8 +92,7 @@ def zone_counts(
     y, x = np.nonzero(tidemark >= 0)
     tidemark_z = tidemark[y, x]
     levels = [lowest_level(threshold) for threshold in thresholds]
-    # by distance from the tidemark, on both sides together
-    counts = np.zeros((4, len(levels), reach), np.int64)
+    counts = np.zeros((4, len(levels), reach), np.int64)  # by distance, both sides of the tidemark together
     for offset in range(-reach, reach):
         z = tidemark_z - offset
         inside = (z >= 0) & (z < depth)
@@ -111,7 +109,7 @@ def zone_counts(
 
 
 def lowest_level(threshold: float) -> int:
-    """Return the lowest 8-bit grey level that is above a probability, strictly; 256 if none is.
+    """Return the lowest 8-bit grey level above a probability, or 256 if there is none.
 
     >>> lowest_level(0.5), lowest_level(51 / 255), lowest_level(1)
     (128, 52, 256)
@@ -120,9 +118,9 @@ def lowest_level(threshold: float) -> int:
 
 
 def pad_voxels(pad_um: float, voxel_um: float, paper: bool = False) -> int:
-    """Width of one side of a zone in voxels: by the real voxel size, or as the published table has it.
+    """Return the width of one side of a zone in voxels, by the voxel size or as in the published table.
 
-    The paper's code took 5 voxels for "15 µm", 10 for "30 µm", and so on: 3 µm a voxel for scans of 3.2 µm.
+    The paper's code used 5 voxels for "15 µm", 10 for "30 µm", and so on: 3 µm a voxel for scans of 3.2 µm.
 
     >>> pad_voxels(45, 3.2), pad_voxels(45, 3.2, paper=True)
     (14, 15)
@@ -131,7 +129,7 @@ def pad_voxels(pad_um: float, voxel_um: float, paper: bool = False) -> int:
 
 
 def height_errors(found_um: NDArray[np.float32], truth_um: NDArray[np.float32]) -> dict[str, float | None]:
-    """Errors of a height map of the tidemark against the true one.
+    """Compare a height map of the tidemark with the true one.
 
     Parameters
     ----------
@@ -139,10 +137,10 @@ def height_errors(found_um: NDArray[np.float32], truth_um: NDArray[np.float32]) 
 
     Returns
     -------
-    ``bias_um`` (found minus true), ``mean_error_um`` (of the absolute error), ``median_error_um``,
-    ``rmse_um``, ``p95_error_um`` over the columns that both have; ``missed_columns``, the true columns
-    without a found height, and ``extra_columns``, the found ones without a true height, as shares of the
-    true. None where there are no such columns.
+    ``bias_um`` (found minus true) and, of the absolute error, ``mean_error_um``, ``median_error_um``,
+    ``rmse_um`` and ``p95_error_um``, over the columns that both have; ``missed_columns`` and
+    ``extra_columns``, those in only the true or only the found map, as shares of the true ones. None without
+    such columns.
     """
     true, found = np.isfinite(truth_um), np.isfinite(found_um)
     both = true & found
@@ -161,7 +159,7 @@ def height_errors(found_um: NDArray[np.float32], truth_um: NDArray[np.float32]) 
 
 
 def mean_interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
-    """Return the 95 % interval of the mean (Student's t) of values (n,); None of fewer than 2.
+    """Return the 95 % interval (Student's t) of the mean of values (n,), or None for fewer than 2.
 
     >>> low, high = mean_interval(np.array([-22.0, -20.0, -18.0]))
     >>> round(low, 2), round(high, 2)
