@@ -218,7 +218,7 @@ def _deviation(surface: Surface) -> np.ndarray | None:
     """Return the height above the best-fit plane, None where there is no tidemark."""
     if not np.isfinite(surface.height_um).any():
         return None
-    return surface.height_um - surface.plane[0]
+    return surface.height_um - surface.plane
 
 
 def _draw_map(axes: Axes, surface: Surface, plug: Plug, figure: Figure) -> None:
