@@ -47,6 +47,13 @@ def test_a_pair_has_its_transform(tidemark: Tidemark, tmp_path: Path) -> None:
     np.testing.assert_allclose(read_transform(tmp_path / "ca4.tfm"), drawn.matrix, atol=1e-9)
 
 
+def test_another_kind_of_sample(tidemark: Tidemark, tmp_path: Path) -> None:
+    sizes = ("--size", 80, 64, 200, "--voxel-size", 50)
+    assert tidemark("phantom", tmp_path / "slab.tif", "--kind", "slab", "--seed", 5, *sizes).code == 0
+    drawn = draw_phantom(5, (80, 64, 200), 50, kind="slab")
+    assert np.array_equal(read_volume(tmp_path / "slab.tif").array, drawn.scan)
+
+
 def test_a_set_is_named_by_subject(tidemark: Tidemark, tmp_path: Path) -> None:
     scans, masks = tmp_path / "scans", tmp_path / "masks"
     assert tidemark("phantom", scans, "--mask", masks, "--samples", 3, "--subjects", 2, *SIZE).code == 0
@@ -69,6 +76,7 @@ def test_a_set_is_named_by_subject(tidemark: Tidemark, tmp_path: Path) -> None:
         ("p.tif", "--voxel-size", "nan"),
         ("p.tif", "--voxel-size", "-1"),
         ("p.tif", "--seed", "-1"),
+        ("p.tif", "--kind", "ball"),
         ("p.tif", "--mask", "p.tif"),
         ("p.tif", "--subjects", "2"),
         ("set", "--samples", "2", "--subjects", "3"),

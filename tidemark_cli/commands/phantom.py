@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import core
-from ..core.settings import Limits, check_limits
+from ..core.settings import Kind, Limits, check_limits
 from . import batch
 from .batch import Outcome
 from .from_fields import Look, Without
@@ -45,11 +45,14 @@ class Drawing:
     seed : the same seed draws the same plug.
     size : voxels along each axis.
     voxel_um : voxel size in µm.
+    kind : plug is drilled, up to 2 mm wide; wide is one of 4 mm; block is sawn, 3 x 4 mm; slab is sawn from a
+        condyle, curved, 10 to 14 mm long. What does not fit into the size is cut off.
     """
 
     seed: Annotated[int, Limits(0)] = 0
     size: Annotated[tuple[int, int, int], Look("Z Y X")] = (768, 448, 448)
     voxel_um: Annotated[float, Limits(0.01, 500)] = 3.2
+    kind: Kind = "plug"
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -95,6 +98,7 @@ def phantom(
     --------
     tidemark phantom sample.tif --seed 7 --mask truth.tif
     tidemark phantom pta.tif --pair ca4.tif --size 256 256 256 --voxel-size 8
+    tidemark phantom slab.tif --kind slab --size 448 320 1400 --voxel-size 9
     tidemark phantom scans/ --mask masks/ --samples 6 --subjects 3
     """
     wanted = {"OUT": outputs.out, "--mask": outputs.mask, "--pair": outputs.pair}
@@ -129,7 +133,12 @@ def _draw(plug: Plug, label: str, *, how: Drawing, overwrite: bool, screen: Scre
     paths = plug.outputs
     with screen.progress(label.removesuffix(": ") or plug.scan.name) as advance:
         drawn = core.phantoms.phantom.draw_phantom(
-            how.seed + plug.number, how.size, how.voxel_um, pair="--pair" in paths, progress=advance
+            how.seed + plug.number,
+            how.size,
+            how.voxel_um,
+            pair="--pair" in paths,
+            kind=how.kind,
+            progress=advance,
         )
     with core.files.all_or_none():
         for option, array in (("OUT", drawn.scan), ("--mask", drawn.mask), ("--pair", drawn.ca4)):

@@ -38,8 +38,9 @@ DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
     "warned of",
     "confidence_signs": "each 0 to 1; sharpness: drop of the probability across the tidemark; coverage: "
     "columns with a tidemark among those of the sample; evenness: neighbouring columns less than 40 µm apart "
-    "in height; flatness: range of heights about the best-fit plane over the width; cover: median cartilage "
-    "thickness; agreement: of the mask with the bone end that was told or that the grey levels suggest; "
+    "in height; flatness: range of heights about the best-fit plane over the width, of a wide tidemark about "
+    "the planes of every 2.5 mm; cover: median cartilage thickness; agreement: of the mask with the bone end "
+    "that was told or that the grey levels suggest; "
     "wholeness: what is as bright as bone below the tidemark and in the mask; solidity: what of the mask is "
     "brighter than marrow; stain: brightness of bone over that of cartilage; resolution: voxels against "
     "those that the models were trained on; singleness: no second body as large in the scan; scale: 0.6 "

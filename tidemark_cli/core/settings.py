@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, get_type_hints
 
 BoneEnd = Literal["auto", "first", "last"]
+Kind = Literal["plug", "wide", "block", "slab"]  # of sample that a phantom is of
 
 
 @dataclass(frozen=True)

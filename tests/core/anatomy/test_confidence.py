@@ -133,6 +133,17 @@ def test_a_bent_surface_is_doubted_and_a_tilted_one_is_not(shape, flatness):
         assert doubt.value == 0 and doubt.reason == REASONS["flatness"]
 
 
+@pytest.mark.parametrize(("radius_um", "flatness"), [(10_000, 1), (1500, 0)])
+def test_a_condyle_is_flat_and_a_folded_thing_is_not(radius_um, flatness):
+    x = (np.arange(400) - 199.5) * 20.0  # 8 mm: one arc, or humps of 2.5 mm, half as high as wide
+    bow = np.sqrt(radius_um**2 - ((x + 1250) % 2500 - 1250 if radius_um < 4000 else x) ** 2)
+    surface = Surface(np.tile(bow, (40, 1)).astype(np.float32), np.zeros((40, 400), bool), 20.0)
+    deep = np.full((100, 40, 400), 255, np.uint8)
+    everywhere = np.ones((40, 400))
+    signs = judge(deep, surface, 500 * everywhere, everywhere > 0).signs
+    assert signs["flatness"] == flatness
+
+
 @pytest.mark.parametrize("rows", [1, 2, 5, 40])
 def test_thin_stacks_are_as_flat_as_whole_plugs(rows):
     rough = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tidemark_cli.core.anatomy.heights import block_medians, fit, outline, side_wall, surroundings
+from tidemark_cli.core.anatomy.heights import block_medians, fit, form, outline, side_wall, surroundings
 
 UM = 10.0
 
@@ -50,6 +50,42 @@ def test_the_surroundings_of_a_pit_are_the_plane_around_it() -> None:
     height[18:22, 28:32] -= 150
     height[5, 5] = np.nan
     np.testing.assert_allclose(surroundings(height, UM), plane(), atol=5)
+
+
+def flat_fit(height: np.ndarray) -> np.ndarray:
+    return fit(height, 1)[0]
+
+
+def arc(rows: int = 20, columns: int = 160, radius_um: float = 10_000, um: float = 50.0) -> np.ndarray:
+    """Return heights along the top of a cylinder: 8 mm of it sink by 835 µm, 2.5 mm by 78."""
+    x = (np.arange(columns) - (columns - 1) / 2) * um
+    return np.tile(1000 + np.sqrt(radius_um**2 - x**2) - radius_um, (rows, 1)).astype(np.float32)
+
+
+def test_a_map_as_wide_as_a_plug_is_fitted_as_a_whole() -> None:
+    height = np.full((10, 300), np.nan, np.float32)
+    height[:, 20:270] = arc(10, 250, um=10)  # 2.5 mm of it
+    np.testing.assert_array_equal(form(height, 10.0, flat_fit), flat_fit(height))
+    assert (form(height, 10.1, flat_fit) != flat_fit(height)).any()
+
+
+def test_a_wide_map_is_fitted_where_it_is_and_a_plane_everywhere_alike() -> None:
+    bent = arc()
+    assert np.abs(bent - flat_fit(bent)).max() > 400
+    assert np.abs(bent - form(bent, 50.0, flat_fit)).max() < 78
+    assert np.abs(bent.T - form(bent.T, 50.0, flat_fit)).max() < 78
+    gaps = plane(60, 80)
+    gaps[:, 50:] = np.nan
+    gaps[0, 79] = 5000  # a window with a single column has no plane
+    np.testing.assert_allclose(form(gaps, 100.0, flat_fit)[:, :50], plane(60, 80)[:, :50], atol=0.05)
+
+
+def test_the_surroundings_of_a_condyle_are_its_own_curve() -> None:
+    np.testing.assert_allclose(surroundings(arc(), 50.0), arc(), atol=12)  # over 300 µm its ends sink by 120
+
+
+def test_the_ends_of_a_condyle_are_no_sides() -> None:
+    assert not side_wall(arc(60), 50.0).any()
 
 
 def test_nothing_around_is_no_surroundings() -> None:

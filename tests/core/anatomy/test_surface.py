@@ -213,6 +213,14 @@ def test_wrong_arguments_are_refused() -> None:
 def test_the_best_fit_plane_leaves_out_the_gaps() -> None:
     height = 100 + 3 * np.arange(20.0)[:, None] - 2 * np.arange(30.0)
     height[5:9, 3] = np.nan
-    plane, slope = Surface(height.astype(np.float32), np.zeros(height.shape, bool), UM).plane
-    np.testing.assert_allclose(slope, (3, -2), rtol=1e-5)
+    plane = Surface(height.astype(np.float32), np.zeros(height.shape, bool), UM).plane
     np.testing.assert_allclose(plane[5:9, 3], [100 + 3 * y - 2 * 3 for y in range(5, 9)], rtol=1e-5)
+
+
+def test_no_column_of_a_condyle_is_lost() -> None:
+    z, x = np.ogrid[:40, :160]  # 1.5 x 8 mm of a cylinder with a radius of 10 mm
+    top = 30 + np.sqrt(200**2 - (x[0] - 79.5) ** 2) - 200
+    mask = np.where(z <= top, 255, 0).astype(np.uint8)[:, None].repeat(30, axis=1)
+    surface = find_surface(mask, 50.0)
+    np.testing.assert_allclose(surface.height_um / 50, np.tile(np.floor(top) + 1, (30, 1)))
+    assert not surface.opening.any()

@@ -54,3 +54,15 @@ def test_shear_moves_features_along_x():
 def test_smoothstep_by_hand():
     np.testing.assert_allclose(smoothstep(np.array([-1.0, 0.0, 0.5, 1.0, 2.0]), 0, 1), [0, 0, 0.5, 1, 1])
     np.testing.assert_allclose(smoothstep(np.array([0.25]), 0, 1), [0.15625])
+
+
+@pytest.mark.parametrize("shear", [0.0, 0.3])
+def test_a_lattice_that_is_full_repeats_itself(shear):
+    extent = ((0.0, 100.0), (0.0, 100.0), (0.0, 100.0))
+    field = Field(np.random.default_rng(2), extent, (5.0, 5.0, 5.0), shear, most=8)
+    assert field.lattice.shape == (8, 8, 8)
+    here = np.array([3.0, 11.5, 20.0], np.float32)
+    at, across, along = Grid(here, here, here), Grid(here, here + 40, here), Grid(here, here, here + 40)
+    np.testing.assert_allclose(field(across), field(at), atol=1e-5)
+    np.testing.assert_allclose(field(along), field(at), atol=1e-5)
+    assert np.abs(field(Grid(here, here, here + 20)) - field(at)).max() > 0.1

@@ -88,3 +88,17 @@ def test_scallops_and_terraces_shape_the_tidemark():
 def test_a_tilted_plug_has_a_tilted_tidemark():
     heights, _ = flat_tissue(tilt=(0.0, 0.5)).heights(make_grid(SHAPE, 3.2))
     np.testing.assert_allclose(np.diff(heights[0], axis=1), 0.5 * 3.2, rtol=1e-3)
+
+
+def test_a_sawn_sample_ends_at_its_sides_and_bends_along_the_second() -> None:
+    sawn = flat_tissue(sides_um=(40.0, 60.0), wall_roughness_um=0.0, lean=(0.0, 0.0), pores=9.0)
+    grid = make_grid(SHAPE, 3.2)
+    hard = sawn.draw(grid)[1].any(0)
+    y, x = np.abs(grid.y)[:, None] < 40, np.abs(grid.x)[None] < 60
+    np.testing.assert_array_equal(hard, y & x)
+    turned = flat_tissue(sides_um=(40.0, 60.0), wall_roughness_um=0.0, lean=(0.0, 0.0), turn=np.pi / 2)
+    assert turned.draw(make_grid(SHAPE, 3.2))[1].any(0)[:, 24:-24].any(1).sum() == 38  # within 60 µm
+    bent, surface = flat_tissue(bend_um=500.0).heights(grid)
+    np.testing.assert_allclose(bent[0, 0], 100 + np.sqrt(500**2 - grid.x**2) - 500, rtol=1e-4)
+    np.testing.assert_allclose(np.diff(bent[0], axis=0), 0, atol=1e-3)
+    assert surface.shape == bent.shape

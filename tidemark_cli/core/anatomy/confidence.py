@@ -13,7 +13,7 @@ import numpy as np
 
 from ..arrays import picked
 from .bone_grey import BoneGrey
-from .heights import FIT_COLUMNS
+from .heights import FIT_COLUMNS, WIDE_UM
 from .surface import Surface
 
 ENOUGH = 0.5  # confidence below this is worth a warning
@@ -109,9 +109,10 @@ def judge(
     The confidence; 0 where no tidemark was found. ``sharpness``: the drop of probability across the tidemark.
     ``coverage``: columns with a tidemark among those of the sample. ``evenness``: neighbouring columns less
     than 40 µm apart in height. ``flatness``: the range of heights about the best-fit plane, less 100 µm for
-    roughness, over the width of the surface. ``cover``: the median thickness of the cartilage. ``wholeness``,
-    ``solidity``, ``stain``: as the grey levels have them. ``agreement``, ``resolution``, ``singleness``,
-    ``scale``: what is told; 0.6 for an assumed voxel size.
+    roughness, over the width of the surface; in a wide one about the planes of every 2.5 mm, over 2.5 mm.
+    ``cover``: the median thickness of the cartilage. ``wholeness``, ``solidity``, ``stain``: as the grey
+    levels have them. ``agreement``, ``resolution``, ``singleness``, ``scale``: what is told; 0.6 for an
+    assumed voxel size.
     """
     found = np.isfinite(surface.height_um)
     if not found.any():
@@ -165,5 +166,6 @@ def _bulge(surface: Surface) -> float:
     if found.sum() < FIT_COLUMNS:
         return 0.0
     width_um = surface.voxel_um * max(np.ptp(places) + 1 for places in np.nonzero(found))
-    low, high = np.percentile((surface.height_um - surface.plane[0])[found], (5, 95))
+    width_um = min(width_um, WIDE_UM)  # of the widest window with a plane of its own
+    low, high = np.percentile((surface.height_um - surface.plane)[found], (5, 95))
     return float(max(high - low - _ROUGH_UM, 0) / width_um)

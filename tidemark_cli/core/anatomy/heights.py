@@ -5,6 +5,8 @@ A map with a single row or column is a profile; everything here takes it as such
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import cv2
 import numpy as np
 from scipy import ndimage
@@ -12,6 +14,7 @@ from scipy import ndimage
 FIT_AT_ONCE = 2**18  # columns: with the terms of each 12 MiB
 FIT_COLUMNS = 10  # fewer columns are not fitted
 OUTLIER_UM = 60.0  # further than this from its surroundings a hard voxel is not the tidemark
+WIDE_UM = 2500.0  # wider than a plug, a joint is curved
 BEYOND_UM = 200.0  # surroundings further than this off the plane are a cavity's floor or debris
 WINDOW_UM = 300.0  # wide enough that a vascular channel (up to some 150 µm) fills less than half
 BLOCK_UM = 15.0
@@ -48,15 +51,65 @@ def fit(height: np.ndarray, order: int, weight: np.ndarray | None = None) -> tup
     return np.broadcast_to(surface, height.shape).astype(np.float32), coefficients[1:3] / half
 
 
+def form(height: np.ndarray, voxel_um: float, fitted: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Fit a map of up to 2.5 mm as a whole, and a wider one in windows of up to 2.5 mm.
+
+    So a block or a slice of a condyle has the form that a plug from each of its places would have. Windows
+    overlap by half and are blended linearly; one with few columns counts little.
+
+    Parameters
+    ----------
+    height : ``(Y, X)``, NaN where it is not known.
+    voxel_um : distance of the columns in µm.
+    fitted : gives the fit to a map, ``(Y, X)`` without gaps.
+
+    Returns
+    -------
+    ``(Y, X)`` without gaps.
+    """
+    known = np.isfinite(height)
+    rows, columns = (list(_windows(known.any(axis), voxel_um)) for axis in (1, 0))
+    whole = fitted(height)
+    if len(rows) == len(columns) == 1:
+        return whole
+    weight = np.full(height.shape, 1e-6)  # where no window has anything
+    blended = weight * whole
+    for across, share_y in rows:
+        for along, share_x in columns:
+            window = (across, along)
+            if known[window].sum() < FIT_COLUMNS:
+                continue
+            share = np.outer(share_y, share_x) * known[window].mean() ** 2
+            blended[window] += share * fitted(height[window])
+            weight[window] += share
+    return (blended / weight).astype(np.float32)
+
+
+def _windows(known: np.ndarray, voxel_um: float) -> Iterator[tuple[slice, np.ndarray]]:
+    """Cut an axis into windows of up to 2.5 mm, each with how much it counts in each of its places."""
+    places = np.flatnonzero(known)
+    extent = np.ptp(places) + 1 if places.size else 0
+    count = int(np.ceil(2 * extent * voxel_um / WIDE_UM)) - 1
+    if count < 2:
+        yield slice(0, len(known)), np.ones(len(known))
+        return
+    nodes = (places[0] + np.linspace(0, extent, count + 2)).round().astype(int)
+    ends = np.concatenate([[0], nodes[1:-1], [len(known)]])  # beyond what is known the outer ones go on
+    for k in range(count):
+        hat = np.interp(np.arange(len(known)), nodes[1:-1], np.arange(count) == k)
+        window = slice(int(ends[k]), int(ends[k + 2]))
+        yield window, hat[window]
+
+
 def surroundings(height: np.ndarray, voxel_um: float) -> np.ndarray:
     """Return ``(Y, X)`` the height to expect in each column from the columns around it, in µm.
 
-    The local median over 300 µm along a robust plane. Where there is nothing around, or where what is
-    around lies more than 200 µm off that plane, that of the nearest place; NaN where there is no such place.
+    The local median over 300 µm along a robust plane (`form`). Where there is nothing around, or where what
+    is around lies more than 200 µm off that plane, that of the nearest place; NaN where there is none.
     """
     block = max(1, round(BLOCK_UM / voxel_um))
     coarse = block_medians(height, block)
-    plane = _robust_plane(coarse)
+    plane = form(coarse, block * voxel_um, _robust_plane)
     reach = max(1, round(WINDOW_UM / 2 / (block * voxel_um)))
     local = _window_medians(coarse - plane, reach)
     unknown = ~(np.abs(local) <= BEYOND_UM)
@@ -101,7 +154,7 @@ def side_wall(height: np.ndarray, voxel_um: float) -> np.ndarray:
     """Return ``(Y, X)`` bool, the columns of a map of the outer surface that lie on the plug's side.
 
     A tilted or tapered plug is left through its side by the columns near its rim. These are the
-    columns more than 200 µm below the robust plane of the surface, within 400 µm of the
+    columns more than 200 µm below the robust plane of the surface (`form`), within 400 µm of the
     rim and connected with it. A plug cut by the edge of the scan has no rim there.
     """
     block = max(1, round(BLOCK_UM / voxel_um))
@@ -113,7 +166,7 @@ def side_wall(height: np.ndarray, voxel_um: float) -> np.ndarray:
     enclosed = outline(known, block * voxel_um)
     rim = known & ~ndimage.binary_erosion(enclosed, neighbourhood, border_value=1)
     with np.errstate(invalid="ignore"):
-        low = coarse < _robust_plane(coarse) - WALL_UM
+        low = coarse < form(coarse, block * voxel_um, _robust_plane) - WALL_UM
     steps = max(1, round(WALL_REACH_UM / (block * voxel_um)))
     wall = ndimage.binary_dilation(rim & low, neighbourhood, iterations=steps, mask=low)
     for axis, length in enumerate(height.shape):

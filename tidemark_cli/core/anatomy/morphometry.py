@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from .heights import FIT_COLUMNS, fit
+from .heights import FIT_COLUMNS, fit, form
 from .surface import Surface
 
 OPENING_UM = 15.0  # smaller openings are in the map but not counted
@@ -16,19 +16,21 @@ DEFINITIONS: dict[str, str] = {
     "projected_area_mm2": "area of these columns seen along Z; mm², null for a single slice",
     "tidemark_height_mean_um": "mean height of the tidemark above the scan's outer face at the bone end; µm",
     "tidemark_depth_mean_um": "mean distance along Z from the level of the cartilage surface (95th "
-    "percentile of its height above the best-fit plane of the tidemark) down to the tidemark; µm",
-    "tilt_deg": "angle between the best-fit plane of the tidemark and the slice plane (x, y); degrees",
-    "roughness_sa_um": "Sa: mean absolute deviation from the best-fit quadratic surface; µm, null for a "
+    "percentile of its height above the best-fit plane of the tidemark, where that is over 2.5 mm wide the "
+    "planes of windows as for Sa) down to the tidemark; µm",
+    "tilt_deg": "angle between the best-fit plane of the whole tidemark and the slice plane (x, y); degrees",
+    "roughness_sa_um": "Sa: mean absolute deviation from the best-fit quadratic surface, where the tidemark "
+    "is over 2.5 mm wide those of windows of up to 2.5 mm, half overlapping and blended; µm, null for a "
     "single slice",
     "roughness_sq_um": "Sq: root mean square of these deviations; µm, null for a single slice",
     "roughness_sz_um": "Sz: highest minus lowest of these deviations; µm, null for a single slice",
-    "roughness_ra_um": "Ra: mean absolute deviation from the best-fit parabola of a single slice; µm, null "
-    "for a volume",
+    "roughness_ra_um": "Ra: mean absolute deviation from the best-fit parabola of a single slice, in windows "
+    "as for Sa; µm, null for a volume",
     "roughness_rq_um": "Rq: root mean square of these deviations; µm, null for a volume",
     "roughness_rz_um": "Rz: highest minus lowest of these deviations, the slice being one sampling length; "
     "µm, null for a volume",
     "roughness_range_p5_p95_um": "95th minus 5th percentile of the deviations; µm",
-    "developed_area_ratio": "true over projected area of the tidemark, best-fit quadratic removed, smoothed "
+    "developed_area_ratio": "true over projected area of the tidemark, best-fit quadratics removed, smoothed "
     "by a Gaussian with a cut-off of 25 µm (ISO 16610-21); ratio of lengths in a single slice; 1 is flat",
     "openings_count": "connected openings (columns under cartilage where the hard tissue is breached) with "
     "an equivalent diameter of 15 µm or more; count",
@@ -77,8 +79,8 @@ def morphometry(surface: Surface, thickness_um: np.ndarray | None = None) -> dic
 
 def _roughness(surface: Surface) -> dict[str, float]:
     """Return tilt, and the texture of what the best-fit quadratic surface leaves."""
-    _, slope = surface.plane
-    residual = surface.height_um - fit(surface.height_um, 2)[0]
+    _, slope = fit(surface.height_um, 1)
+    residual = surface.height_um - form(surface.height_um, surface.voxel_um, lambda part: fit(part, 2)[0])
     rest = residual[np.isfinite(residual)].astype(float)
     p5, p95 = np.percentile(rest, (5, 95))
     letter = "r" if 1 in residual.shape else "s"  # of a profile (ISO 21920), of an area (ISO 25178)
@@ -134,7 +136,7 @@ def _thickness(surface: Surface, thickness_um: np.ndarray) -> dict[str, float]:
     values = thickness_um[known].astype(float)
     low, middle, high = np.percentile(values, (5, 50, 95))
     # above the tidemark's own plane, or a tilt of the mounting would count as depth
-    above = (surface.height_um - surface.plane[0])[known].astype(float)
+    above = (surface.height_um - surface.plane)[known].astype(float)
     numbers = {
         "tidemark_depth_mean_um": float(np.percentile(above + values, 95) - above.mean()),
         "thickness_median_um": float(middle),

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from ..arrays import picked
-from .heights import OUTLIER_UM, fit, outline, surroundings
+from .heights import OUTLIER_UM, fit, form, outline, surroundings
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Surface:
     voxel_um: float
 
     @cached_property
-    def plane(self) -> tuple[np.ndarray, np.ndarray]:
-        """The best-fit plane of the heights, ``(Y, X)`` float32, and its slope per column along (y, x)."""
-        return fit(self.height_um, 1)
+    def plane(self) -> np.ndarray:
+        """The best-fit plane of the heights, ``(Y, X)`` float32; where they are wider, of every 2.5 mm."""
+        return form(self.height_um, self.voxel_um, lambda part: fit(part, 1)[0])
 
 
 def find_surface(
@@ -48,7 +48,7 @@ def find_surface(
     """Find in each column the first hard voxel seen from the cartilage side.
 
     The surroundings of a column are the local median, over 300 µm, of the height above a robust
-    plane. A column more than 60 µm
+    plane, in a wide sample one for every 2.5 mm. A column more than 60 µm
 
     - above them takes the next hard voxel below that limit, if the piece above floats free (a false
       speck in the cartilage); a ridge that stands on the bone is left as it is;

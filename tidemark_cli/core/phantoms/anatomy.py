@@ -1,18 +1,20 @@
-"""What is drawn of a plug before it is painted: the shapes of its anatomy, and the grey levels of its stain.
+"""What is drawn of a sample before it is painted: the shapes of its anatomy, and the levels of its stain.
 
 Ranges follow what is measured on real PTA slices and published anatomy; ``wide`` goes beyond them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from ..settings import Kind
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Shapes of one plug. Lengths in µm; `tidemark_um` and `surface_um` are heights above z = 0."""
+    """Shapes of one sample. Lengths in µm; `tidemark_um` and `surface_um` are heights above z = 0."""
 
     tidemark_um: float
     surface_um: float
@@ -39,6 +41,9 @@ class Anatomy:
     marrow: float  # threshold of the marrow space below the plate, in SD: high means little bone
     cavity_um: float  # size of the marrow cavities
     pores: float  # threshold of dark pores in hard tissue, in SD
+    sides_um: tuple[float, float] | None = None  # half its widths where it is sawn; None: a drilled plug
+    turn: float = 0.0  # from y and x to these two, about z, in radians
+    bend_um: float = 0.0  # radius of tidemark and surface along the second, a condyle's; 0: none
 
     @staticmethod
     def draw(
@@ -85,6 +90,23 @@ class Anatomy:
             cavity_um=u(70, 320) if wide else u(150, 260),
             pores=9.0 if odd and chance() < 0.2 else u(1.9, 3.6),
         )
+
+    def cut_as(self, rng: np.random.Generator, kind: Kind, height_um: float) -> Anatomy:
+        """Return the same tissue in a sample of another kind, as `draw_phantom` describes them."""
+        u = rng.uniform
+        if kind == "wide":
+            return replace(self, radius_um=u(1900, 2100))
+        if kind == "block":
+            bottom = u(0.1, 0.4) * self.tidemark_um if rng.random() < 0.5 else self.bottom_um
+            sides, turn = (u(1400, 1600), u(1900, 2100)), u(-np.pi / 4, np.pi / 4)
+            return replace(self, sides_um=sides, turn=turn, bottom_um=bottom)
+        if kind == "slab":
+            surface = height_um - u(150, 300)
+            tidemark = surface - min(0.35 * height_um, u(1000, 2200))
+            flat = replace(self, surface_um=surface, tidemark_um=tidemark, curvature=0.0)
+            sides = (u(1000, 1500), u(5000, 7000))
+            return replace(flat, sides_um=sides, turn=u(-0.1, 0.1), bend_um=u(10_000, 25_000))
+        return self
 
 
 @dataclass(frozen=True)

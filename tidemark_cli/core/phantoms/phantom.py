@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import lazily
+from ..settings import Kind
 from .anatomy import Anatomy, Stain
 from .scanner import Processing, Scanner, resized, ring_profile
 from .texture import Grid, make_grid
@@ -23,6 +24,7 @@ sitk = lazily.imported("SimpleITK")
 
 VOXEL_UM = 3.2
 SHAPE = (768, 448, 448)  # the public dataset's crop, (Z, Y, X)
+_NODES = 320  # 2.6 mm of the finest grain; what is coarser than 40 µm repeats itself nowhere in a slab
 _SLAB = 8  # slices drawn at a time: small enough for the processor's cache
 _ALONG_WALL = 0.25  # share of the single slices
 _OVERVIEW = 4  # voxels of a slice per voxel of its overview
@@ -70,10 +72,11 @@ def draw_phantom(
     *,
     pair: bool = False,
     hard: bool = False,
+    kind: Kind = "plug",
     scan_number: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Phantom:
-    """Draw a plug.
+    """Draw a plug, or another sample.
 
     Parameters
     ----------
@@ -84,6 +87,10 @@ def draw_phantom(
         small field of view).
     hard : draw rare shapes and stains often: a lost crest, bone as bright as cartilage, clefts, clots,
         plates from 30 µm to 1 mm, a scan that was blurred or denoised.
+    kind : "plug", drilled, 2 mm wide, less where the field of view is narrow. The others have their size in
+        any field and are cut off by its sides: "wide", a plug of 4 mm; "block", sawn, 3 x 4 mm, turned about
+        Z, at times sawn off below; "slab", sawn from a condyle with a radius of 10 to 25 mm, 2 to 3 mm thick
+        and, roughly along X, 10 to 14 mm long.
     scan_number : a further scan of the same plug has another number: its noise differs.
     progress : called with slices done and slices in all.
     """
@@ -94,10 +101,11 @@ def draw_phantom(
     anatomy, stain = Anatomy.draw(rng, height_um, width_um, odd=hard), Stain.draw(rng, wide=hard)
     scanner = Scanner.draw(rng, max(stain.deep, stain.bone), wide=hard)
     processing = Processing.draw(rng, _PROCESSED if hard else 0)
+    anatomy = anatomy.cut_as(rng, kind, height_um)
     # from face to face, not from voxel centre to voxel centre, so that the voxel size does not matter
     half_y, half_x = (n * voxel_um / 2 for n in shape[1:])
     extent = ((0.0, height_um), (-half_y, half_y), (-half_x, half_x))
-    tissue = Tissue(rng, extent, anatomy, stain)
+    tissue = Tissue(rng, extent, anatomy, stain, None if kind == "plug" else _NODES)
     pta, mask, ca4 = (np.empty(shape, np.uint8) for _ in range(3))
 
     def draw(start: int) -> None:

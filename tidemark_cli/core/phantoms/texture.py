@@ -6,6 +6,7 @@ volume, or at another voxel size, and shows the same tissue each time.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,6 +75,7 @@ class Field:
     scale_um : lattice spacings (z, y, x) in µm, about the size of the field's features; infinite along an
         axis makes the field constant along it.
     shear : how far features lean towards x as z grows (tangent of the angle).
+    most : nodes of the lattice along an axis; where the extent takes more, the field repeats itself.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Field:
         extent: Extent,
         scale_um: tuple[float, float, float],
         shear: float = 0.0,
+        most: int | None = None,
     ) -> None:
         (z0, z1), (y0, y1), (x0, x1) = extent
         lean = sorted((shear * z0, shear * z1))
@@ -92,7 +95,7 @@ class Field:
         # the lattice starts at a random phase, so that its nodes fall nowhere in particular
         self.phase = tuple(float(p) for p in rng.random(3))
         nodes = tuple(
-            1 if np.isinf(s) else int((high - low) / s) + 6
+            1 if np.isinf(s) else min(int((high - low) / s) + 6, most or sys.maxsize)
             for (low, high), s in zip(bounds, scale_um, strict=True)
         )
         lattice = rng.standard_normal(nodes, dtype=np.float32)
@@ -132,7 +135,10 @@ class Field:
         first, weights = self._weights(positions, axis)
         shape = [1, 1, 1]
         shape[axis] = len(positions)
-        return sum(np.take(values, first + k, axis) * weights[:, k].reshape(shape) for k in range(4))  # type: ignore[return-value]
+        nodes = values.shape[axis]
+        return sum(
+            np.take(values, (first + k) % nodes, axis) * weights[:, k].reshape(shape) for k in range(4)
+        )
 
     def _along_sheared_x(self, rows: Array, grid: Grid) -> Array:
         rows = np.broadcast_to(rows, (len(grid.z), *rows.shape[1:]))
@@ -140,7 +146,8 @@ class Field:
         first, weights = self._weights(grid.x[None, :] - self.shear * grid.z[:, None], axis=2)
         out = np.zeros((*rows.shape[:2], len(grid.x)), np.float32)
         for k in range(4):
-            out += np.take_along_axis(rows, (first + k)[:, None, :], axis=2) * weights[:, None, :, k]
+            node = (first + k) % rows.shape[2]
+            out += np.take_along_axis(rows, node[:, None, :], axis=2) * weights[:, None, :, k]
         return out
 
 
@@ -149,7 +156,7 @@ def _dense(first: NDArray[np.intp], weights: Array, nodes: int) -> Array:
     matrix = np.zeros((len(first), nodes), np.float32)
     rows = np.arange(len(first))
     for k in range(4):
-        matrix[rows, first + k] = weights[:, k]
+        matrix[rows, (first + k) % nodes] = weights[:, k]
     return matrix
 
 

@@ -26,14 +26,22 @@ class Tissue:
     ----------
     rng : drawn from in a fixed order, so one seed gives one plug.
     extent : the field of view in µm, along z, y, x.
+    most : as in `Field`: a wide sample of fine lattices would fill the memory.
     """
 
-    def __init__(self, rng: np.random.Generator, extent: Extent, anatomy: Anatomy, stain: Stain) -> None:
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        extent: Extent,
+        anatomy: Anatomy,
+        stain: Stain,
+        most: int | None = None,
+    ) -> None:
         self.anatomy, self.stain = anatomy, stain
         a, s = anatomy, stain
 
         def field(z: float, y: float, x: float, shear: float = 0.0) -> Field:
-            return Field(rng, extent, (z, y, x), shear)
+            return Field(rng, extent, (z, y, x), shear, most)
 
         # heights over (y, x): the tidemark's dominant wavelengths are 90-310 µm, with teeth of some 25 µm
         self.tidemark: Octaves = (
@@ -76,7 +84,12 @@ class Tissue:
             tidemark = tidemark + a.scallops_um * (np.abs(self.scallops(grid)) - 0.8)
         if a.terraces_um:
             tidemark = tidemark + a.terraces_um * (smoothstep(self.terraces(grid), 0.1, 0.25) - 0.4)
-        return tidemark, a.surface_um + 0.5 * plane + a.surface_roughness_um * _sum(self.surface, grid)
+        surface = a.surface_um + 0.5 * plane + a.surface_roughness_um * _sum(self.surface, grid)
+        if a.bend_um:
+            along = self._turned(y, x)[1]
+            bow = np.sqrt((a.bend_um**2 - along**2).clip(0)) - a.bend_um
+            tidemark, surface = tidemark + bow, surface + bow
+        return tidemark, surface
 
     def soak_depth(self, grid: Grid) -> Array:
         """How deep below the tidemark half of the stain is gone, in µm: (1, Y, X)."""
@@ -153,15 +166,24 @@ class Tissue:
         return s.void * near * smoothstep(self.voids(grid), s.void_threshold, s.void_threshold + 0.25)
 
     def _inward(self, grid: Grid, above: Array) -> Array:
-        """µm inside the plug's wall: (Z, Y, X)."""
+        """µm inside the sample's wall: (Z, Y, X)."""
         a = self.anatomy
         z, y, x = grid.mesh
         z = z - a.tidemark_um
         y, x = y - a.lean[0] * z, x - a.lean[1] * z
+        if a.sides_um is not None:
+            along, across = self._turned(y, x)
+            sawn = np.minimum(a.sides_um[0] - np.abs(along), a.sides_um[1] - np.abs(across))
+            return sawn + a.wall_roughness_um * self.wall(grid)
         radius = a.radius_um * (1 + a.taper * z / 1000) + a.step_um * smoothstep(above, 0, 60)
         thickness = a.surface_um - a.tidemark_um
         radius = radius - 160 * smoothstep(z, thickness - 260, thickness) ** 2  # its upper edge is rounded
         return radius - np.sqrt(y * y + x * x) + a.wall_roughness_um * self.wall(grid)
+
+    def _turned(self, y: Array, x: Array) -> tuple[Array, Array]:
+        """Where (y, x) lies along the two sides of a sawn sample, in µm."""
+        sine, cosine = np.float32(np.sin(self.anatomy.turn)), np.float32(np.cos(self.anatomy.turn))
+        return cosine * y - sine * x, sine * y + cosine * x
 
     def _cartilage(self, grid: Grid, above: Array, top: Array, inward: Array) -> Array:
         s = self.stain

@@ -222,7 +222,7 @@ def _deviation(axes: Axes, surface: Surface, fit: str) -> np.ndarray | None:
     """Write the title; return the height above the best fit, or None where there is no tidemark."""
     axes.set_title(f"Tidemark height above its best-fit {fit}", size=12, color=style.INK, loc="left", pad=8)
     if np.isfinite(surface.height_um).any():
-        return surface.height_um - surface.plane[0]
+        return surface.height_um - surface.plane
     axes.set(xticks=[], yticks=[], facecolor=GAP)
     axes.text(0.5, 0.5, "no tidemark found", size=15, color=OPENING, ha="center", transform=axes.transAxes)
     return None
