@@ -19,6 +19,7 @@ from ..names import utf8_name
 from .content import Content, Frame
 from .itk_headers import Header, read_header
 from .quiet import quiet_itk
+from .voxels import surplus
 
 sitk = lazy.load("SimpleITK")
 
@@ -66,7 +67,7 @@ def read_itk(path: Path) -> Content:
     else:
         frame = geometry.frame
         if header.mm is not None:
-            spacing_um = tuple(edge * header.mm * 1000 for edge in geometry.spacing)
+            spacing_um = tuple(abs(edge) * header.mm * 1000 for edge in geometry.spacing)
     return _content(path, array, spacing_um, frame, header, notes)
 
 
@@ -105,9 +106,7 @@ def _voxels(path: Path, header: Header) -> tuple[np.ndarray, tuple[str, ...]]:
             _refuse_short(header, header.nbytes, held)
         array = np.empty(shape, header.dtype)
         rest = _unpack(path, header, array)
-    notes: tuple[str, ...] = ()
-    if rest >= header.nbytes // header.size[-1]:
-        notes = (f"{rest} bytes lie behind the {header.size[-1]} slices of its header: not read",)
+    notes = surplus(header.data, rest)
     native = array.dtype.newbyteorder("=")
     slope, shift = header.scale
     if header.scale != (1.0, 0.0):

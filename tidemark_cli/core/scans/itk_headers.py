@@ -127,11 +127,15 @@ def _nrrd(path: Path) -> Header:
     spacing, unit = _nrrd_spacing(fields, len(size))
     data_file = fields.get("datafile", "")
     several = bool(re.match(r"LIST\b", data_file) or re.search(r"%\d*d", data_file))
+    if several and encoding in ("gzip", "gz"):
+        raise FormatError(f"{path} has several compressed data files, which is not read; save it as one.")
     kind = _NRRD_TYPES.get(fields["type"].lower().replace(" ", ""))
     plain = kind and len(size) in (2, 3) and encoding in ("raw", "gzip", "gz") and not several
     skip, packed = int(fields.get("byteskip", 0)), encoding in ("gzip", "gz")
     if int(fields.get("lineskip", 0)) or skip < 0 or (packed and skip):
         plain = None
+    if plain and kind not in ("i1", "u1"):
+        fields["endian"]  # a KeyError where it is not told
     order = ">" if fields.get("endian", "little").lower() == "big" else "<"
     scale_um, notes = _scale(unit)
     return Header(
@@ -206,6 +210,10 @@ def _meta(path: Path) -> Header:
 
 def _nifti(path: Path) -> Header:
     packed = path.name.lower().endswith(".gz")
+    with path.open("rb") as plain:
+        if (plain.read(2) == b"\x1f\x8b") != packed:
+            told = ("is not compressed", "without .gz") if packed else ("is compressed", "with .gz")
+            raise ValueError(f"it {told[0]}: a NIfTI file of that kind is named {told[1]} at its end")
     try:
         with gzip.open(path) if packed else path.open("rb") as file:
             head = file.read(544)
@@ -237,7 +245,7 @@ def _nifti(path: Path) -> Header:
         size=size,
         dtype=np.dtype(order + dtype) if dtype and len(size) in (2, 3) else None,
         data=path,
-        offset=max(int(offset), 348),  # as ITK has it
+        offset=max(int(offset or (352 if first else 544)), 348),  # 348 at least, as ITK has it
         packed=packed,
         spacing_um=tuple(edge * (scale_um or 0) for edge in edges[: len(size)]),
         mm=scale_um and 1.0,  # ITK turns its units into mm itself

@@ -6,6 +6,7 @@ import codecs
 import configparser
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from .image import read_image
 from .numbering import SliceSeries, find_series
 from .scan_names import same_form
 from .tiff import tiff_is_stack
+from .units import unit_um
 
 SLICE_SUFFIXES = (*IMAGE_SUFFIXES, *TIFF_SUFFIXES)
 
@@ -74,14 +76,20 @@ def read_log(path: Path) -> SkyscanLog:
 
     def number(section: str, key: str) -> float | None:
         value = (section in sections and sections[section].get(key)) or ""
-        try:
-            found = float(value.replace(",", "."))
-        except ValueError:
-            return None
-        return found if found > 0 and math.isfinite(found) else None
+        found = re.match(r"\s*(\d+(?:[.,]\d+)?(?:e[-+]?\d+)?)(?![\d.,])", value, re.IGNORECASE)
+        number = float(found[1].replace(",", ".")) if found else 0.0
+        return number if 0 < number < math.inf else None
+
+    def edge_um(section: str, name: str) -> float | None:
+        """Return a length whose unit stands in its key: ``Pixel Size (um)``."""
+        for key in sections.get(section, ()):
+            scale_um = unit_um(key[len(name) :]) if key.startswith(name) else None
+            if scale_um and (edge := number(section, key)):
+                return float(f"{scale_um * edge:.9g}")
+        return None
 
     # [System] Camera Pixel Size is the detector's; [Acquisition] Image Pixel Size is rounded
-    voxel_um = number("reconstruction", "pixel size (um)") or number("acquisition", "image pixel size (um)")
+    voxel_um = edge_um("reconstruction", "pixel size") or edge_um("acquisition", "image pixel size")
     width = number("reconstruction", "result image width (pixels)")
     height = number("reconstruction", "result image height (pixels)")
     count = number("reconstruction", "sections count")
@@ -178,7 +186,9 @@ def read_stack(folder: Path) -> Content:
         If a slice cannot be read or is in colour.
     """
     series, notes = _one_series(folder)
-    log = find_log(folder, series.log_prefix) or _only_log(folder)
+    log = find_log(folder, series.log_prefix)
+    if log is None and (log := _only_log(folder)):
+        notes += (f"the voxel size is that of {log.path.name}, the only log here, of another name",)
     if log and _are_projections(log, folder, series):
         below = _reconstruction(folder, log)
         content = read_stack(below)
@@ -204,7 +214,8 @@ def _one_series(folder: Path) -> tuple[SliceSeries, tuple[str, ...]]:
     if not series:
         raise StackError(
             f"{folder} holds no stack; expected at least two numbered slices, as NAME_0001.tif, "
-            f"NAME_0002.tif ({', '.join(SLICE_SUFFIXES)}), found {len(loose)} such image(s)."
+            f"NAME_0002.tif ({', '.join(SLICE_SUFFIXES)}), found {len(loose)} image(s) of other names"
+            f"{': ' if loose else ''}{_listed(loose)}."
         )
     if len(series) > 1:
         found = " and ".join(f"{len(one.files)} x {one.prefix}#{one.tail}{one.suffix}" for one in series[:3])

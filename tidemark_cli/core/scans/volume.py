@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import ContentError, FormatError, OutputError, ScanError
 from ..files import check_writable, written_whole
+from .blank import blank_slices
 from .content import TIFF_SUFFIXES, Content, Frame
 from .dicom import holds_dicom
 from .fill import without_fill
@@ -99,9 +100,12 @@ def read_volume(path: Path, voxel_um: float | None = None, *, mask: bool = False
     is_image = content.array.ndim == 2
     array = content.array[:, np.newaxis, :] if is_image else content.array
     check_grey_levels(path, array, mask)
+    blank = () if mask or is_image else blank_slices(array)
     array, filled = (array, ()) if mask else without_fill(array)
     size_um, source, notes = _choose_voxel_size(path, content.spacing_um, voxel_um)
-    return Volume(array, size_um, source, path, is_image, content.notes + filled + notes, content.frame)
+    return Volume(
+        array, size_um, source, path, is_image, content.notes + blank + filled + notes, content.frame
+    )
 
 
 def write_volume(
