@@ -194,8 +194,12 @@ def _geometry(path: Path, header: Header) -> _Geometry:
 
 
 def _edges_mm(told: Any, header: Header) -> tuple[float, ...]:
-    """Return the edges of the voxels along X, Y, Z; empty where their unit is unknown."""
-    return () if header.mm is None else tuple(edge * header.mm for edge in told.GetSpacing()[:3])
+    """Return the edges of the voxels along X, Y, Z; empty where no place or no known unit is told."""
+    return (
+        ()
+        if header.mm is None or not header.placed
+        else tuple(edge * header.mm for edge in told.GetSpacing()[:3])
+    )
 
 
 def _rotation(reader: Any) -> tuple[float, ...]:

@@ -51,6 +51,7 @@ class Header:
     spacing_um : along X, Y, Z, in µm; 0 or less where the file tells none.
     mm : what a step of the file's lengths is, in mm; None where its unit is unknown.
     scale : slope and intercept of the grey levels.
+    placed : whether it says where the voxels lie.
     notes : what the user should hear.
     """
 
@@ -62,6 +63,7 @@ class Header:
     spacing_um: tuple[float, ...]
     mm: float | None = 1.0
     scale: tuple[float, float] = (1.0, 0.0)
+    placed: bool = True
     notes: tuple[str, ...] = ()
 
     @property
@@ -236,6 +238,7 @@ def _nifti(path: Path) -> Header:
     (kind,), (offset,) = value(70, 12, "h", "h"), value(108, 168, "f", "q")
     (slope,), (shift,) = value(112, 176, "f", "d"), value(116, 184, "f", "d")
     (units,) = value(123, 500, "B", "i")
+    codes = value(252, 344, "2h", "2i")
     size = tuple(lengths[:axes])
     dtype = _NIFTI_TYPES.get(int(kind))
     while len(size) > 3 and size[-1] == 1:
@@ -249,6 +252,7 @@ def _nifti(path: Path) -> Header:
         packed=packed,
         spacing_um=tuple(edge * (scale_um or 0) for edge in edges[: len(size)]),
         mm=scale_um and 1.0,  # ITK turns its units into mm itself
+        placed=any(code > 0 for code in codes),
         scale=(slope, shift) if slope and math.isfinite(slope) and math.isfinite(shift) else (1.0, 0.0),
         notes=notes,
     )

@@ -89,6 +89,8 @@ def read_volume(path: Path, voxel_um: float | None = None, *, mask: bool = False
     file = path if path.exists() else split_member(path)[0]
     if not file.exists():
         raise ScanError(f"{path} does not exist; expected a scan file or a folder of slices; check the name.")
+    if not (file.is_file() or file.is_dir()):
+        raise ScanError(f"{path} is a device or a pipe; expected a scan file or a folder of slices.")
     try:
         before = file.stat()
         content = _read(path)
