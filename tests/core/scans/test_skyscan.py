@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -422,3 +423,14 @@ def test_a_log_of_another_name_is_told(tmp_path):
     write_slices(tmp_path, stack_array())
     (tmp_path / "S2__rec.log").write_text(LOG)
     assert "that of S2__rec.log" in read_stack(tmp_path).notes[0]
+
+
+def test_no_slice_is_decoded_twice(tmp_path, monkeypatch):
+    write_slices(tmp_path, stack_array(9))
+    (tmp_path / "S1__rec.log").write_text(LOG)
+    read: list[str] = []
+    skyscan = sys.modules[read_stack.__module__]
+    read_image = skyscan.read_image
+    monkeypatch.setattr(skyscan, "read_image", lambda path: read.append(path.name) or read_image(path))
+    read_stack(tmp_path)
+    assert len(read) == len(set(read)) == 9

@@ -196,16 +196,16 @@ def read_stack(folder: Path) -> Content:
         return replace(content, notes=(note, *content.notes))
     step = log.section_step if log else 1
     _check_numbering(folder, series, step)
-    array, more = _read_slices(folder, series)
-    notes += more
+    content = _read_slices(folder, series)
+    notes += content.notes
     if log is None:
-        in_plane = read_image(series.files[0]).spacing_um
-        return Content(array, in_plane and (in_plane[1], *in_plane), notes)
-    spacing_um, told = spacing_of(log, array.shape)
+        return replace(content, notes=notes)
+    depth = len(content.array)
+    spacing_um, told = spacing_of(log, content.array.shape)
     notes += told
-    if log.sections and log.sections != len(array) and log.path.stem == series.prefix:
-        notes += (f"{len(array)} slices where {log.path.name} says {log.sections}",)
-    return Content(array, spacing_um, notes)
+    if log.sections and log.sections != depth and log.path.stem == series.prefix:
+        notes += (f"{depth} slices where {log.path.name} says {log.sections}",)
+    return Content(content.array, spacing_um, notes)
 
 
 def _one_series(folder: Path) -> tuple[SliceSeries, tuple[str, ...]]:
@@ -290,16 +290,19 @@ def _check_numbering(folder: Path, series: SliceSeries, step: int) -> None:
         )
 
 
-def _read_slices(folder: Path, series: SliceSeries) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Read all slices into one array; those unlike the rest are passed over, at the ends only."""
+def _read_slices(folder: Path, series: SliceSeries) -> Content:
+    """Read all slices into one array; those unlike the rest are passed over, at the ends only.
+
+    The content is that of all, with the edges that the first slice tells.
+    """
     count = len(series.files)
-    samples = sorted({round(k * (count - 1) / 4) for k in range(5)})
-    kinds = Counter((one.shape, one.dtype) for one in (_read_slice(series.files[k]).array for k in samples))
+    samples = {k: _read_slice(series.files[k]) for k in {round(k * (count - 1) / 4) for k in range(5)}}
+    kinds = Counter((one.array.shape, one.array.dtype) for _, one in sorted(samples.items()))
     shape, dtype = kinds.most_common(1)[0][0]
     array = np.empty((count, *shape), dtype)
 
     def read_into(z: int) -> tuple[bool, tuple[str, ...]]:
-        content = _read_slice(series.files[z])
+        content = samples[z] if z in samples else _read_slice(series.files[z])
         fits = (content.array.shape, content.array.dtype) == (shape, dtype)
         if fits:
             array[z] = content.array
@@ -309,8 +312,10 @@ def _read_slices(folder: Path, series: SliceSeries) -> tuple[np.ndarray, tuple[s
         results = list(pool.map(read_into, range(count)))
     fits = np.array([fit for fit, _ in results])
     notes = tuple(dict.fromkeys(note for _, of_slice in results for note in of_slice))
+    in_plane = samples[0].spacing_um
+    spacing_um = in_plane and (in_plane[1], *in_plane)
     if fits.all():
-        return array, notes
+        return Content(array, spacing_um, notes)
     odd = _listed([path for path, fit in zip(series.files, fits, strict=True) if not fit])
     first, last = int(np.argmax(fits)), count - int(np.argmax(fits[::-1]))
     if fits.mean() < _CLEAR_MAJORITY or not fits[first:last].all():
@@ -318,7 +323,8 @@ def _read_slices(folder: Path, series: SliceSeries) -> tuple[np.ndarray, tuple[s
             f"{folder} has slices of different shapes or depths; expected all {_size(shape)} {dtype}, "
             f"found others: {odd}; remove or replace them."
         )
-    return array[first:last], (*notes, f"skipped {odd}: of another shape or depth than the rest")
+    notes += (f"skipped {odd}: of another shape or depth than the rest",)
+    return Content(array[first:last], spacing_um, notes)
 
 
 def _read_slice(path: Path) -> Content:
