@@ -34,7 +34,7 @@ def draw_small_plug(seed: int) -> np.ndarray:
     return np.clip(scan + rng.normal(0, 3, scan.shape), 0, 255).astype(np.uint8)
 
 
-def save_bright_model(path: Path) -> None:
+def save_bright_model(path: Path, voxel_um: float = VOXEL_UM) -> None:
     """Save a model whose network calls hard tissue what is brighter than 150 of 255."""
     import torch
 
@@ -42,7 +42,7 @@ def save_bright_model(path: Path) -> None:
 
     normalisation = {"kind": "standard", "mean": 0.0, "std": 255.0}
     info = ModelInfo(
-        width=1, depth=1, normalisation=normalisation, voxel_um=VOXEL_UM, threshold=0.5, either_end=True
+        width=1, depth=1, normalisation=normalisation, voxel_um=voxel_um, threshold=0.5, either_end=True
     )
     net = UNet(info).eval()
     with torch.no_grad():

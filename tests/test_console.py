@@ -19,6 +19,10 @@ from tidemark_cli.core.errors import ScanError
             "m.tif: No space left; free some space and run again.",
         ),
         (OSError("lost"), "lost."),
+        (
+            RuntimeError("Symlink loop from '/a.tif'"),
+            "'/a.tif' is a symbolic link that leads to itself; mend it.",
+        ),
         (ZeroDivisionError("oops"), None),
     ],
 )

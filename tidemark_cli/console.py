@@ -93,6 +93,8 @@ def error_line(error: BaseException) -> str | None:
             "not enough memory; close other programs, do less at once (--crop, --batch, --size, where there "
             "is such an option), or use a larger machine."
         )
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # pathlib, before 3.13
+        return f"{str(error).partition(' from ')[2]} is a symbolic link that leads to itself; mend it."
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         advice = "; free some space and run again" if error.errno in NO_ROOM else ""
@@ -200,6 +202,6 @@ def _plain_progress(label: str) -> Advance:
 
 def _tells_of_memory(error: BaseException) -> bool:
     """Whether PyTorch (on CUDA, MPS or the processor) or OpenCV says that memory has run out."""
-    said = ("can't allocate memory", "out of memory", "Insufficient memory")
-    theirs = isinstance(error, RuntimeError) or type(error).__module__ == "cv2"
+    said = ("can't allocate memory", "out of memory", "Insufficient memory", "failed to map segment")
+    theirs = isinstance(error, (RuntimeError, ImportError)) or type(error).__module__ == "cv2"
     return theirs and any(words in str(error) for words in said)

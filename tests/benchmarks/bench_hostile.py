@@ -2,11 +2,11 @@
 
     python tests/benchmarks/bench_hostile.py [--count N] [--first-seed N] [--seed N] [--read N]
 
-Counts what became of them, and tells each fault with its seed: a traceback, a hang (30 s), a crash,
-over 4 GiB of memory, an output after a failure, and damage in a stream with a checksum that was read without
-a word.
-`--read 10` gives only every tenth to the commands; `--seed` tries one, in this process. Exit code 1 if there
-was a fault.
+Gives each to `predict`, `preprocess`, `metrics` or `register`, counts what became of them, and tells each
+fault with its seed: a traceback, a hang (30 s), a crash, over 4 GiB of memory, an output after a failure or
+none after a success, and damage in a stream with a checksum that was read without a word.
+`--read 10` gives only every tenth to a command, the others are read alone; `--seed` tries one, in this
+process. Exit code 1 if there was a fault.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Damaged and odd files of every kind that is read, from a seed; and what tidemark makes of one.
 
-A trial changes one file of a scan or of its mask, reads it, and gives the pair to `preprocess` or `metrics`.
-What counts against tidemark: an error that is none of its own, a wrong array from a stream with a checksum
-without a word, and an output although it failed.
+A trial changes one file of a scan, of its mask or of a transform, and gives it to `predict`, `preprocess`,
+`metrics` or `register`. What counts against tidemark: an error that is none of its own, a wrong array from a
+stream with a checksum without a word, an output although it failed, or none although it did not.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tests.core.scans.made import MAKERS
-from tests.helpers import draw_plug
+from tests.core.scans.made import MAKERS, VOXEL_UM
+from tests.helpers import draw_plug, save_bright_model
 from tidemark_cli.app import main
 from tidemark_cli.core.errors import TidemarkError
 from tidemark_cli.core.registration.transform import read_transform, write_transform
@@ -31,7 +31,7 @@ from tidemark_cli.core.scans.tiff_pages import list_pages
 from tidemark_cli.core.scans.volume import read_volume, write_volume
 
 SIZE = ("48", "40", "40")
-TRANSFORM = "transform"
+TRANSFORM, MODEL = "transform", "model.safetensors"
 KINDS = (*MAKERS, TRANSFORM)
 
 _HEAD = 700  # bytes at the beginning of a file in which its header mostly lies
@@ -112,6 +112,7 @@ def make_whole(folder: Path) -> None:
         write_volume(folder / f"{name}.nrrd", array, 3.2)
     (folder / TRANSFORM).mkdir()
     write_transform(folder / TRANSFORM / "a.tfm", np.eye(4))
+    save_bright_model(folder / MODEL, VOXEL_UM)
 
 
 # ------------------------------------------------------------------------------------------- changes
@@ -264,7 +265,8 @@ def _streams(kind: str, path: Path) -> list[tuple[Path, int, int]]:
     if kind == "ome-zarr":
         blocks = [one for one in (path / "0").rglob("*") if one.is_file() and not one.name.startswith(".")]
         return [(one, 0, one.stat().st_size) for one in blocks]
-    return []
+    slices = path.glob("*.png") if kind == "slices png" else ()
+    return [(one, 8, one.stat().st_size - 12) for one in slices]  # all but the mark and the empty end
 
 
 def change_one(rng: np.random.Generator, kind: str, place: Path, given: Path) -> tuple[str, bool]:
@@ -303,7 +305,8 @@ def change_one(rng: np.random.Generator, kind: str, place: Path, given: Path) ->
 def trial(seed: int, whole: Path, folder: Path, commands: bool = True) -> Verdict:
     """Change one of the files that `make_whole` wrote, by a seed, and try it in an empty folder.
 
-    Without `commands` it is read alone.
+    It is given to one of the commands that read such a file; without `commands` it is read alone. Damage
+    inside a stream with a checksum is always read, too.
     """
     rng = np.random.default_rng(seed)
     kind = KINDS[rng.integers(len(KINDS))]
@@ -314,41 +317,51 @@ def trial(seed: int, whole: Path, folder: Path, commands: bool = True) -> Verdic
     change, in_stream = change_one(rng, kind, place, given)
     told = f"{role} {change}".strip()
     (place / ".given").unlink(missing_ok=True)
+    if in_stream or not commands:
+        outcome, detail = _read(given, role, in_stream)
+        if not commands or outcome in ("silent", "traceback"):
+            return Verdict(seed, kind, told, outcome, detail)
+    arguments = _command(rng, role, given, whole, folder / "out")
+    outcome, detail = _as_commands_do(arguments, folder)
+    return Verdict(seed, kind, f"{told}, {arguments[0]}", outcome, detail)
+
+
+def _read(given: Path, role: str, in_stream: bool) -> tuple[str, str]:
     try:
         if not role:
             read_transform(given)
-            return Verdict(seed, kind, told, "read")
-        outcome, detail = _read(given, plug()[role == "mask"], in_stream, role == "mask")
+            return "read", ""
+        volume = read_volume(given, mask=role == "mask")
     except TidemarkError as error:
-        outcome, detail = "refused", str(error)
+        return "refused", str(error)
     except Exception:
-        return Verdict(seed, kind, told, "traceback", traceback.format_exc())
-    if outcome == "silent" or not commands:
-        return Verdict(seed, kind, told, outcome, detail)
-    fault = _as_commands_do(rng, role, given, whole, folder)
-    return Verdict(seed, kind, told, *fault) if fault else Verdict(seed, kind, told, outcome, detail)
-
-
-def _read(given: Path, expected: np.ndarray, in_stream: bool, mask: bool) -> tuple[str, str]:
-    volume = read_volume(given, mask=mask)
-    same = np.array_equal(volume.array, expected)
+        return "traceback", traceback.format_exc()
+    same = np.array_equal(volume.array, plug()[role == "mask"])
     if in_stream and not same and not volume.notes:
-        return "silent", f"{np.sum(volume.array != expected)} voxels differ"
+        return "silent", "voxels differ from those that were written, without a word"
     return ("told", "; ".join(volume.notes)) if volume.notes else ("read", "")
 
 
-def _as_commands_do(
-    rng: np.random.Generator, role: str, given: Path, whole: Path, folder: Path
-) -> tuple[str, str] | None:
-    """Run `preprocess` or, on masks, `metrics`; return the kind of fault and what was said, or None."""
+def _command(rng: np.random.Generator, role: str, given: Path, whole: Path, out: Path) -> list[str]:
+    """Return the words of a command that reads a file as what it is, and writes into a folder."""
+    out.mkdir()
     scan, mask = (given if role == name else whole / f"{name}.nrrd" for name in ("scan", "mask"))
-    out = folder / "out"
-    arguments = ["preprocess", scan, "--mask", mask, "--out", out, "--size", *SIZE, "--sample", "S_1"]
-    if role == "mask" and rng.random() < 0.5:
-        arguments = ["metrics", mask, whole / "mask.nrrd", "--pad", "15", "--csv", out / "scores.csv"]
-        out.mkdir()
+    initial = whole / TRANSFORM / "a.tfm" if role else given
+    suffix = (".tif", ".nrrd", ".nii.gz", ".mha")[rng.integers(4)]
+    segment = ["predict", scan, "-o", out / f"m{suffix}", "--weights", whole / MODEL, "--step", 8]
+    segment += ["--stats", out / "s.json", "--surface", out / "h.tif"]
+    prepare = ["preprocess", scan, "--mask", mask, "-o", out / "set", "--size", *SIZE, "--sample", "S_1"]
+    score = ["metrics", mask, whole / "mask.nrrd", "--pad", 15, "--csv", out / "scores.csv"]
+    align = ["register", whole / "scan.nrrd", scan, "-o", out / f"r{suffix}", "--mask", out / "m.tif"]
+    align += ["--initial", initial, "--apply", "--threshold", 30000]
+    choices = {"scan": (segment, segment, prepare, align), "mask": (prepare, score), "": (align,)}[role]
+    return [str(word) for word in choices[rng.integers(len(choices))]]
+
+
+def _as_commands_do(arguments: list[str], folder: Path) -> tuple[str, str]:
+    """Run the program in this process; return what came of it and what it said."""
     out_text, err_text, argv = StringIO(), StringIO(), sys.argv
-    sys.argv = ["tidemark", *map(str, arguments)]
+    sys.argv = ["tidemark", *arguments]
     try:
         with redirect_stdout(_Stream(out_text)), redirect_stderr(_Stream(err_text)):
             main()
@@ -358,17 +371,14 @@ def _as_commands_do(
         sys.argv = argv
     told = err_text.getvalue()
     if code not in (0, 1):
-        return "traceback", f"exit code {code} of {arguments[0]}: {told[-1500:]}"
+        return "traceback", f"exit code {code}: {told[-1500:]}"
     if code == 1 and not told.strip():
-        return "traceback", f"exit code 1 of {arguments[0]} without a word"
-    left = [path for path in out.rglob("*") if path.is_file()] if out.exists() else []
-    partial = list(folder.rglob("*partial*"))
-    if partial or (code == 1 and left):
-        return (
-            "output",
-            f"{[str(path.relative_to(folder)) for path in (partial or left)]} after: {told[-300:]}",
-        )
-    return None
+        return "traceback", "exit code 1 without a word"
+    left = [path for path in (folder / "out").rglob("*") if path.is_file()]
+    partial = [*folder.rglob("*partial*"), *folder.rglob("*.old.*")]
+    if partial or (left and code) or (not left and not code):
+        return "output", f"code {code}, {[path.name for path in partial or left]}, {told[-300:]}"
+    return "refused" if code else "told" if "warning" in told else "read", told[-300:]
 
 
 class _Stream:

@@ -22,7 +22,7 @@ MEMORY_BYTES = 4 * 2**30  # of address space, libraries included
 def run_trials(seeds: range, folder: Path, commands_every: int = 1) -> Iterator[Verdict]:
     """Yield what became of each seed; a worker that hangs or dies is a fault, and replaced.
 
-    Of so many seeds one is tried in the commands too.
+    One of so many seeds is tried in the commands, the others are read alone.
     """
     whole = folder / "whole"
     make_whole(whole)

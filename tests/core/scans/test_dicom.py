@@ -98,3 +98,13 @@ def test_refusals(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((5, 6, 3), np.uint8), isVector=True), str(path))
     with pytest.raises(ContentError, match="colour"):
         read_dicom(path)
+
+
+def test_files_without_the_mark_and_files_that_are_empty(tmp_path):
+    folder = made_dicom(tmp_path, ARRAY)
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[132:])
+    assert np.array_equal(read_volume(folder).array, ARRAY)
+    (folder / "last.dcm").write_bytes(b"")
+    with pytest.raises(FormatError, match=r"last\.dcm is no whole DICOM image"):
+        read_volume(folder)

@@ -37,6 +37,9 @@ def scan(air: int = 20) -> np.ndarray:
         ("uint16", 50, 20000, 65535),
         ("float32", 0.001, 0, -1),
         ("int32", 1000, 0, -(2**31)),
+        ("uint8", 1, 0, 255),
+        ("uint8", 0.5, 90, 0),
+        ("int8", 0.5, -40, -128),
     ],
 )
 def test_fill_becomes_air(dtype, factor, shift, fill):
@@ -75,6 +78,15 @@ def test_a_sample_that_fills_a_round_field_of_view():
     assert fill_level(bare) is None
 
 
+def test_fill_as_bright_as_parts_of_the_sample():
+    levels = scan().astype(np.uint8)
+    levels[20:24, 30:34, 30:34] = 255  # a rim that is cut off
+    levels[:, outside(levels.shape)] = 255
+    whole, notes = without_fill(levels.copy())
+    assert (whole[20:24, 30:34, 30:34] == 255).all()
+    assert (whole[:, outside(levels.shape)] < 30).all() and "constant 255" in notes[0]
+
+
 def test_fill_does_not_change_the_mask(model: Path, tmp_path: Path):
     plain = scan().astype(np.int16)
     plain[:, outside(plain.shape)] = np.median(plain[:, outside(plain.shape)])
@@ -95,9 +107,6 @@ def test_what_is_no_fill():
     assert fill_level(clipped) is None  # air cut off at 0: cartilage lies beside it
     bare = np.where(plain > 60, plain * 10, 0).astype(np.uint16)
     assert fill_level(bare) is None  # a plug without any air
-    eight = plain.astype(np.uint8)
-    eight[:, outside(eight.shape)] = 255
-    assert fill_level(eight) is None
     assert fill_level(np.full((5, 5, 5), 7, np.int16)) is None
 
 

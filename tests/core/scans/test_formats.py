@@ -94,11 +94,21 @@ def test_a_missing_reader_is_named(package, make, scan, tmp_path, monkeypatch) -
         read_path(path)
 
 
-@pytest.mark.parametrize(("name", "told"), [("a.raw", "nhdr"), ("a.xtekct", "Nikon"), ("a.am", "Amira")])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("a.raw", "nhdr"), ("a.xtekct", "Nikon"), ("a.am", "Amira"), ("a.img", "nii"), ("a.zip", "unpack")],
+)
 def test_known_files_that_are_not_read_say_what_to_do(name: str, told: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(bytes(100))
     with pytest.raises(FormatError, match=told):
         read_volume(tmp_path / name)
+
+
+@pytest.mark.parametrize(("data", "told"), [(b"", "0 bytes"), (bytes(5000), "5000 bytes, zeros")])
+def test_files_that_were_never_written(data: bytes, told: str, tmp_path: Path) -> None:
+    (tmp_path / "a.nrrd").write_bytes(data)
+    with pytest.raises(FormatError, match=f"is not a whole file .{told}"):
+        read_path(tmp_path / "a.nrrd")
 
 
 def test_a_plain_raw_file_with_the_header_of_the_guide(scan: np.ndarray, tmp_path: Path) -> None:

@@ -97,3 +97,29 @@ def test_no_grey_levels(path):
         read_hdf5(path)
     with pytest.raises(ContentError, match="expected grey levels"):
         read_hdf5(Path(f"{path}:data"))
+
+
+def test_blocks_and_files_that_are_not_there(path, tmp_path):
+    with h5py.File(path, "w") as h5:
+        half = h5.create_dataset("half", ARRAY.shape, "u2", chunks=(2, 5, 12))
+        half[:6] = ARRAY[:6]
+        (tmp_path / "beside.raw").write_bytes(bytes(1199))
+        h5.create_dataset("beside", ARRAY.shape, "u2", external=[(str(tmp_path / "beside.raw"), 0, 1200)])
+        layout = h5py.VirtualLayout(ARRAY.shape, "u2")
+        layout[:] = h5py.VirtualSource(str(tmp_path / "gone.h5"), "d", shape=ARRAY.shape)
+        h5.create_virtual_dataset("virtual", layout)
+    assert read_hdf5(Path(f"{path}:/half")).notes == ("2 of 5 blocks are not there: read as 0",)
+    with pytest.raises(FormatError, match=r"beside\.raw, which is not there, or not whole"):
+        read_hdf5(Path(f"{path}:/beside"))
+    with pytest.raises(FormatError, match=r"gone\.h5, which is not there"):
+        read_hdf5(Path(f"{path}:/virtual"))
+
+
+def test_axes_of_one_voxel_on_either_side_and_axes_in_another_order(path, tmp_path):
+    with h5py.File(path, "w") as h5:
+        h5["data"] = ARRAY[np.newaxis, ..., np.newaxis]
+    assert np.array_equal(read_hdf5(path).array, ARRAY)
+    turned = made_hdf5(tmp_path, ARRAY)
+    with h5py.File(turned, "a") as h5:
+        h5["entry/data"].attrs["axes"] = ["x", "y", "z"]
+    assert "named x, y, z" in read_hdf5(turned).notes[0]

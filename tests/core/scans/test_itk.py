@@ -94,7 +94,15 @@ def test_slices_behind_those_of_the_header_are_told(packed, array, tmp_path):
     meta(tmp_path / "a.mha", zlib.compress(data) if packed else data, *lines)
     scan = read_volume(tmp_path / "a.mha")
     assert np.array_equal(scan.array, array)
-    assert scan.notes == ("3840 bytes lie behind the 6 slices of its header: not read",)
+    assert "a.mha is 3840 bytes longer than its header tells" in scan.notes[0]
+
+
+def test_raw_data_longer_than_the_header_tells_and_negative_edges(array, tmp_path):
+    (tmp_path / "a.raw").write_bytes(bytes(7) + array.tobytes())
+    meta(tmp_path / "a.mhd", b"", file="a.raw")
+    assert "a.raw is 7 bytes longer" in read_volume(tmp_path / "a.mhd").notes[0]
+    nifti(tmp_path / "a.nii", array, (80, "f", (-0.02,)))
+    assert read_volume(tmp_path / "a.nii").voxel_um == 20
 
 
 def test_compressed_data_of_unknown_length_are_refused(array, tmp_path):

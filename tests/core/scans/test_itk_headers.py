@@ -102,3 +102,31 @@ def test_text_is_no_header(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("I am a letter.")
     with pytest.raises(FormatError, match="header cannot be read"):
         read_header(tmp_path / name)
+
+
+def test_nothing_is_guessed_of_the_byte_order(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="no endian"):
+        read_header(nrrd(tmp_path / "a.nrrd", "type: uint16"))
+    assert read_header(nrrd(tmp_path / "a.nrrd")).dtype == np.uint8
+
+
+def test_several_compressed_data_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="several compressed data files"):
+        read_header(nrrd(tmp_path / "a.nhdr", "encoding: gzip", "data file: LIST 2"))
+
+
+def test_a_nifti_name_that_tells_the_wrong_compression(tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(ARRAY)
+    for written, renamed, told in (("a.nii", "b.nii.gz", "is not comp"), ("c.nii.gz", "d.nii", "is comp")):
+        sitk.WriteImage(image, str(tmp_path / written))
+        (tmp_path / written).rename(tmp_path / renamed)
+        with pytest.raises(FormatError, match=told):
+            read_header(tmp_path / renamed)
+
+
+def test_nifti_without_an_offset_begins_behind_its_header(tmp_path: Path) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(ARRAY), str(tmp_path / "a.nii"))
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    data[108:112] = bytes(4)
+    (tmp_path / "a.nii").write_bytes(data)
+    assert read_header(tmp_path / "a.nii").offset == 352

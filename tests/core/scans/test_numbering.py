@@ -30,6 +30,7 @@ def paths(*names: str) -> list[Path]:
         lambda i: f"S1_{i:04x}.tif",
         lambda i: f"rec{i:03x}_S1.tif",
         lambda i: f"S1_{i:04X}.TIF",
+        lambda i: f"S1_rec{i:08X}.bmp",
         lambda i: f"{i}.bmp",
         lambda i: f"S1_{i:04d}_{0.02 * i:.3f}mm.png",
         lambda i: f"S1_{i:04d}_{103000 + 7 * i}.png",

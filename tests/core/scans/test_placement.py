@@ -152,3 +152,12 @@ def test_edges_of_no_length_say_nothing(tmp_path: Path) -> None:
         (tmp_path / f"{name}.mha").write_bytes(text.encode() + CUBE.tobytes())
     one, other = (read_volume(tmp_path / f"{name}.mha", 20.0) for name in "ab")
     assert brought_to(one, other) is one and brought_to(other, one) is other
+
+
+def test_nifti_without_codes_says_nothing_of_its_place(scan: Path, tmp_path: Path) -> None:
+    sitk.WriteImage(image(ARRAY, (7.0, 8.0, 9.0)), str(tmp_path / "mask.nii"))
+    data = bytearray((tmp_path / "mask.nii").read_bytes())
+    data[252:256] = bytes(4)  # qform_code, sform_code
+    (tmp_path / "mask.nii").write_bytes(data)
+    mask = read_volume(tmp_path / "mask.nii")
+    assert mask.voxel_um == 20 and brought_to(mask, read_volume(scan)) is mask

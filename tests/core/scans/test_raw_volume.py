@@ -79,3 +79,9 @@ def test_voxels_that_are_missing_or_cut_short(tmp_path):
     reworded(made_vgi(tmp_path, ARRAY), "Size = 12", "Size = 0")
     with pytest.raises(ContentError, match="no voxels"):
         read_raw_volume(tmp_path / "scan.vgi")
+
+
+def test_a_file_longer_than_its_header_tells(tmp_path):
+    path = made_vgi(tmp_path, ARRAY)
+    (tmp_path / "scan.vol").write_bytes(bytes(512) + ARRAY.tobytes())
+    assert "scan.vol is 512 bytes longer than its header tells" in read_raw_volume(path).notes[0]

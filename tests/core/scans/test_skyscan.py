@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -341,10 +342,10 @@ def test_a_truncated_slice_is_named(suffix, tmp_path):
 
 
 def test_folders_without_a_stack(tmp_path):
-    with pytest.raises(StackError, match=r"holds no stack; .*found 0 such image"):
+    with pytest.raises(StackError, match=r"holds no stack; .*found 0 image"):
         read_volume(tmp_path)
     write_slices(tmp_path, stack_array(1))
-    with pytest.raises(StackError, match=r"holds no stack; .*found 1 such image"):
+    with pytest.raises(StackError, match=r"holds no stack; .*found 1 image.*S1"):
         read_volume(tmp_path)
 
 
@@ -405,3 +406,31 @@ def test_numbers_of_a_log_that_are_no_counts(number, tmp_path):
     assert (log.voxel_um, log.section_step) == (3.2, 1)
     path.write_text(f"[Reconstruction]\nPixel Size (um)={number}\n")
     assert read_log(path).voxel_um in (None, 0.5)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Pixel Size (um)=3.2 um", "Pixel Size (um)=3,2", "pixel size (mm) = 0.0032", "Pixel Size (µm)=3.2"],
+)
+def test_voxel_sizes_of_logs_in_other_spellings(line, tmp_path):
+    (tmp_path / "a.log").write_text(
+        f"[Acquisition]\nImage Pixel Size (um)=3\n[Reconstruction]\n{line}\n", "latin-1"
+    )
+    assert read_log(tmp_path / "a.log").voxel_um == 3.2
+
+
+def test_a_log_of_another_name_is_told(tmp_path):
+    write_slices(tmp_path, stack_array())
+    (tmp_path / "S2__rec.log").write_text(LOG)
+    assert "that of S2__rec.log" in read_stack(tmp_path).notes[0]
+
+
+def test_no_slice_is_decoded_twice(tmp_path, monkeypatch):
+    write_slices(tmp_path, stack_array(9))
+    (tmp_path / "S1__rec.log").write_text(LOG)
+    read: list[str] = []
+    skyscan = sys.modules[read_stack.__module__]
+    read_image = skyscan.read_image
+    monkeypatch.setattr(skyscan, "read_image", lambda path: read.append(path.name) or read_image(path))
+    read_stack(tmp_path)
+    assert len(read) == len(set(read)) == 9

@@ -64,3 +64,9 @@ def test_what_is_no_list_is_refused(tmp_path: Path, data: bytes, told: str) -> N
     path.write_bytes(data)
     with pytest.raises(ValueError, match=told):
         list_pages(path)
+
+
+def test_a_file_that_was_begun_has_no_page(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + bytes(100))
+    with pytest.raises(ValueError, match="no page"):
+        list_pages(tmp_path / "a.tif")

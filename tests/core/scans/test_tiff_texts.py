@@ -51,6 +51,12 @@ def test_the_voxel_size_by_hand(
     assert spacing_um == (expected and pytest.approx(expected)) and notes == ()
 
 
+def test_imagej_may_have_a_unit_for_each_axis(tmp_path: Path) -> None:
+    units = {"axes": "ZYX", "spacing": 20, "unit": "mm", "yunit": "cm", "zunit": "um"}
+    with written(tmp_path / "a.tif", imagej=True, resolution=(50, 500), metadata=units) as tif:
+        assert spacing_of(tif, tif.pages.first)[0] == pytest.approx((20, 20, 20))
+
+
 def test_the_units_of_ome() -> None:
     pixels = '<OME><Image><Pixels PhysicalSizeX="0.02" PhysicalSizeXUnit="{}"/></Image></OME>'
     assert ome_spacing_um(pixels.format("mm")) == ((20.0, 20.0, 20.0), ())

@@ -12,12 +12,14 @@ from tidemark_cli.core.scans.units import unit_um, unknown_unit
     [
         (("um", "µm", "μm", "Um", " micron ", "microns", "micrometer", "Micrometres", "micro-meter"), 1),
         (("\\u00B5m", "Âµm", "Î¼m", "\udcb5m", '"um"'.strip('"'), "'um'", "u", "um."), 1),
-        (("nm", "nanometers", "nanometre"), 1e-3),
-        (("mm", "MM", "millimeters", "millimetre"), 1e3),
+        (("㎛", "&micro;m", "[µm]", "(um)", "µm/px", "um per pixel", "1e-6 m", "10^-6 m"), 1),
+        (("micra", "micromètre", "micrómetros", "mikrometri", "Mikrometer", "мкм", "微米"), 1),
+        (("nm", "nanometers", "nanometre", "нм", "㎚"), 1e-3),
+        (("mm", "MM", "millimeters", "millimetre", "㎜", "milímetros", "мм", "毫米", "mm/voxel"), 1e3),
         (("cm", "centimeter"), 1e4),
         (("m", "meter", "metres"), 1e6),
         (("inch", "in", "inches", '"'), 25400),
-        (("Å", "angstrom"), 1e-4),
+        (("Å", "angstrom", "Ångström", "A"), 1e-4),
     ],
 )
 def test_spellings(spellings, um):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 import tracemalloc
 from pathlib import Path
@@ -447,6 +448,13 @@ def test_unknown_and_missing_paths(tmp_path):
         read_volume(tmp_path / "notes.docx")
     with pytest.raises(ScanError, match="does not exist"):
         read_volume(tmp_path / "gone.tif")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names on this system")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.tif")
+    with pytest.raises(ScanError, match="is a device or a pipe"):
+        read_volume(tmp_path / "a.tif")
 
 
 def test_nii_gz_beside_its_unpacked_twin_is_not_read_by_mistake(tmp_path):

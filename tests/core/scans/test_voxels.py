@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tidemark_cli.core.errors import ContentError, FormatError
-from tidemark_cli.core.scans.voxels import map_voxels
+from tidemark_cli.core.scans.voxels import map_voxels, named_otherwise, surplus
 
 ARRAY = np.arange(24, dtype=np.uint16).reshape(2, 3, 4)
 
@@ -26,3 +26,9 @@ def test_a_file_that_is_too_short_or_empty(tmp_path):
         map_voxels(tmp_path / "a", np.dtype("<u2"), -8, (1, 1, 1))
     with pytest.raises(ContentError, match="no voxels"):
         map_voxels(tmp_path / "a", np.dtype("<u2"), 0, (2, 0, 4))
+
+
+def test_bytes_behind_the_voxels_and_axes_of_other_names(tmp_path):
+    assert surplus(tmp_path / "a", 0) == () and "a is 3 bytes longer" in surplus(tmp_path / "a", 3)[0]
+    assert named_otherwise(["z", "Y", "x"]) == named_otherwise(["a", "b", "c"]) == ()
+    assert "named x, y, z" in named_otherwise(["x", "y", "z"])[0]

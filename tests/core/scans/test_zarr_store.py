@@ -93,3 +93,15 @@ def test_several_channels_are_refused(tmp_path: Path):
     zarr.open_group(str(tmp_path / "a.zarr"), mode="w").create_array("0", data=np.zeros((2, 5, 6, 7), "u1"))
     with pytest.raises(ContentError, match=r"shape \(2, 5, 6, 7\)"):
         read_zarr(tmp_path / "a.zarr")
+
+
+def test_a_scale_of_the_whole_image_and_axes_in_another_order(tmp_path: Path):
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=2)
+    group.create_array("0", data=ARRAY)
+    axes = [{"name": axis, "unit": "micrometer"} for axis in "xyz"]
+    scales = [[{"type": "scale", "scale": scale}] for scale in ([1, 2, 2], [4, 2, 2])]
+    sets = [{"path": "0", "coordinateTransformations": scales[0]}]
+    group.attrs["multiscales"] = [{"axes": axes, "datasets": sets, "coordinateTransformations": scales[1]}]
+    content = read_zarr(tmp_path / "a.zarr")
+    assert content.spacing_um == (4, 4, 4)
+    assert "named x, y, z" in content.notes[0]

@@ -1,3 +1,4 @@
+from . import blank as blank
 from . import content as content
 from . import dicom as dicom
 from . import fill as fill

@@ -103,11 +103,14 @@ def read_dicom(path: Path) -> Content:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder that are of DICOM; their names often have no suffix, or end in a number."""
+    """Yield the files of a folder that are of DICOM, or named so; their names often have no suffix."""
     for path in sorted(folder.iterdir()):
         suffix = path.suffix.lower()
-        named = suffix in DICOM_SUFFIXES or suffix == "" or suffix[1:].isdigit()
-        if named and not path.name.startswith(".") and path.name.upper() != "DICOMDIR" and is_dicom(path):
+        if path.name.startswith(".") or path.name.upper() == "DICOMDIR":
+            continue
+        marked = (suffix == "" or suffix[1:].isdigit()) and is_dicom(path)
+        # old files have no mark, and what is damaged must be told
+        if marked or (suffix in DICOM_SUFFIXES and path.is_file()):
             yield path
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .. import lazily
@@ -12,16 +14,25 @@ scipy = lazily.imported("scipy")
 _SAMPLES = 96  # along each axis, to look for it
 _LEAST_SHARE = 0.005  # of the voxels
 _LEAST_GAP = 0.25  # between the fill and the next grey level, as a share of the range of all others
+_LEAST_SLICE = 256  # voxels; smaller ones tell no shape
 _UNIFORM = 0.3  # spread of the air beside it, as a share of that range
 
 
+class Fill(NamedTuple):
+    """A constant, the level that takes its place, and whether the sample may have that constant, too."""
+
+    level: float
+    air: float
+    in_sample: bool = False
+
+
 @np.errstate(over="ignore", invalid="ignore")  # of levels as large as a float may be
-def fill_level(array: np.ndarray) -> tuple[float, float] | None:
+def fill_level(array: np.ndarray) -> Fill | None:
     """Find a constant far outside all other grey levels, in most corners of the slices.
 
     Such as -1000, -3024, -32768, or 0 under air of 20000. Beside it lies plain air; or the same part of each
-    slice is filled, out to all its sides, by a field of view that the sample fills. 8-bit scans are taken as
-    they are: there 0 is mostly air itself, cut off.
+    slice is filled, outside a field of view that reaches to all its sides: with a level far from the sample
+    that fills it, or brighter than air, which no noise leaves alone. Air that was cut off at 0 is none.
 
     Parameters
     ----------
@@ -29,12 +40,12 @@ def fill_level(array: np.ndarray) -> tuple[float, float] | None:
 
     Returns
     -------
-    The fill and the level that takes its place, the air's; or None.
+    The fill and the level of the air; or None.
     """
     every = tuple(slice(None, None, max(1, n // _SAMPLES)) for n in array.shape)
     corners = array[every[0]][:, [0, 0, -1, -1], [0, -1, 0, -1]]
     fill = float(np.median(corners))
-    if array.dtype.itemsize == 1 or (corners == fill).mean() < 0.5:
+    if (corners == fill).mean() < 0.5:
         return None
     thinned = sampled(array, *every)
     filled = thinned == fill
@@ -46,17 +57,22 @@ def fill_level(array: np.ndarray) -> tuple[float, float] | None:
     beside = thinned[scipy.ndimage.binary_dilation(filled, iterations=2) & ~filled]
     darkest, air, brightest = np.percentile(beside, (5, 50, 95)).tolist()
     is_air = max(brightest - darkest, air - low) < _UNIFORM * (high - low)
-    if is_air and gap > _LEAST_GAP * (highest - lowest):
-        return fill, air
-    return (fill, low) if gap > highest - lowest and _is_round(filled) else None
+    far = gap > _LEAST_GAP * (highest - lowest)
+    always = filled.all(axis=0)
+    steady, is_round = bool((filled == always).all()), _is_round(always)
+    if is_air and far:
+        return Fill(fill, air, fill > low and is_round and not steady)
+    if is_round and high > low and ((far and steady) or fill > low):
+        return Fill(fill, low, not steady)
+    return None
 
 
 def _is_round(filled: np.ndarray) -> bool:
-    """Tell whether one part of all slices is filled, and what is not reaches to their four sides, nearly."""
-    field = ~filled[0]
-    near = max(2, min(field.shape) // 20)
-    sides = (field[:near], field[-near:], field[:, :near], field[:, -near:])
-    return bool((filled == filled[0]).all() and all(side.any() for side in sides))
+    """Tell whether the corners of a slice are filled, and what is not reaches to its four sides, nearly."""
+    near = max(2, min(filled.shape) // 20)
+    sides = (filled[:near], filled[-near:], filled[:, :near], filled[:, -near:])
+    corners = filled[[0, 0, -1, -1], [0, -1, 0, -1]]
+    return bool(filled.size >= _LEAST_SLICE and corners.all() and not any(side.all() for side in sides))
 
 
 def without_fill(array: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -67,9 +83,13 @@ def without_fill(array: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     found = fill_level(array)
     if found is None:
         return array, ()
-    fill, air = found
-    level = array.dtype.type(round(air) if array.dtype.kind in "ui" else air)
+    fill = found.level
+    level = array.dtype.type(round(found.air) if array.dtype.kind in "ui" else found.air)
+    outside: np.ndarray = np.ones(array.shape[1:], bool)
+    if found.in_sample:
+        for plane in array:
+            outside &= plane == fill
     whole = array if array.flags.writeable else empty(array.shape, array.dtype)
     for plane, read in zip(whole, array, strict=True):
-        plane[...] = np.where(read == fill, level, read)
+        plane[...] = np.where(outside & (read == fill), level, read)
     return whole, (f"constant {fill:g} outside the field of view read as {level:g}, the level of the air",)

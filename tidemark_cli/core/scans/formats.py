@@ -58,6 +58,7 @@ FORMATS = (
     Format("HDF5 or NeXus", HDF5_SUFFIXES, read_hdf5, "h5py"),
     Format("OME-Zarr", ZARR_SUFFIXES, read_zarr, "zarr"),
 )
+_HEAD_BYTES = 4096
 READ_SUFFIXES = tuple(suffix for one in FORMATS for suffix in one.suffixes)
 
 # known, and not read: what to do instead
@@ -69,6 +70,11 @@ _INSTEAD = {
     ".am": "a volume of Amira or Avizo: export it as TIFF, NRRD or MetaImage",
     ".rsq": "the projections of a Scanco scanner: give the .isq file",
     ".log": "a log: give the folder of slices that it lies in",
+    ".hdr": "one half of an Analyze or NIfTI pair: save it as .nii, for example with ITK-SNAP",
+    ".img": "one half of an Analyze or NIfTI pair: save it as .nii, for example with ITK-SNAP",
+    ".ims": "a volume of Imaris: export it as TIFF",
+    ".npy": "an array without a voxel size: write it with tidemark_cli.write",
+    **dict.fromkeys((".zip", ".gz", ".7z", ".rar", ".tar"), "an archive: unpack it, and give what is in it"),
 }
 
 
@@ -99,6 +105,20 @@ def read_path(path: Path) -> Content:
             f"{path} is a {found.name} file, whose reader {found.package} is not installed; run "
             "pip install 'tidemark-cli[formats]'."
         )
+    if not found.side_suffixes:  # those hold voxels alone, which may begin with 0
+        _check_begun(split_member(path)[0])
     if split_member(path)[1] and found.suffixes != HDF5_SUFFIXES:
         raise FormatError(f"{path} names a data set in a {found.name} file; expected the file alone.")
     return found.read(path)
+
+
+def _check_begun(file: Path) -> None:
+    """Raise a FormatError for what a copy leaves that never began: nothing, or room full of zeros."""
+    if file.is_file():
+        with file.open("rb") as opened:
+            head = opened.read(_HEAD_BYTES)
+        if not any(head):
+            held = f"{file.stat().st_size} bytes, zeros at its beginning" if head else "0 bytes"
+            raise FormatError(
+                f"{file} is not a whole file ({held}); wait until it is written, or copy it again."
+            )

@@ -14,7 +14,7 @@ from ..errors import ContentError, FormatError
 from .content import Content
 from .scan_names import split_member
 from .units import unit_um
-from .voxels import map_voxels
+from .voxels import map_voxels, named_otherwise
 
 h5py = lazily.imported("h5py")
 
@@ -45,7 +45,8 @@ def read_hdf5(path: Path) -> Content:
         with h5py.File(file, "r") as h5:
             found = _named(path, h5, member) if member else _chosen(path, h5)
             spacing_um = _spacing_um(found)
-            return Content(_voxels(file, found), spacing_um)
+            notes = _absent(file, found) + named_otherwise(_axis_names(found))
+            return Content(_voxels(file, found), spacing_um, notes)
     except PermissionError:
         raise
     except _UNREADABLE as error:
@@ -99,10 +100,10 @@ def _listed(stacks: list[Any]) -> str:
 
 
 def _voxels(file: Path, found: Any) -> np.ndarray:
-    """Return (Z, Y, X) of a data set; axes of length 1 before these are left out."""
+    """Return (Z, Y, X) of a data set; axes of length 1 beside these are left out."""
     shape = tuple(found.shape or ())
-    while len(shape) > 3 and shape[0] == 1:
-        shape = shape[1:]
+    while len(shape) > 3 and 1 in (shape[0], shape[-1]):
+        shape = shape[1:] if shape[0] == 1 else shape[:-1]
     if len(shape) not in (2, 3) or found.dtype.kind not in "uifb":
         raise ContentError(
             f"{file}:{found.name} has the shape {found.shape} of {found.dtype}; expected grey levels along "
@@ -123,6 +124,22 @@ def _voxels(file: Path, found: Any) -> np.ndarray:
         slab = (*first, slice(z, z + deep))
         array[z : z + deep] = found[slab]
     return _widened(array)
+
+
+def _absent(file: Path, found: Any) -> tuple[str, ...]:
+    """Return a note of blocks that were never written; raise where a file that voxels lie in is not whole."""
+    sources = [(one.file_name, 0) for one in found.virtual_sources()] if found.is_virtual else []
+    for name, nbytes in sources + [(name, at + size) for name, at, size in found.external or ()]:
+        beside = file.parent / name
+        if name != "." and (not beside.is_file() or beside.stat().st_size < nbytes):
+            raise FormatError(
+                f"{file} has voxels in {beside}, which is not there, or not whole; copy it, too."
+            )
+    if found.chunks is None:
+        return ()
+    blocks = math.prod(-(-length // edge) for length, edge in zip(found.shape, found.chunks, strict=True))
+    missing = blocks - found.id.get_num_chunks()
+    return (f"{missing} of {blocks} blocks are not there: read as {found.fillvalue}",) if missing else ()
 
 
 def _widened(array: np.ndarray) -> np.ndarray:
@@ -154,11 +171,10 @@ def _spacing_um(found: Any) -> tuple[float, ...] | None:
 
 def _of_axes(found: Any) -> tuple[float, ...] | None:
     """Return the steps of the axes that a NeXus group names for its signal."""
-    group = found.parent
-    names = [_text(name) for name in np.atleast_1d(group.attrs.get("axes", []))]
+    names = _axis_names(found)
     steps = []
-    for name in names[-3:]:
-        axis = group.get(name)
+    for name in names:
+        axis = found.parent.get(name)
         if not isinstance(axis, h5py.Dataset) or axis.ndim != 1 or axis.size < 2:
             return None
         scale_um = unit_um(_text(axis.attrs.get("units", "")))
@@ -166,6 +182,10 @@ def _of_axes(found: Any) -> tuple[float, ...] | None:
             return None
         steps.append(abs(float(axis[-1]) - float(axis[0])) / (axis.size - 1) * scale_um)
     return _edges(steps, 1.0) if len(steps) == 3 else None
+
+
+def _axis_names(found: Any) -> list[str]:
+    return [_text(name) for name in np.atleast_1d(found.parent.attrs.get("axes", []))][-3:]
 
 
 def _edges(values: Any, scale_um: float | None) -> tuple[float, ...] | None:

@@ -20,6 +20,7 @@ from ..names import utf8_name
 from .content import Content, Frame
 from .itk_headers import Header, read_header
 from .quiet import quiet_itk
+from .voxels import surplus
 
 sitk = lazily.imported("SimpleITK")
 
@@ -67,7 +68,7 @@ def read_itk(path: Path) -> Content:
     else:
         frame = geometry.frame
         if header.mm is not None:
-            spacing_um = tuple(edge * header.mm * 1000 for edge in geometry.spacing)
+            spacing_um = tuple(abs(edge) * header.mm * 1000 for edge in geometry.spacing)
     return _content(path, array, spacing_um, frame, header, notes)
 
 
@@ -106,9 +107,7 @@ def _voxels(path: Path, header: Header) -> tuple[np.ndarray, tuple[str, ...]]:
             _refuse_short(header, header.nbytes, held)
         array = empty(shape, header.dtype)
         rest = _unpack(path, header, array)
-    notes: tuple[str, ...] = ()
-    if rest >= header.nbytes // header.size[-1]:
-        notes = (f"{rest} bytes lie behind the {header.size[-1]} slices of its header: not read",)
+    notes = surplus(header.data, rest)
     slope, shift = header.scale
     if header.scale != (1.0, 0.0):
         kind = array.dtype.newbyteorder("=")
@@ -199,8 +198,12 @@ def _geometry(path: Path, header: Header) -> _Geometry:
 
 
 def _edges_mm(told: Any, header: Header) -> tuple[float, ...]:
-    """Return the edges of the voxels along X, Y, Z; empty where their unit is unknown."""
-    return () if header.mm is None else tuple(edge * header.mm for edge in told.GetSpacing()[:3])
+    """Return the edges of the voxels along X, Y, Z; empty where no place or no known unit is told."""
+    return (
+        ()
+        if header.mm is None or not header.placed
+        else tuple(edge * header.mm for edge in told.GetSpacing()[:3])
+    )
 
 
 def _rotation(reader: Any) -> tuple[float, ...]:

@@ -51,6 +51,7 @@ class Header:
     spacing_um : along X, Y, Z, in µm; 0 or less where the file tells none.
     mm : what a step of the file's lengths is, in mm; None where its unit is unknown.
     scale : slope and intercept of the grey levels.
+    placed : whether it says where the voxels lie.
     notes : what the user should hear.
     """
 
@@ -62,6 +63,7 @@ class Header:
     spacing_um: tuple[float, ...]
     mm: float | None = 1.0
     scale: tuple[float, float] = (1.0, 0.0)
+    placed: bool = True
     notes: tuple[str, ...] = ()
 
     @property
@@ -127,11 +129,15 @@ def _nrrd(path: Path) -> Header:
     spacing, unit = _nrrd_spacing(fields, len(size))
     data_file = fields.get("datafile", "")
     several = bool(re.match(r"LIST\b", data_file) or re.search(r"%\d*d", data_file))
+    if several and encoding in ("gzip", "gz"):
+        raise FormatError(f"{path} has several compressed data files, which is not read; save it as one.")
     kind = _NRRD_TYPES.get(fields["type"].lower().replace(" ", ""))
     plain = kind and len(size) in (2, 3) and encoding in ("raw", "gzip", "gz") and not several
     skip, packed = int(fields.get("byteskip", 0)), encoding in ("gzip", "gz")
     if int(fields.get("lineskip", 0)) or skip < 0 or (packed and skip):
         plain = None
+    if plain and kind not in ("i1", "u1"):
+        fields["endian"]  # a KeyError where it is not told
     order = ">" if fields.get("endian", "little").lower() == "big" else "<"
     scale_um, notes = _scale(unit)
     return Header(
@@ -206,6 +212,10 @@ def _meta(path: Path) -> Header:
 
 def _nifti(path: Path) -> Header:
     packed = path.name.lower().endswith(".gz")
+    with path.open("rb") as plain:
+        if (plain.read(2) == b"\x1f\x8b") != packed:
+            told = ("is not compressed", "without .gz") if packed else ("is compressed", "with .gz")
+            raise ValueError(f"it {told[0]}: a NIfTI file of that kind is named {told[1]} at its end")
     try:
         with gzip.open(path) if packed else path.open("rb") as file:
             head = file.read(544)
@@ -228,6 +238,7 @@ def _nifti(path: Path) -> Header:
     (kind,), (offset,) = value(70, 12, "h", "h"), value(108, 168, "f", "q")
     (slope,), (shift,) = value(112, 176, "f", "d"), value(116, 184, "f", "d")
     (units,) = value(123, 500, "B", "i")
+    codes = value(252, 344, "2h", "2i")
     size = tuple(lengths[:axes])
     dtype = _NIFTI_TYPES.get(int(kind))
     while len(size) > 3 and size[-1] == 1:
@@ -237,10 +248,11 @@ def _nifti(path: Path) -> Header:
         size=size,
         dtype=np.dtype(order + dtype) if dtype and len(size) in (2, 3) else None,
         data=path,
-        offset=max(int(offset), 348),  # as ITK has it
+        offset=max(int(offset or (352 if first else 544)), 348),  # 348 at least, as ITK has it
         packed=packed,
         spacing_um=tuple(edge * (scale_um or 0) for edge in edges[: len(size)]),
         mm=scale_um and 1.0,  # ITK turns its units into mm itself
+        placed=any(code > 0 for code in codes),
         scale=(slope, shift) if slope and math.isfinite(slope) and math.isfinite(shift) else (1.0, 0.0),
         notes=notes,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 _SIGNED = re.compile(r"(?<![^\W_])-[0-9]+|[0-9]+")  # a minus behind a letter or a digit is a hyphen
 _UNSIGNED = re.compile(r"[0-9]+")
-_HEXADECIMAL = re.compile(r"[0-9a-f]{2,}")
+_HEXADECIMAL = (re.compile(r"[0-9a-f]{2,}"), re.compile(r"[0-9A-F]{2,}"))
 _MOST_GAPS = 2.0  # a number inside a name counts slices where at least one in so many is there
 _MOST_GAPS_HEXADECIMAL = 1.25
 
@@ -140,10 +140,10 @@ def _steady(column: list[int], others: list[list[int]]) -> bool:
 def _hexadecimal_series(suffix: str, files: list[Path]) -> list[SliceSeries]:
     """Return the series whose indices are hexadecimal, of one width, with letters among them."""
     groups: defaultdict[tuple[object, ...], list[_Name]] = defaultdict(list)
-    for path in files:
-        for case in {path.stem, path.stem.lower()} if path.stem.upper() == path.stem else {path.stem}:
-            name = _cut(path, _HEXADECIMAL, case)
-            groups[case != path.stem, name.texts, tuple(map(len, name.numbers))].append(name)
+    for case in _HEXADECIMAL:
+        for path in files:
+            name = _cut(path, case)
+            groups[case, name.texts, tuple(map(len, name.numbers))].append(name)
     found: list[SliceSeries] = []
     for names in groups.values():
         columns = list(zip(*(name.numbers for name in names), strict=True))
@@ -151,9 +151,7 @@ def _hexadecimal_series(suffix: str, files: list[Path]) -> list[SliceSeries]:
         if len(varying) != 1 or len(names) < 3:
             continue
         values = columns[varying[0]]
-        letters = [
-            place for place in range(len(values[0])) if any(text[place] in "abcdef" for text in values)
-        ]
+        letters = [place for place in range(len(values[0])) if any(text[place].isalpha() for text in values)]
         differ = [place for place in letters if len({text[place] for text in values}) > 1]
         one = _one(suffix, varying[0], names, 16)
         span = one.indices[-1] - one.indices[0] + 1
@@ -166,6 +164,5 @@ def _overlaps(one: SliceSeries, others: list[SliceSeries]) -> bool:
     return any(set(one.files) & set(other.files) for other in others)
 
 
-def _cut(path: Path, number: re.Pattern[str], stem: str | None = None) -> _Name:
-    stem = path.stem if stem is None else stem
-    return _Name(path, tuple(number.split(stem)), tuple(number.findall(stem)))
+def _cut(path: Path, number: re.Pattern[str]) -> _Name:
+    return _Name(path, tuple(number.split(path.stem)), tuple(number.findall(path.stem)))

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import FormatError
 from .content import Content
 from .units import unit_um, unknown_unit
-from .voxels import map_voxels
+from .voxels import map_voxels, surplus
 
 RAW_HEADERS = (".vgi", ".pcr")
 
@@ -48,7 +48,9 @@ def read_raw_volume(path: Path) -> Content:
     if not data.is_file():
         raise FormatError(f"{header} tells of {data.name}, which is not there; put it beside the header.")
     x, y, z = size
-    return Content(map_voxels(data, np.dtype(kind), offset, (z, y, x)), spacing_um, notes)
+    array = map_voxels(data, np.dtype(kind), offset, (z, y, x))
+    notes += surplus(data, data.stat().st_size - offset - array.nbytes)
+    return Content(array, spacing_um, notes)
 
 
 def _header_of(path: Path) -> Path:

@@ -6,6 +6,7 @@ import codecs
 import configparser
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from .image import read_image
 from .numbering import SliceSeries, find_series
 from .scan_names import same_form
 from .tiff import tiff_is_stack
+from .units import unit_um
 
 SLICE_SUFFIXES = (*IMAGE_SUFFIXES, *TIFF_SUFFIXES)
 
@@ -75,14 +77,20 @@ def read_log(path: Path) -> SkyscanLog:
 
     def number(section: str, key: str) -> float | None:
         value = (section in sections and sections[section].get(key)) or ""
-        try:
-            found = float(value.replace(",", "."))
-        except ValueError:
-            return None
-        return found if found > 0 and math.isfinite(found) else None
+        found = re.match(r"\s*(\d+(?:[.,]\d+)?(?:e[-+]?\d+)?)(?![\d.,])", value, re.IGNORECASE)
+        number = float(found[1].replace(",", ".")) if found else 0.0
+        return number if 0 < number < math.inf else None
+
+    def edge_um(section: str, name: str) -> float | None:
+        """Return a length whose unit stands in its key: ``Pixel Size (um)``."""
+        for key in sections.get(section, ()):
+            scale_um = unit_um(key[len(name) :]) if key.startswith(name) else None
+            if scale_um and (edge := number(section, key)):
+                return float(f"{scale_um * edge:.9g}")
+        return None
 
     # [System] Camera Pixel Size is the detector's; [Acquisition] Image Pixel Size is rounded
-    voxel_um = number("reconstruction", "pixel size (um)") or number("acquisition", "image pixel size (um)")
+    voxel_um = edge_um("reconstruction", "pixel size") or edge_um("acquisition", "image pixel size")
     width = number("reconstruction", "result image width (pixels)")
     height = number("reconstruction", "result image height (pixels)")
     count = number("reconstruction", "sections count")
@@ -179,7 +187,9 @@ def read_stack(folder: Path) -> Content:
         If a slice cannot be read or is in colour.
     """
     series, notes = _one_series(folder)
-    log = find_log(folder, series.log_prefix) or _only_log(folder)
+    log = find_log(folder, series.log_prefix)
+    if log is None and (log := _only_log(folder)):
+        notes += (f"the voxel size is that of {log.path.name}, the only log here, of another name",)
     if log and _are_projections(log, folder, series):
         below = _reconstruction(folder, log)
         content = read_stack(below)
@@ -187,16 +197,16 @@ def read_stack(folder: Path) -> Content:
         return replace(content, notes=(note, *content.notes))
     step = log.section_step if log else 1
     _check_numbering(folder, series, step)
-    array, more = _read_slices(folder, series)
-    notes += more
+    content = _read_slices(folder, series)
+    notes += content.notes
     if log is None:
-        in_plane = read_image(series.files[0]).spacing_um
-        return Content(array, in_plane and (in_plane[1], *in_plane), notes)
-    spacing_um, told = spacing_of(log, array.shape)
+        return replace(content, notes=notes)
+    depth = len(content.array)
+    spacing_um, told = spacing_of(log, content.array.shape)
     notes += told
-    if log.sections and log.sections != len(array) and log.path.stem == series.prefix:
-        notes += (f"{len(array)} slices where {log.path.name} says {log.sections}",)
-    return Content(array, spacing_um, notes)
+    if log.sections and log.sections != depth and log.path.stem == series.prefix:
+        notes += (f"{depth} slices where {log.path.name} says {log.sections}",)
+    return Content(content.array, spacing_um, notes)
 
 
 def _one_series(folder: Path) -> tuple[SliceSeries, tuple[str, ...]]:
@@ -205,7 +215,8 @@ def _one_series(folder: Path) -> tuple[SliceSeries, tuple[str, ...]]:
     if not series:
         raise StackError(
             f"{folder} holds no stack; expected at least two numbered slices, as NAME_0001.tif, "
-            f"NAME_0002.tif ({', '.join(SLICE_SUFFIXES)}), found {len(loose)} such image(s)."
+            f"NAME_0002.tif ({', '.join(SLICE_SUFFIXES)}), found {len(loose)} image(s) of other names"
+            f"{': ' if loose else ''}{_listed(loose)}."
         )
     if len(series) > 1:
         found = " and ".join(f"{len(one.files)} x {one.prefix}#{one.tail}{one.suffix}" for one in series[:3])
@@ -280,16 +291,19 @@ def _check_numbering(folder: Path, series: SliceSeries, step: int) -> None:
         )
 
 
-def _read_slices(folder: Path, series: SliceSeries) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Read all slices into one array; those unlike the rest are passed over, at the ends only."""
+def _read_slices(folder: Path, series: SliceSeries) -> Content:
+    """Read all slices into one array; those unlike the rest are passed over, at the ends only.
+
+    The content is that of all, with the edges that the first slice tells.
+    """
     count = len(series.files)
-    samples = sorted({round(k * (count - 1) / 4) for k in range(5)})
-    kinds = Counter((one.shape, one.dtype) for one in (_read_slice(series.files[k]).array for k in samples))
+    samples = {k: _read_slice(series.files[k]) for k in {round(k * (count - 1) / 4) for k in range(5)}}
+    kinds = Counter((one.array.shape, one.array.dtype) for _, one in sorted(samples.items()))
     shape, dtype = kinds.most_common(1)[0][0]
     array = empty((count, *shape), dtype)
 
     def read_into(z: int) -> tuple[bool, tuple[str, ...]]:
-        content = _read_slice(series.files[z])
+        content = samples[z] if z in samples else _read_slice(series.files[z])
         fits = (content.array.shape, content.array.dtype) == (shape, dtype)
         if fits:
             array[z] = content.array
@@ -299,8 +313,10 @@ def _read_slices(folder: Path, series: SliceSeries) -> tuple[np.ndarray, tuple[s
         results = list(pool.map(read_into, range(count)))
     fits = np.array([fit for fit, _ in results])
     notes = tuple(dict.fromkeys(note for _, of_slice in results for note in of_slice))
+    in_plane = samples[0].spacing_um
+    spacing_um = in_plane and (in_plane[1], *in_plane)
     if fits.all():
-        return array, notes
+        return Content(array, spacing_um, notes)
     odd = _listed([path for path, fit in zip(series.files, fits, strict=True) if not fit])
     first, last = int(np.argmax(fits)), count - int(np.argmax(fits[::-1]))
     if fits.mean() < _CLEAR_MAJORITY or not fits[first:last].all():
@@ -308,7 +324,8 @@ def _read_slices(folder: Path, series: SliceSeries) -> tuple[np.ndarray, tuple[s
             f"{folder} has slices of different shapes or depths; expected all {_size(shape)} {dtype}, "
             f"found others: {odd}; remove or replace them."
         )
-    return array[first:last], (*notes, f"skipped {odd}: of another shape or depth than the rest")
+    notes += (f"skipped {odd}: of another shape or depth than the rest",)
+    return Content(array[first:last], spacing_um, notes)
 
 
 def _read_slice(path: Path) -> Content:

@@ -266,6 +266,7 @@ def _with_axis(path: Path, tif: tifffile.TiffFile, stack: _Stack, notes: tuple[s
         stacked.append(("I", len(series)))
     if len(stacked) > 1:
         found = ", ".join(f"{axis}={length}" for axis, length in lengths if length > 1)
+        found += f" and {len(series)} such images" if len(series) > 1 else ""
         raise ContentError(
             f"{path} has the axes {found}; expected a stack Z, Y, X: which axis is Z cannot be told; "
             "set channels and frames to 1 (Fiji: Image > Properties) and save it again."

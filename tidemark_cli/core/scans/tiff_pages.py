@@ -83,6 +83,8 @@ def list_pages(path: Path) -> PageList:
         directories = _Directories(data)
         pages = tuple(directories.chain(directories.first))
         used, end = directories.used, len(data)
+    if not pages:
+        raise ValueError("it has no page: whatever wrote it was stopped, or is still writing")
     for page in (*pages, *directories.children):
         used += zip(page.offsets, page.byte_counts, strict=False)
     unused = reached = 0

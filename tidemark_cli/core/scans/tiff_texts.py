@@ -163,10 +163,10 @@ def spacing_of(
         texts = {}  # a Z spacing without a unit tells nothing
     if scale_um is None:
         return None, notes
-    x_um, y_um = scale_um * x_units / x_pixels, scale_um * y_units / y_pixels
+    y_scale_um, z_scale_um = (unit_um(str(texts.get(key, ""))) or scale_um for key in ("yunit", "zunit"))
+    x_um, y_um = scale_um * x_units / x_pixels, y_scale_um * y_units / y_pixels
     if scale_um >= 10000 and any(math.isclose(25400 / x_um, dpi, rel_tol=0.005) for dpi in _PRINT_DPI):
         return None, notes  # a print resolution that ordinary software fills in
-    z_scale_um = unit_um(str(texts.get("zunit", ""))) or scale_um
     return (z_scale_um * abs(_number(texts.get("spacing"))) or x_um, y_um, x_um), notes
 
 

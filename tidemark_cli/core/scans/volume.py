@@ -12,6 +12,7 @@ import numpy as np
 from ..arrays import settled
 from ..errors import ContentError, FormatError, OutputError, ScanError
 from ..files import check_writable, written_whole
+from .blank import blank_slices
 from .content import TIFF_SUFFIXES, Content, Frame
 from .dicom import holds_dicom
 from .fill import without_fill
@@ -89,6 +90,8 @@ def read_volume(path: Path, voxel_um: float | None = None, *, mask: bool = False
     file = path if path.exists() else split_member(path)[0]
     if not file.exists():
         raise ScanError(f"{path} does not exist; expected a scan file or a folder of slices; check the name.")
+    if not (file.is_file() or file.is_dir()):
+        raise ScanError(f"{path} is a device or a pipe; expected a scan file or a folder of slices.")
     try:
         before = file.stat()
         content = _read(path)
@@ -100,9 +103,12 @@ def read_volume(path: Path, voxel_um: float | None = None, *, mask: bool = False
     is_image = content.array.ndim == 2
     array = settled(content.array[:, np.newaxis, :] if is_image else content.array)
     check_grey_levels(path, array, mask)
+    blank = () if mask or is_image else blank_slices(array)
     array, filled = (array, ()) if mask else without_fill(array)
     size_um, source, notes = _choose_voxel_size(path, content.spacing_um, voxel_um)
-    return Volume(array, size_um, source, path, is_image, content.notes + filled + notes, content.frame)
+    return Volume(
+        array, size_um, source, path, is_image, content.notes + blank + filled + notes, content.frame
+    )
 
 
 def write_volume(

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..arrays import memmap, settled
 from ..errors import ContentError, FormatError
+
+
+def surplus(path: Path, nbytes: int) -> tuple[str, ...]:
+    """Return a note of bytes behind the voxels that a header tells of: it may have begun at the wrong one."""
+    if nbytes <= 0:
+        return ()
+    told = f"{path.name} is {nbytes} bytes longer than its header tells: these are not read"
+    return (f"{told}; if it begins with a header of its own, the voxels are shifted",)
+
+
+def named_otherwise(axes: Sequence[object]) -> tuple[str, ...]:
+    """Return a note where a file names its axes x, y, z in another order than Z, Y, X."""
+    names = [str(name).lower() for name in axes]
+    if sorted(names) != ["x", "y", "z"] or names == ["z", "y", "x"]:
+        return ()
+    return (f"its axes are named {', '.join(names)}, but taken for Z, Y, X: the scan may lie on a side",)
 
 
 def map_voxels(path: Path, dtype: np.dtype, offset: int, shape: tuple[int, int, int]) -> np.ndarray:

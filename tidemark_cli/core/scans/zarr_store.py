@@ -14,6 +14,7 @@ from ..arrays import empty
 from ..errors import ContentError, FormatError, OutputError
 from .content import Content
 from .units import unit_um, unknown_unit
+from .voxels import named_otherwise
 
 numcodecs = lazily.imported("numcodecs")
 zarr = lazily.imported("zarr")
@@ -97,14 +98,16 @@ def _image(path: Path, group: Any) -> tuple[Any, tuple[float, ...] | None, tuple
             )
         return group[arrays[0]], None, ()
     finest = images[0]["datasets"][0]
-    steps: list[Any] = next(
-        (one["scale"] for one in finest.get("coordinateTransformations", []) if one.get("type") == "scale"),
-        [],
-    )
+    steps: Any = []
+    for level in (finest, images[0]):  # that of the image is for all its resolutions, after their own
+        for one in level.get("coordinateTransformations", []):
+            if one.get("type") == "scale":
+                steps = np.multiply(one["scale"], steps if len(steps) else 1.0)
     axes = images[0].get("axes", [])
     units = [axis.get("unit", "") if isinstance(axis, dict) else "" for axis in axes][-3:]
     scales_um = [unit_um(unit) for unit in units]
     notes = next((unknown_unit(unit) for unit in units if unknown_unit(unit)), ())
+    notes += named_otherwise([axis.get("name", "") if isinstance(axis, dict) else axis for axis in axes][-3:])
     edges = [
         float(step) * scale_um for step, scale_um in zip(steps[-3:], scales_um, strict=False) if scale_um
     ]
