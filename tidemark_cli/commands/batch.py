@@ -84,7 +84,7 @@ def run(
     calls = list(zip(jobs, labels, strict=True))
     outcomes: dict[int, Outcome] = {}
     for index, outcome in (
-        _done_here(work, calls) if executor is None else _done(executor, work, calls, screen)
+        _done_here(work, calls) if executor is None else each(executor, work, calls, screen)
     ):
         outcomes[index] = outcome
         if screen.as_json:
@@ -107,14 +107,17 @@ def _done_here(work: Work, calls: Sequence[Call]) -> Iterator[tuple[int, Outcome
         yield index, _tried(work, *call)
 
 
-def _done(
-    executor: Executor, work: Work, calls: Sequence[Call], screen: Screen
+def each(
+    executor: Executor, work: Work, calls: Sequence[Call], screen: Screen, what: str = "scans"
 ) -> Iterator[tuple[int, Outcome]]:
-    """Yield the number of each call and its outcome as it ends; where that is stopped, none waits on."""
+    """Do the work of every call, and yield its index and outcome as it ends.
+
+    What is said meanwhile is printed with the outcome. When the caller stops, no call is left waiting.
+    """
     waiting: dict[Future[Told], int] = {}
     left = enumerate(calls)
     try:
-        with screen.progress("scans") as advance:
+        with screen.progress(what) as advance:
             ended: set[Future[Told]] = set()
             for done in range(len(calls)):
                 for index, call in islice(left, AHEAD - len(waiting)):

@@ -49,7 +49,9 @@ CONNECT_S = 10  # until a scheduler answers
 
 
 @contextmanager
-def connected(where: str | None, screen: Screen, device: str = "cpu") -> Iterator[Executor | None]:
+def connected(
+    where: str | None, screen: Screen, device: str = "cpu", most: int | None = None
+) -> Iterator[Executor | None]:
     """Give the executor that does its work on the workers of a cluster; None without one.
 
     Settings of this process and of Dask that are changed for it are given back at the end. When the block
@@ -59,6 +61,7 @@ def connected(where: str | None, screen: Screen, device: str = "cpu") -> Iterato
     ----------
     where : the address of a scheduler, its file, or local[:N].
     device : where the work computes; where that may be a GPU, local workers have one each.
+    most : workers to start at most where their number is not given, by default one per GPU or core.
 
     Raises
     ------
@@ -71,7 +74,7 @@ def connected(where: str | None, screen: Screen, device: str = "cpu") -> Iterato
         return
     if find_spec("distributed") is None:
         raise ClusterError("--cluster needs the package distributed; pip install 'tidemark-cli[cluster]'.")
-    with _as_before(), _client(where, device) as client:
+    with _as_before(), _client(where, device, most) as client:
         _check_workers(client, where, screen)
         executor = Workers(client)
         try:
@@ -102,7 +105,7 @@ def _as_before() -> Iterator[None]:
 
 
 @contextmanager
-def _client(where: str, device: str) -> Iterator[Any]:
+def _client(where: str, device: str, most: int | None) -> Iterator[Any]:
     kind, _, count = where.partition(":")
     with ExitStack() as stack:
         scheduler: Any = stack.enter_context(_scheduler()) if kind == "local" else _reached(where)
@@ -110,7 +113,7 @@ def _client(where: str, device: str) -> Iterator[Any]:
             distributed.Client(scheduler, timeout=f"{CONNECT_S} s", set_as_default=False)
         )
         if kind == "local":
-            stack.enter_context(_workers(client, int(count or 0), device))
+            stack.enter_context(_workers(client, int(count or 0), device, most))
         yield client
 
 
@@ -141,14 +144,15 @@ def _scheduler() -> Any:
 
 
 @contextmanager
-def _workers(client: Any, count: int, device: str) -> Iterator[None]:
+def _workers(client: Any, count: int, device: str, most: int | None) -> Iterator[None]:
     """Start workers here, each with its nanny, which replaces it: `count`, or as many as suit.
 
     They are out of reach of the terminal: their client tells them when to stop.
     """
     gpus = _gpus() if device.startswith(("auto", "cuda")) else []
     cores = dask.system.CPU_COUNT
-    count = count or len(gpus) or cores
+    found = len(gpus) or cores
+    count = count or min(found, most or found)
     environment = dict.fromkeys(THREADS, str(max(1, cores // count))) | os.environ
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     command = [sys.executable, "-m", "distributed.cli.dask_worker", client.scheduler.address]

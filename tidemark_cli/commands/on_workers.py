@@ -112,7 +112,7 @@ def _conclude(future: Future[Any], result: Any, error: BaseException | None) -> 
 def _lost() -> SchedulerLost:
     return SchedulerLost(
         "the cluster's scheduler is gone; what is done is written: start it, and run the same command with "
-        "--skip-existing."
+        "--skip-existing (train: --resume)."
     )
 
 

@@ -45,8 +45,9 @@ class Spread:
 
     Attributes
     ----------
-    cluster : work on the scans at once, each on a worker of a Dask cluster: the address of its scheduler, or
-        its file; or local:N, N processes here. Without N one for each GPU, else for each core.
+    cluster : spread the scans (of train, the folds) over the workers of a Dask cluster: the address of its
+        scheduler, or its file; or local:N for N processes on this machine. Without N, one per GPU, else one
+        per core.
     part : of the scans, sorted, take every N-th from the I-th: for job arrays.
     """
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .. import console, core
 from ..core.settings import Limits
-from .from_fields import Either, Look, checked, option_of
+from . import batch, cluster
+from .from_fields import Either, Look, Without, checked, option_of
 from .metrics import show, show_not_scored
-from .options import Screen
+from .options import Screen, Spread
+
+if TYPE_CHECKING:
+    from ..core.training.fold_run import FoldRun
 
 DATASET, PHANTOMS = "On a dataset", "On phantoms"
 # settings of a phantom training that are no options: the embedded model was made with them as they are
@@ -74,6 +79,7 @@ def train(
             without=FIXED,
         ),
     ],
+    many_folds: Annotated[Spread, Without(["part"])],
     on_screen: Screen,
 ) -> None:
     """Train networks on DATASET, predict every sample by the fold that did not see its subject, and score.
@@ -83,13 +89,16 @@ def train(
     Examples
     --------
     tidemark train dataset/ -o run/
+    tidemark train dataset/ -o run/ --cluster local
     tidemark train dataset/ -o tuned/ --init default --epochs 5
     tidemark train --phantom -o run/ --slices 40000
     """
-    if run.dataset is None:
+    if run.dataset is not None:
+        _train_on_dataset(run, run.dataset, settings, many_folds.cluster, on_screen)
+    elif many_folds.cluster is None:
         _train_on_phantoms(run, settings, on_screen)
     else:
-        _train_on_dataset(run, run.dataset, settings, on_screen)
+        raise typer.BadParameter("--cluster: only for a training on a dataset, whose folds it spreads.")
 
 
 def _train_on_phantoms(run: Run, given: Given, screen: Screen) -> None:
@@ -115,9 +124,9 @@ def _train_on_phantoms(run: Run, given: Given, screen: Screen) -> None:
     screen.result({"model": str(model)}, [str(model)])
 
 
-def _train_on_dataset(run: Run, dataset: Path, given: Given, screen: Screen) -> None:
+def _train_on_dataset(run: Run, dataset: Path, given: Given, where: str | None, screen: Screen) -> None:
     training = core.training.fold_run
-    device = _device(run)
+    device = [_device(run)] if where is None else []  # the workers have theirs
     _refuse_foreign(core.training.settings.FoldTraining, given, PHANTOMS)
     if run.resume:
         planned = training.reopen_run(run.out, dataset)
@@ -129,14 +138,12 @@ def _train_on_dataset(run: Run, dataset: Path, given: Given, screen: Screen) -> 
         raise typer.BadParameter(f"--fold {run.fold}: expected 0 to {len(planned.folds) - 1}.")
     run.out.mkdir(parents=True, exist_ok=True)
     core.files.check_writable(run.out / "run.json", overwrite=True)
-    screen.notice(*planned.notes, device)
-    with screen.progress("reading") as advance:
-        samples = core.training.slices.load_all(planned.samples, advance)
-    with screen.progress("training") as advance:
-        table = _table(planned.settings.epochs, screen, advance)
-        core.training.on_dataset.train_folds(
-            planned, samples, only=run.fold, device=run.device, progress=table
-        )
+    screen.notice(*planned.notes, *device)
+    code = 0
+    if where is None:
+        _train_here(planned, run, screen)
+    else:
+        code = _train_on_cluster(planned, run, where, screen)
     if planned.missing:
         screen.notice(
             f"not trained yet: fold(s) {', '.join(map(str, planned.missing))}; when their files are in "
@@ -145,6 +152,47 @@ def _train_on_dataset(run: Run, dataset: Path, given: Given, screen: Screen) -> 
         screen.result({"run": str(run.out), "folds_missing": planned.missing}, [])
     else:
         _show_scores(run.out, planned.settings.paper, screen)
+    if code:
+        raise typer.Exit(code)
+
+
+def _train_here(planned: FoldRun, run: Run, screen: Screen) -> None:
+    """Train the folds one after the other, from samples that are read once."""
+    with screen.progress("reading") as advance:
+        samples = core.training.slices.load_all(planned.samples, advance)
+    with screen.progress("training") as advance:
+        table = _table(planned.settings.epochs, screen, advance)
+        core.training.on_dataset.train_folds(
+            planned, samples, only=run.fold, device=run.device, progress=table
+        )
+
+
+def _train_on_cluster(planned: FoldRun, run: Run, where: str, screen: Screen) -> int:
+    """Train the folds at once, each on a worker, and return the exit code; one that fails is named."""
+    calls = [(number, f"fold {number}: ") for number in planned.missing if run.fold in (None, number)]
+    work, code = partial(_train_fold, planned=planned, device=run.device), 0
+    with cluster.connected(where, screen, run.device, len(calls)) as executor:
+        assert executor is not None
+        for index, outcome in batch.each(executor, work, calls, screen, "folds"):
+            code = max(code, outcome.code)
+            if outcome.state == "done":
+                screen.notice(outcome.told, label=calls[index][1])
+    planned.write_log()
+    planned.write_registry()
+    return code
+
+
+def _train_fold(number: int, label: str, *, planned: FoldRun, device: str) -> batch.Outcome:
+    """Train one fold on a worker, which reads the samples from the shared dataset."""
+    samples = core.training.slices.load_all(planned.samples)
+    core.training.on_dataset.train_folds(planned, samples, only=number, device=device)
+    told = core.network.unet.read_info(planned.model(number)).training
+    (best,) = (row for row in told["log"] if row["epoch"] == told["best_epoch"])
+    return batch.Outcome(
+        "done",
+        f"epoch {best['epoch']}/{planned.settings.epochs} kept, validation loss "
+        f"{best['validation_loss']:.4f}, validation IoU {best['validation_iou']:.4f}",
+    )
 
 
 def _device(run: Run) -> str:
