@@ -10,14 +10,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 from . import __version__, console
 from .commands.download import download
-from .commands.from_fields import HELP_OPTIONS, add
+from .commands.from_fields import HELP_OPTIONS, Group, add
 from .commands.metrics import metrics
 from .commands.phantom import phantom
 from .commands.predict import predict
@@ -25,22 +24,9 @@ from .commands.preprocess import preprocess
 from .commands.register import register
 from .commands.train import train
 
-
-class _Group(TyperGroup):
-    """The commands; what installs the shell's completion has a panel of its own, where its long name fits."""
-
-    def get_params(self, ctx: Any) -> Any:
-        """Return the options."""
-        params: Any = super().get_params(ctx)
-        for one in params:
-            if str(one.name).endswith("_completion"):
-                one.rich_help_panel = "Shell completion"
-        return params
-
-
 app = typer.Typer(
     name="tidemark",
-    cls=_Group,
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings=HELP_OPTIONS,

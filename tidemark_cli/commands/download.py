@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 
 from .. import console, core
-from .from_fields import HELP_OPTIONS, Look, Without, add
+from .from_fields import HELP_OPTIONS, Group, Look, Without, add
 from .options import Existing, Screen, entry
 
 download = typer.Typer(
+    cls=Group,
     invoke_without_command=True,
     context_settings=HELP_OPTIONS,
     help="Get the public dataset or trained weights; without a name, list what there is and verify it.\n\n"

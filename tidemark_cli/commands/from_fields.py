@@ -17,7 +17,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from ..core.settings import Limits
@@ -82,7 +82,29 @@ def add(app: typer.Typer, function: Function) -> None:
     )(lambda: None)
 
 
-class _Command(TyperCommand):
+class _Help:
+    """What this program's help does differently from Typer's: see `Group` and `_Command`."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return the options and arguments, the flags without a type."""
+        params: Any = super().get_params(ctx)  # type: ignore[misc]
+        for one in params:
+            if getattr(one, "is_bool_flag", False):
+                one.metavar = ""
+            if str(one.name).endswith("_completion"):
+                one.rich_help_panel = "Shell completion"  # where its long name has room
+        return params
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the parts of the usage line, without the braces of recent versions of Typer."""
+        return [re.sub("[{}]", "", piece) for piece in super().collect_usage_pieces(ctx)]  # type: ignore[misc]
+
+
+class Group(_Help, TyperGroup):
+    """A command with subcommands."""
+
+
+class _Command(_Help, TyperCommand):
     """A command whose options are made when it is called: ``tidemark --help`` does not load their classes."""
 
     def __init__(self, *args: Any, function: Function, **options: Any) -> None:
