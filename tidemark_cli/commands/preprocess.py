@@ -167,7 +167,7 @@ def preprocess(
         dataset=outputs.out,
         inputs=replace(inputs, scans=()),  # not each of them with each of them
         cut=crop,
-        existing=Existing(True) if many_scans.again and not existing_samples.allowed else existing_samples,
+        existing=many_scans.existing(existing_samples),
         screen=on_screen,
     )
     made = [folder for folder in (outputs.out, *outputs.out.parents) if not folder.exists()]
