@@ -213,7 +213,9 @@ def test_a_scheduler_that_goes_away_ends_the_run(
         assert mark.exists()
         waiting = executor.submit(time.sleep, 60)
         process.kill()
-        with pytest.raises(SchedulerLost, match="run the same command with --skip-existing"):
+        with pytest.raises(
+            SchedulerLost, match="run the same command with --skip-existing \\(train: --resume"
+        ):
             waiting.result(60)
         with pytest.raises(SchedulerLost):
             executor.submit(time.sleep, 60)

@@ -81,17 +81,21 @@ def run(
     """
     labels = [f"[{n}/{len(jobs)}] {job.names[0]}: " if len(jobs) > 1 else "" for n, job in enumerate(jobs, 1)]
     calls = list(zip(jobs, labels, strict=True))
+    here = ((index, _tried(work, *call)) for index, call in enumerate(calls))
     outcomes: dict[int, Outcome] = {}
-    for index, outcome in (
-        _done_here(work, calls) if executor is None else each(executor, work, calls, screen)
-    ):
+    for index, outcome in here if executor is None else each(executor, work, calls, screen):
         outcomes[index] = outcome
         if screen.as_json:
             reason = {"error": outcome.told} if outcome.state in ("refused", "failed") else {}
             console.result_json(jobs[index].known | {"state": outcome.state} | reason | outcome.content)
     in_order = [outcomes[index] for index in range(len(jobs))]
-    if not (screen.as_json or screen.quiet):
-        _show(jobs, in_order, heads)
+    if len(jobs) == 1:
+        for line in () if screen.as_json or screen.quiet else in_order[0].lines:
+            console.result(line)
+    elif not (screen.as_json or screen.quiet):
+        *names, last = heads
+        rows = [(*job.names, one.state, one.told) for job, one in zip(jobs, in_order, strict=True)]
+        console.result_table((*names, "state", last), rows)
     return in_order
 
 
@@ -99,11 +103,6 @@ def end(outcomes: Sequence[Outcome]) -> None:
     """End the command with the worst exit code, if any is not 0."""
     if code := max((outcome.code for outcome in outcomes), default=0):
         raise typer.Exit(code)
-
-
-def _done_here(work: Work, calls: Sequence[Call]) -> Iterator[tuple[int, Outcome]]:
-    for index, call in enumerate(calls):
-        yield index, _tried(work, *call)
 
 
 def each(
@@ -124,7 +123,12 @@ def each(
                 ended = ended or wait(waiting, return_when=FIRST_COMPLETED).done
                 future = ended.pop()
                 index = waiting.pop(future)
-                outcome, lines = _came_back(future, calls[index][1])
+                try:
+                    outcome, lines = future.result()
+                except BrokenExecutor:
+                    raise
+                except Exception as error:  # such as a worker that died
+                    outcome, lines = _failed(error, calls[index][1]), []
                 for line in lines:
                     console.notice(*line)
                 if advance is not None:
@@ -133,15 +137,6 @@ def each(
     finally:
         for future in waiting:
             future.cancel()
-
-
-def _came_back(future: Future[Told], label: str) -> Told:
-    try:
-        return future.result()
-    except BrokenExecutor:
-        raise
-    except Exception as error:  # such as a worker that died
-        return _failed(error, label), []
 
 
 def _tried_elsewhere(work: Work, job: Any, label: str) -> Told:
@@ -160,14 +155,3 @@ def _tried(work: Work, job: Any, label: str) -> Outcome:
 def _failed(error: Exception, label: str) -> Outcome:
     code = console.show_error(error, label)
     return Outcome("failed", console.error_line(error) or repr(error), code=code)
-
-
-def _show(jobs: Sequence[Job], outcomes: Sequence[Outcome], heads: Sequence[str]) -> None:
-    """Print the table of several scans, or the lines of a single one."""
-    if len(jobs) != 1:
-        *names, last = heads
-        rows = [(*job.names, one.state, one.told) for job, one in zip(jobs, outcomes, strict=True)]
-        console.result_table((*names, "state", last), rows)
-    else:
-        for line in outcomes[0].lines:
-            console.result(line)

@@ -168,6 +168,12 @@ def volume_suffixes() -> tuple[str, ...]:
     return (*core.scans.formats.TIFF_SUFFIXES, *core.scans.volume.ITK_SUFFIXES)
 
 
+def running_on(device: str) -> str:
+    """Return a line on the device chosen; raise a DeviceError if it is missing."""
+    chosen = core.network.devices.choose_device(device)
+    return f"device: {chosen}{' (auto)' if device == 'auto' else ''}"
+
+
 def described(volume: core.scans.volume.Volume) -> str:
     """Return the size of a scan in words."""
     shape = " x ".join(map(str, volume.array.shape))

@@ -67,7 +67,7 @@ class Spread:
 
     @property
     def _share(self) -> tuple[int, int]:
-        found = re.fullmatch(r"(\d+)/(\d+)", self.part or "1/1")
+        found = re.fullmatch(r"(\d+)/(\d+)", "1/1" if self.part is None else self.part)
         return (int(found[1]), int(found[2])) if found else (0, 0)
 
     def existing(self, given: Existing) -> Existing:

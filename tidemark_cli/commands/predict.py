@@ -17,7 +17,7 @@ from ..core.settings import Settings, VoxelSize
 from . import batch, cluster
 from .batch import Outcome
 from .from_fields import Look, Without
-from .jobs import SKIPPED, Job, described, named_file, plan_jobs, texts, volume_suffixes
+from .jobs import SKIPPED, Job, described, named_file, plan_jobs, running_on, texts, volume_suffixes
 from .options import Existing, Screen, Spread, Target, entry
 
 Models = Sequence["core.network.unet.UNet"]
@@ -71,7 +71,7 @@ class Outputs:
         NAME.tif for each scan; for several scans every PATH must be a folder.
     probability : write the probability, 8-bit; 255 is 1.
     uncertainty : write the largest minus the smallest probability over planes and models, 8-bit; 255 is 1.
-    surface : write the height of the tidemark above the bone end in µm, float TIFF; NaN where there is none.
+    surface : write the height of the tidemark above the bone end in µm, float TIFF; NaN without one.
     stats : write the numbers and their definitions, JSON.
     preview : write a picture to judge the result by, PNG.
     csv : write a table of the numbers, a row per scan, .csv; skipped scans are read from --stats.
@@ -142,14 +142,12 @@ def _models(weights: Path | None, run: str) -> Models:
 def _announce_models(
     weights: Path | None, models: Callable[[], Models], device: str | None, screen: Screen
 ) -> None:
-    """Load the models, and say which they are and, if it is known, where they run."""
-    chosen = None if device is None else core.network.devices.choose_device(device)
+    """Load the models, and print what they are and, if known, the device."""
+    device_line = () if device is None else (running_on(device),)
     count = len(models())
     embedded = str(weights or "default") == core.network.models.EMBEDDED
-    told = "the embedded one, trained on phantoms only" if embedded else weights
-    screen.notice(f"model: {told}{f', {count} averaged' if count > 1 else ''}")
-    if chosen is not None:
-        screen.notice(f"device: {chosen}{' (auto)' if device == 'auto' else ''}")
+    name = "the embedded one, trained on phantoms only" if embedded else weights
+    screen.notice(f"model: {name}{f', {count} averaged' if count > 1 else ''}", *device_line)
 
 
 def _segment(
@@ -249,7 +247,6 @@ def _told_before(volume: core.scans.volume.Volume, settings: Settings) -> list[s
 
 
 def _rows(job: Job, outcome: Outcome) -> list[dict[str, Any]]:
-    """Return the rows of a scan in the table, one per plug."""
     error = outcome.told if outcome.state == "failed" else ""
     told = {"scan": job.scan, "state": outcome.state, "error": error}
     each = outcome.content.get("plugs", {"": outcome.content})

@@ -153,7 +153,6 @@ def _is_number(text: str) -> bool:
 def _register(
     pair: Pair, label: str, *, voxel_um: float | None, alignment: Alignment, overwrite: bool, screen: Screen
 ) -> Outcome:
-    """Register one pair and write its outputs."""
     if not pair.outputs:
         return Outcome("skipped", lines=(SKIPPED,))
     start = _initial(pair, alignment.initial)

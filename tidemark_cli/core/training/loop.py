@@ -47,7 +47,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained, whatever its slices are.
+    """How a network is trained.
 
     Attributes
     ----------
@@ -158,7 +158,6 @@ class Trainer:
             ) from error
 
     def _take_steps(self) -> None:
-        """Take the remaining steps of the current round."""
         recipe, saved = self.recipe, time.monotonic()
         steps = sum(map(self.source.steps, range(1, self.source.rounds + 1)))
         for x, target in self.source.training(self.number, len(self.losses)):

@@ -23,8 +23,6 @@ from .settings import FoldTraining
 from .slices import Loaded, Slices, mean_and_sd
 from .validation import Checked
 
-_BACKWARD = 3  # a training step takes about as long as three passes forward
-
 Progress = Callable[[int, int, Row | None], None]
 
 
@@ -46,8 +44,7 @@ def train_folds(
     samples : those of the run by id, from `load_all`.
     only : train this fold alone.
     device : auto, cpu, cuda[:N] or mps.
-    progress : called with the work done and the total, in slices through the network, and at the end of an
-        epoch with its row of the log.
+    progress : called with the steps done and the total, and at the end of an epoch with its row of the log.
 
     Raises
     ------
@@ -67,13 +64,12 @@ def train_folds(
     meter = _Meter(progress)
     infos = {number: _info(run.settings, statistics[number], start) for number in untrained}
     sources = {number: _FoldSlices(run, number, samples, infos[number], where, meter) for number in infos}
-    meter.total = sum(source.all_work() for source in sources.values())
-    meter.total += sum(_slices_of(samples[one]) for number in wanted for one in run.folds[number].held_out)
+    meter.total = sum(source.rounds * source.steps(1) for source in sources.values())
     for number in wanted:
         run.remove_leftovers(number)
         if number in sources:
             _train_fold(run, sources[number], start)
-        _predict_held_out(run, number, samples, where, meter)
+        _predict_held_out(run, number, samples, where)
         run.checkpoint(number).unlink(missing_ok=True)
         run.write_registry()
     run.write_log()
@@ -89,13 +85,13 @@ def _info(settings: FoldTraining, statistics: tuple[float, float], start: UNet |
 
 
 class _Meter:
-    """Adds up the work of all folds, in slices through the network, and reports it."""
+    """Counts the steps of all folds, and reports them."""
 
     def __init__(self, progress: Progress | None) -> None:
         self.progress, self.total, self.done = progress, 0, 0
 
-    def add(self, work: int, row: Row | None = None) -> None:
-        self.done += work
+    def add(self, steps: int, row: Row | None = None) -> None:
+        self.done += steps
         if self.progress is not None:
             self.progress(self.done, self.total, row)
 
@@ -133,22 +129,15 @@ class _FoldSlices:
             self.seen, batch, how, normalise, chances=chances, device=self.device, start=start
         ):
             yield x, target
-            self.meter.add(_BACKWARD * len(x))
+            self.meter.add(1)
 
     def validation(self) -> Iterator[Checked]:
         batch, normalise = self.settings.batch, self._normalise[1]
         for x, target in whole(self.unseen, batch, self.info.multiple, normalise, self.device):
             yield x, target, torch.zeros(len(x), dtype=torch.bool)
-            self.meter.add(len(x))
 
     def row(self, number: int) -> Row:
         return {"fold": self.number, "epoch": number}
-
-    def work(self, validations: int, steps: int) -> int:
-        return _BACKWARD * steps * min(self.settings.batch, len(self.seen)) + validations * len(self.unseen)
-
-    def all_work(self) -> int:
-        return self.work(self.rounds + (self.settings.init is not None), self.rounds * self.steps(1))
 
     @cached_property
     def _normalise(self) -> list[list[Normalise]]:
@@ -171,8 +160,7 @@ def _train_fold(run: FoldRun, source: _FoldSlices, start: UNet | None) -> None:
         keep_best=True,
     )
     trainer = Trainer(net, source, recipe, run.checkpoint(number), source.device)
-    # the time left is estimated from the work, of which a part may have been done before a stop
-    meter.total -= source.work(len(trainer.log), trainer.steps_done)
+    meter.total -= trainer.steps_done  # before a stop: they must not count in the time left
 
     def ended(row: Row) -> None:
         meter.add(0, row)
@@ -185,9 +173,7 @@ def _train_fold(run: FoldRun, source: _FoldSlices, start: UNet | None) -> None:
     save_model(run.model(number), net.cpu())
 
 
-def _predict_held_out(
-    run: FoldRun, number: int, samples: Mapping[str, Loaded], device: torch.device, meter: _Meter
-) -> None:
+def _predict_held_out(run: FoldRun, number: int, samples: Mapping[str, Loaded], device: torch.device) -> None:
     """Write the missing probabilities of the fold's held-out samples."""
     predictor = Predictor([load_model(run.model(number))], device)
     for one in run.folds[number].held_out:
@@ -196,8 +182,3 @@ def _predict_held_out(
             path.parent.mkdir(exist_ok=True)
             found = predictor(samples[one].scan, run.settings.voxel_um)
             write_volume(path, found.probability, run.settings.voxel_um)
-        meter.add(_slices_of(samples[one]))
-
-
-def _slices_of(sample: Loaded) -> int:
-    return sum(sample.scan.shape[1:])
