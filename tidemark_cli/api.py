@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .core.scoring.scores import SampleScore
     from .core.segmentation import Segmentation
 
+    Scan = str | os.PathLike[str] | Volume | ArrayLike
+
 StrPath = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
 
@@ -94,7 +96,7 @@ def load_models(weights: StrPath | None = None) -> list[UNet]:
 
 
 def segment(
-    scan: StrPath | Volume | ArrayLike,
+    scan: Scan,
     models: Sequence[UNet] | None = None,
     *,
     voxel_um: float | None = None,
@@ -136,8 +138,8 @@ def segment(
 
 
 def register(
-    pta: StrPath | Volume | ArrayLike,
-    ca4: StrPath | Volume | ArrayLike,
+    pta: Scan,
+    ca4: Scan,
     *,
     voxel_um: float | None = None,
     metric: str = "mi",
@@ -169,11 +171,7 @@ def register(
 
 
 def resample(
-    ca4: StrPath | Volume | ArrayLike,
-    onto: StrPath | Volume | ArrayLike,
-    registration: Registration | NDArray[np.float64],
-    *,
-    voxel_um: float | None = None,
+    ca4: Scan, onto: Scan, registration: Registration | NDArray[np.float64], *, voxel_um: float | None = None
 ) -> NDArray[Any]:
     """Resample a CA4+ scan linearly onto the voxels of a PTA scan.
 
@@ -191,8 +189,8 @@ def resample(
 
 
 def score(
-    prediction: StrPath | Volume | ArrayLike,
-    truth: StrPath | Volume | ArrayLike,
+    prediction: Scan,
+    truth: Scan,
     *,
     voxel_um: float | None = None,
     pads_um: Sequence[float] = (15.0, 30.0, 45.0, 60.0, 75.0),
@@ -227,14 +225,12 @@ def score(
     return core.scoring.scores.score_pair(*pair, tuple(pads_um), (threshold,))[0]
 
 
-def preview(
-    scan: StrPath | Volume | ArrayLike, segmentation: Segmentation, *, voxel_um: float | None = None
-) -> Figure:
+def preview(scan: Scan, segmentation: Segmentation, *, voxel_um: float | None = None) -> Figure:
     """Return a matplotlib figure: two sections with the tidemark drawn, its height map, and the numbers."""
-    volume = _volume(scan, voxel_um)
-    found = segmentation
-    shown = found.mask, found.surface, found.plug, volume.name
-    return core.pictures.preview.compose_preview(volume.array, *shown, found.stats)
+    volume, found = _volume(scan, voxel_um), segmentation
+    return core.pictures.preview.compose_preview(
+        volume.array, found.mask, found.surface, found.plug, volume.name, found.stats
+    )
 
 
 def _volume(scan: object, voxel_um: float | None, mask: bool = False) -> Volume:

@@ -124,7 +124,7 @@ def predict(
         screen=on_screen,
         command=shlex.join(["tidemark", *sys.argv[1:]]),
     )
-    with cluster.connected(many_scans.cluster, on_screen, settings.device) as executor:
+    with cluster.connected(many_scans.cluster, on_screen, settings.device, len(jobs)) as executor:
         outcomes = batch.run(work, jobs, on_screen, ("scan", "tidemark"), executor)
     if table is not None:
         core.results.write_table(table, chain.from_iterable(map(_rows, jobs, outcomes)))

@@ -172,7 +172,7 @@ def preprocess(
     made = [folder for folder in (outputs.out, *outputs.out.parents) if not folder.exists()]
     try:
         _check_outputs(plans, outputs.out, existing_samples, sheet)
-        with cluster.connected(many_scans.cluster, on_screen) as executor:
+        with cluster.connected(many_scans.cluster, on_screen, most=len(plans)) as executor:
             outcomes = batch.run(work, plans, on_screen, ("sample", "scan", "mask"), executor)
     finally:
         with suppress(OSError):  # folders that are not empty stay

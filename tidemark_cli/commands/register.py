@@ -138,7 +138,7 @@ def register(
         overwrite=many_scans.existing(existing_outputs).allowed,
         screen=on_screen,
     )
-    with cluster.connected(many_scans.cluster, on_screen) as executor:
+    with cluster.connected(many_scans.cluster, on_screen, most=len(todo)) as executor:
         outcomes = batch.run(work, todo, on_screen, ("scan", "registration"), executor)
     batch.end(outcomes)
 
