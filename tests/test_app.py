@@ -65,6 +65,7 @@ def test_every_option_is_told_and_every_command_can_be_quiet_or_speak_json(
     shown = tidemark(*command, "--help").out
     options = [line for line in shown.splitlines() if re.match(r"│ [*]? *--", line)]
     assert {"--quiet", "--json"} <= {word for line in options for word in line.split()}
+    assert not re.search(r"<bool>|[{}]", shown)
     for line in options:
         assert re.search(r"  [A-Z0-9][^<]*[.)\]] *│$", line), line  # a sentence, nothing taken for markup
     assert command == ("download",) or "On screen" in shown

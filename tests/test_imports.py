@@ -90,7 +90,7 @@ ROOMS: dict[str, set[str]] = {  # of core, and what else each may import
     "network": {"cache"},
     "registration": {"anatomy", "scans"},
     "data": {"anatomy", "scans"},
-    "segmentation": {"anatomy", "memory", "network", "scans"},
+    "segmentation": {"anatomy", "network", "scans"},
     "scoring": {"anatomy", "data", "scans"},
     "results": {"pictures", "registration", "scans", "segmentation"},
     "training": {"data", "network", "phantoms", "scans"},

@@ -1,6 +1,6 @@
 """tidemark: finds the tidemark in PTA-stained osteochondral micro-CT scans.
 
-The commands' work from Python, on files or arrays; nothing heavy is loaded before it is used:
+Do the work of the commands from Python, on files or arrays; heavy libraries are loaded on first use:
 
     import tidemark_cli as tidemark
 

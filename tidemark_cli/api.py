@@ -1,8 +1,7 @@
-"""tidemark from Python: what the commands do, on arrays, for notebooks and scripts.
+"""tidemark from Python: the work of the commands, for notebooks and scripts.
 
-A scan or a mask goes in as a path (``str`` or ``Path``), a `Volume`, or a plain array (Z, Y, X), Z the scan
-axis; a 2D array is one ZX slice, its rows are Z. Files tell their voxel size; that of an array is
-``voxel_um``, or 3.2 µm where it is not given.
+A scan or a mask is a path (``str`` or ``Path``), a `Volume`, or an array (Z, Y, X), Z along the scan axis; a
+2D array is one ZX slice with rows along Z. The voxel size of an array is ``voxel_um``, by default 3.2 µm.
 """
 
 from __future__ import annotations
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from .core.scoring.scores import SampleScore
     from .core.segmentation import Segmentation
 
+    Scan = str | os.PathLike[str] | Volume | ArrayLike
+
 StrPath = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
 
@@ -36,12 +37,12 @@ def read(path: StrPath, voxel_um: float | None = None, *, mask: bool = False) ->
     Parameters
     ----------
     voxel_um : voxel size in µm that overrules the file's.
-    mask : whether it may have one level everywhere, as an empty mask has.
+    mask : allow a single grey level everywhere, as in an empty mask.
 
     Raises
     ------
     ScanError
-        If it cannot be read, or is not what it should be.
+        If it cannot be read, or is not a scan.
     """
     return core.scans.volume.read_volume(Path(path), voxel_um, mask=mask)
 
@@ -49,17 +50,17 @@ def read(path: StrPath, voxel_um: float | None = None, *, mask: bool = False) ->
 def write(
     path: StrPath, scan: Volume | ArrayLike, voxel_um: float | None = None, *, overwrite: bool = False
 ) -> None:
-    """Write a scan or a mask by the suffix of its name: .tif, .nrrd, .nii.gz, .mha, .ome.zarr, ...
+    """Write a scan or a mask in the format of the file's suffix: .tif, .nrrd, .nii.gz, .mha, .ome.zarr, ...
 
     Parameters
     ----------
-    voxel_um : of an array, in µm.
-    overwrite : replace an existing file; without it that is an OutputError.
+    voxel_um : voxel size of an array in µm.
+    overwrite : replace an existing file.
 
     Raises
     ------
     OutputError
-        If it cannot be written.
+        If it exists and `overwrite` is false, or cannot be written.
 
     Examples
     --------
@@ -84,7 +85,7 @@ def write(
 
 
 def load_models(weights: StrPath | None = None) -> list[UNet]:
-    """Load the networks to average: the embedded model, or those of a file, a folder or an installed name.
+    """Load the models to average: the embedded one, or those of a file, a folder or an installed name.
 
     Raises
     ------
@@ -95,7 +96,7 @@ def load_models(weights: StrPath | None = None) -> list[UNet]:
 
 
 def segment(
-    scan: StrPath | Volume | ArrayLike,
+    scan: Scan,
     models: Sequence[UNet] | None = None,
     *,
     voxel_um: float | None = None,
@@ -107,21 +108,21 @@ def segment(
     Parameters
     ----------
     models : from `load_models`; by default the embedded one.
-    progress : called with slices done and slices in all.
-    settings : threshold, planes, step, bone_end, crop, uncertainty, device, offset_um, as `tidemark predict`
-        has them.
+    progress : called with the slices done and the total.
+    settings : threshold, planes, step, bone_end, crop, uncertainty, device, offset_um, as in `tidemark
+        predict`.
 
     Returns
     -------
-    The `Segmentation`: ``mask``, ``surface.height_um``, ``stats`` and more, in the frame of the scan. A scan
-    without hard tissue gives an empty mask, and None for the numbers on the tidemark.
+    The `Segmentation`: ``mask``, ``surface.height_um``, ``stats`` and more, in the frame of the scan. Without
+    hard tissue the mask is empty, and the numbers on the tidemark are None.
 
     Raises
     ------
     ScanError
-        If the scan cannot be read, or holds nothing like a plug.
+        If the scan cannot be read, or holds no plug.
     DeviceError
-        If the device is not there.
+        If the device is missing.
 
     Examples
     --------
@@ -137,22 +138,21 @@ def segment(
 
 
 def register(
-    pta: StrPath | Volume | ArrayLike,
-    ca4: StrPath | Volume | ArrayLike,
+    pta: Scan,
+    ca4: Scan,
     *,
     voxel_um: float | None = None,
     metric: str = "mi",
     initial: NDArray[np.float64] | None = None,
     progress: Progress | None = None,
 ) -> Registration:
-    """Find how the CA4+ scan of a plug lies on its PTA scan, however it was mounted.
+    """Find the transform from the PTA scan of a plug to its CA4+ scan, however they were mounted.
 
     Parameters
     ----------
-    voxel_um : of both, in µm.
-    metric : what the refinement maximises: mutual information ("mi"), or minus the mean squared difference
-        ("mse").
-    initial : (4, 4) to refine instead of searching, from points (x, y, z, 1) in mm of PTA to points of CA4+.
+    voxel_um : voxel size of both in µm.
+    metric : what to refine by: mutual information ("mi") or the mean squared difference ("mse").
+    initial : (4, 4) to refine instead of searching, from points (x, y, z, 1) of PTA in mm to points of CA4+.
 
     Raises
     ------
@@ -171,13 +171,9 @@ def register(
 
 
 def resample(
-    ca4: StrPath | Volume | ArrayLike,
-    onto: StrPath | Volume | ArrayLike,
-    registration: Registration | NDArray[np.float64],
-    *,
-    voxel_um: float | None = None,
+    ca4: Scan, onto: Scan, registration: Registration | NDArray[np.float64], *, voxel_um: float | None = None
 ) -> NDArray[Any]:
-    """Resample a CA4+ scan onto the voxels of the PTA scan, linearly.
+    """Resample a CA4+ scan linearly onto the voxels of a PTA scan.
 
     Parameters
     ----------
@@ -185,7 +181,7 @@ def resample(
 
     Returns
     -------
-    (Z, Y, X) of the PTA scan's shape; the darkest grey level where the CA4+ scan does not reach.
+    (Z, Y, X) of the PTA scan's shape; where the CA4+ scan does not reach, its darkest grey level.
     """
     matrix = getattr(registration, "matrix", registration)
     volumes = _volume(ca4, voxel_um), _volume(onto, voxel_um)
@@ -193,25 +189,25 @@ def resample(
 
 
 def score(
-    prediction: StrPath | Volume | ArrayLike,
-    truth: StrPath | Volume | ArrayLike,
+    prediction: Scan,
+    truth: Scan,
     *,
     voxel_um: float | None = None,
     pads_um: Sequence[float] = (15.0, 30.0, 45.0, 60.0, 75.0),
     threshold: float = 0.5,
     bone_end: str = "auto",
 ) -> SampleScore:
-    """Score a mask, or a probability, against the true mask: overlap in zones, errors of the tidemark.
+    """Score a mask or a probability against the true mask: overlap in zones, and errors of the tidemark.
 
     Parameters
     ----------
     pads_um : widths of the zones on either side of the tidemark.
-    threshold : hard tissue is where a probability (8-bit, or 0 to 1) is above it.
+    threshold : probability (0 to 1; 255 is 1 in 8-bit data) above which there is hard tissue.
 
     Raises
     ------
     ScanError
-        If one cannot be read, they do not fit each other, or the truth is empty.
+        If one of them cannot be read, they do not fit each other, or the truth is empty.
 
     Examples
     --------
@@ -229,23 +225,15 @@ def score(
     return core.scoring.scores.score_pair(*pair, tuple(pads_um), (threshold,))[0]
 
 
-def preview(
-    scan: StrPath | Volume | ArrayLike, segmentation: Segmentation, *, voxel_um: float | None = None
-) -> Figure:
-    """Draw two sections of a scan with the hard tissue and the tidemark on them, its heights and the numbers.
-
-    Returns
-    -------
-    A matplotlib figure, which a notebook shows, and ``figure.savefig("preview.png")`` writes.
-    """
-    volume = _volume(scan, voxel_um)
-    found = segmentation
-    shown = found.mask, found.surface, found.plug, volume.name
-    return core.pictures.preview.compose_preview(volume.array, *shown, found.stats)
+def preview(scan: Scan, segmentation: Segmentation, *, voxel_um: float | None = None) -> Figure:
+    """Return a matplotlib figure: two sections with the tidemark drawn, its height map, and the numbers."""
+    volume, found = _volume(scan, voxel_um), segmentation
+    return core.pictures.preview.compose_preview(
+        volume.array, found.mask, found.surface, found.plug, volume.name, found.stats
+    )
 
 
 def _volume(scan: object, voxel_um: float | None, mask: bool = False) -> Volume:
-    """Return what was given as a volume."""
     if isinstance(scan, core.scans.volume.Volume):
         return scan
     if isinstance(scan, str | os.PathLike):

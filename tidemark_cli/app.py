@@ -1,6 +1,6 @@
 """The command ``tidemark``: its subcommands, and the one place where errors become exit codes.
 
-0 done; 1 the data or the machine would not let it; 2 wrong usage; 70 a bug; 130 interrupted.
+0: done; 1: the data or the machine did not allow it; 2: wrong usage; 70: a bug; 130: interrupted.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 from . import __version__, console
 from .commands.download import download
-from .commands.from_fields import HELP_OPTIONS, add
+from .commands.from_fields import HELP_OPTIONS, Group, add
 from .commands.metrics import metrics
 from .commands.phantom import phantom
 from .commands.predict import predict
@@ -25,22 +24,9 @@ from .commands.preprocess import preprocess
 from .commands.register import register
 from .commands.train import train
 
-
-class _Group(TyperGroup):
-    """The commands; what installs the shell's completion has a panel of its own, where its long name fits."""
-
-    def get_params(self, ctx: Any) -> Any:
-        """Return the options."""
-        params: Any = super().get_params(ctx)
-        for one in params:
-            if str(one.name).endswith("_completion"):
-                one.rich_help_panel = "Shell completion"
-        return params
-
-
 app = typer.Typer(
     name="tidemark",
-    cls=_Group,
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings=HELP_OPTIONS,
@@ -67,15 +53,15 @@ def _root(
 
 
 def run() -> NoReturn:
-    """Run the command line where there may be no console; SystemExit has its code."""
+    """Run the command line, with or without a console, and raise SystemExit with its code."""
     console.open_streams()
     main()
 
 
 def main() -> NoReturn:
-    """Run the command line; SystemExit has its code."""
+    """Run the command line, and raise SystemExit with its code."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a name must not crash a message
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # no file name may crash a message
     ended: BaseException = SystemExit(0)
     with _stoppable() as signals:
         try:
@@ -84,13 +70,16 @@ def main() -> NoReturn:
             ended = error
     code = ended.code if isinstance(ended, SystemExit) else 1
     if code == console.INTERRUPTED or (signals and code):
-        ended = KeyboardInterrupt()  # typer has swallowed it, or a library made it another error
+        ended = KeyboardInterrupt()  # Typer has handled it, or a library raised another error for it
     sys.exit(ended.code if isinstance(ended, SystemExit) else console.show_error(ended))
 
 
 @contextmanager
 def _stoppable() -> Iterator[list[int]]:
-    """Make SIGTERM and SIGHUP a KeyboardInterrupt, as SIGINT is, so that temporary files go; yield them."""
+    """Raise KeyboardInterrupt on SIGTERM and SIGHUP too, so that temporary files are removed.
+
+    Yields the list of the signals received.
+    """
     seen: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -98,7 +87,7 @@ def _stoppable() -> Iterator[list[int]]:
         raise KeyboardInterrupt
 
     numbers = [signal.SIGINT, signal.SIGTERM]
-    hangup = getattr(signal, "SIGHUP", None)  # a terminal closed; not on Windows, and ignored under nohup
+    hangup = getattr(signal, "SIGHUP", None)  # the terminal was closed; not on Windows, ignored under nohup
     if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
         numbers.append(hangup)
     before = {number: signal.signal(number, stop) for number in numbers}

@@ -1,6 +1,6 @@
-"""What a person sees: messages, errors, tables, progress. With `app`, the only place that knows a screen.
+"""Messages, errors, tables and progress: the only module that prints.
 
-Messages and progress go to stderr, results to stdout; no colour where there is no terminal.
+Messages and progress go to stderr, results to stdout; there is colour only on a terminal.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ from rich.text import Text
 from .core.errors import TidemarkError
 from .core.files import NO_ROOM
 
-BUG = 70  # exit code of a bug (EX_SOFTWARE): neither the user's mistake nor the machine's
+BUG = 70  # exit code of a bug (EX_SOFTWARE)
 ERROR = "red"
 INTERRUPTED = 130  # exit code after SIGINT, SIGTERM or SIGHUP
 Advance = Callable[[int, int], None]
-Line = tuple[str, str]  # a message, and its style
+Line = tuple[str, str]  # a message and its style
 
 _kept: ContextVar[list[Line] | None] = ContextVar("_kept", default=None)  # within `kept`
-_UNHEARD = {errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO}  # whoever read it has gone, or the terminal
+_UNHEARD = {errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO}  # the reader or the terminal has gone
 
 
 class _Stream:
-    """A stream to people, who may go: what is written then is lost, and the work goes on.
+    """A stream whose reader may go away: what is written then is lost, and the work goes on.
 
-    Messages may be lost for any reason; of results a disk that is full is an error.
+    Messages may be lost for any reason, results not because the disk is full.
     """
 
     def __init__(self, stream: TextIO, results: bool) -> None:
         self._stream, self._results = stream, results
 
     def write(self, text: str) -> int:
-        with self._lost_at_most():
+        with self._without_reader():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with self._lost_at_most():
+        with self._without_reader():
             self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     @contextmanager
-    def _lost_at_most(self) -> Iterator[None]:
+    def _without_reader(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -67,10 +67,10 @@ class _Stream:
 
 
 def open_streams() -> None:
-    """Make stdout and stderr streams that can be written to in any case, also where there is no console.
+    """Make stdout and stderr safe to write to, even without a console.
 
-    Without one (pythonw, a service, ``>&-``) Python has None for them, and the numbers 0 to 2 are free
-    for the next file that is opened, into which libraries in C would write their messages.
+    Without one (pythonw, a service, ``>&-``) they are None, and the file descriptors 0 to 2 are free for the
+    next files to be opened, into which libraries in C would then write their messages.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
@@ -85,13 +85,13 @@ def _nowhere() -> TextIO:
 
 
 def error_line(error: BaseException) -> str | None:
-    """Return what a user is told of an error that is the data's or the machine's; None for a bug."""
+    """Return the message for an error of the data or the machine; None for a bug."""
     if isinstance(error, TidemarkError):
         return str(error)
-    if isinstance(error, MemoryError) or _tells_of_memory(error):
+    if isinstance(error, MemoryError) or _is_about_memory(error):
         return (
-            "not enough memory; close other programs, do less at once (--crop, --batch, --size, where there "
-            "is such an option), or use a larger machine."
+            "not enough memory; close other programs, do less at once (with --crop, --batch or --size, if "
+            "available), or use a larger machine."
         )
     if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # pathlib, before 3.13
         return f"{str(error).partition(' from ')[2]} is a symbolic link that leads to itself; mend it."
@@ -103,7 +103,7 @@ def error_line(error: BaseException) -> str | None:
 
 
 def show_error(error: BaseException, subject: str = "") -> int:
-    """Print an error to stderr, one line unless it is a bug, and return the exit code it stands for."""
+    """Print an error to stderr, in one line unless it is a bug, and return its exit code."""
     if isinstance(error, KeyboardInterrupt):
         notice("interrupted: no half-written output is left.", ERROR)
         return INTERRUPTED
@@ -111,8 +111,7 @@ def show_error(error: BaseException, subject: str = "") -> int:
     if line is None or os.environ.get("TIDEMARK_DEBUG"):
         notice("".join(traceback.format_exception(error)).rstrip())
     if line is None:
-        told = f"bug: {subject}{type(error).__name__}: {error}; please report it with the lines above"
-        notice(told, ERROR)
+        notice(f"bug: {subject}{type(error).__name__}: {error}; please report it with the lines above", ERROR)
         return BUG
     notice(f"error: {subject}{' '.join(line.split())}", ERROR)
     return 1
@@ -130,7 +129,7 @@ def notice(text: str, style: str = "") -> None:
 
 @contextmanager
 def kept() -> Iterator[list[Line]]:
-    """Yield a list that takes the messages, for `notice` elsewhere; there is no progress meanwhile."""
+    """Collect the messages in the list that is yielded, instead of printing them; there is no progress."""
     lines: list[Line] = []
     token = _kept.set(lines)
     try:
@@ -141,7 +140,7 @@ def kept() -> Iterator[list[Line]]:
 
 def result(text: str) -> None:
     """Print a result to stdout."""
-    print(text, flush=True)  # flushed, so that a closed pipe is met here and not at exit
+    print(text, flush=True)  # flushed, so that a closed pipe is noticed here and not at exit
 
 
 def result_json(content: dict[str, Any]) -> None:
@@ -150,7 +149,7 @@ def result_json(content: dict[str, Any]) -> None:
 
 
 def result_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to stdout; fitted to the terminal, whole where there is none."""
+    """Print a table to stdout, fitted to the terminal, if any."""
     table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -163,9 +162,9 @@ def result_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 @contextmanager
 def progress(label: str, quiet: bool = False) -> Iterator[Advance | None]:
-    """Yield a callback ``(done, total)`` that shows how far `label` is and the time left.
+    """Yield a callback ``(done, total)`` that shows the progress and the time left; None if `quiet`.
 
-    On a terminal a bar, elsewhere a plain line every ten seconds; None when `quiet`.
+    On a terminal it draws a bar, elsewhere it prints a line every ten seconds.
     """
     if quiet or _kept.get() is not None:
         yield None
@@ -178,10 +177,9 @@ def progress(label: str, quiet: bool = False) -> Iterator[Advance | None]:
 
 @contextmanager
 def _bar(label: str) -> Iterator[Advance]:
-
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    console, together = Console(stderr=True), sys.stdout.isatty()  # else results would go to stderr
-    with Progress(*columns, console=console, transient=True, redirect_stdout=together) as bar:
+    console, on_terminal = Console(stderr=True), sys.stdout.isatty()  # results must not go to stderr
+    with Progress(*columns, console=console, transient=True, redirect_stdout=on_terminal) as bar:
         task = bar.add_task(escape(label), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -200,8 +198,8 @@ def _plain_progress(label: str) -> Advance:
     return advance
 
 
-def _tells_of_memory(error: BaseException) -> bool:
-    """Whether PyTorch (on CUDA, MPS or the processor) or OpenCV says that memory has run out."""
-    said = ("can't allocate memory", "out of memory", "Insufficient memory", "failed to map segment")
+def _is_about_memory(error: BaseException) -> bool:
+    """Return whether PyTorch (on any device) or OpenCV has run out of memory."""
+    messages = ("can't allocate memory", "out of memory", "Insufficient memory", "failed to map segment")
     theirs = isinstance(error, (RuntimeError, ImportError)) or type(error).__module__ == "cv2"
-    return theirs and any(words in str(error) for words in said)
+    return theirs and any(text in str(error) for text in messages)

@@ -1,4 +1,4 @@
-"""Scans on the workers of a Dask cluster: as without one, whatever becomes of workers and schedulers."""
+"""Scans and folds on the workers of a Dask cluster: as without one, whatever becomes of the workers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.helpers import VOXEL_UM, Ended
 from tidemark_cli import __version__
 from tidemark_cli.commands import cluster
 from tidemark_cli.commands.on_workers import SchedulerLost
 from tidemark_cli.commands.options import Screen
+from tidemark_cli.core.data.dataset import write_sample
 from tidemark_cli.core.errors import ClusterError
 from tidemark_cli.core.scans.volume import write_volume
 
@@ -211,7 +213,9 @@ def test_a_scheduler_that_goes_away_ends_the_run(
         assert mark.exists()
         waiting = executor.submit(time.sleep, 60)
         process.kill()
-        with pytest.raises(SchedulerLost, match="run the same command with --skip-existing"):
+        with pytest.raises(
+            SchedulerLost, match="run the same command with --skip-existing \\(train: --resume"
+        ):
             waiting.result(60)
         with pytest.raises(SchedulerLost):
             executor.submit(time.sleep, 60)
@@ -223,6 +227,47 @@ def test_a_worker_does_one_scan_at_a_time(scheduler: tuple[subprocess.Popen[byte
         assert executor is not None
         with pytest.raises(ClusterError, match="expected 1 thread, found 2"):
             executor.submit(time.sleep, 0).result(60)
+
+
+def test_folds_on_workers_make_the_run_of_one_process(
+    scheduler: tuple[subprocess.Popen[bytes], Path],
+    tidemark: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of the worker; another number sums in another order
+    torch.set_num_threads(1)
+    monkeypatch.chdir(tmp_path)
+    hard = np.repeat(np.uint8([255, 0]), 8)[:, None, None].repeat(4, 1).repeat(4, 2)
+    for seed, name in enumerate(("A_1", "B_1", "C_1")):
+        noise = np.random.default_rng(seed).integers(60, 90, hard.shape, np.uint8)
+        write_sample(Path("data"), name, hard // 4 + noise, hard)
+    sizes = ("--width", 2, "--depth", 2, "--crop", 16, 4, "--batch", 2, "--epochs", 2, "--folds", 3)
+    serial = tidemark("train", "data", "-o", "serial", *sizes, "--device", "cpu")
+    train = ("train", "data", "-o", "run", "--cluster", scheduler[1], "--device", "cpu")
+    damaged = Path("run/fold_1.checkpoint.pt")
+    with worker(scheduler[1], 1):
+        first = tidemark(*train, *sizes, "--fold", 0)
+        assert (first.code, first.out) == (0, "")
+        assert "fold 0: epoch " in first.err and "not trained yet: fold(s) 1, 2;" in first.err
+        damaged.write_bytes(b"damaged")
+        second = tidemark(*train, "--resume", "--json")
+        assert (second.code, json.loads(second.out)) == (1, {"run": "run", "folds_missing": [1]})
+        errors = [line for line in second.err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1 and errors[0].startswith(f"error: fold 1: {damaged} is damaged")
+        damaged.unlink()
+        last = tidemark(*train, "--resume")
+    assert (last.code, last.out) == (0, serial.out)
+    files = [
+        {path.relative_to(folder): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+        for folder in ("serial", "run")
+    ]
+    assert files[0] == files[1]
+
+
+def test_only_folds_are_spread(tidemark: Run, tmp_path: Path) -> None:
+    ended = tidemark("train", "--phantom", "-o", tmp_path / "run", "--cluster", "local:1")
+    assert ended.code == 2 and "--cluster: only for a training on a dataset" in ended.err
 
 
 @posix

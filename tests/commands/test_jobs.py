@@ -13,7 +13,7 @@ from tidemark_cli.commands.options import Existing
 from tidemark_cli.core.errors import FormatError, OutputError
 from tidemark_cli.core.scans.volume import Volume
 
-SUFFIXES = {"out": (".tif", ".nrrd"), "stats": (".json",)}
+SUFFIXES = {"mask": (".tif", ".nrrd"), "stats": (".json",)}
 
 
 @pytest.fixture
@@ -25,35 +25,35 @@ def scans(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_one_scan_and_its_files(scans: tuple[Path, Path], tmp_path: Path) -> None:
     target = tmp_path / "m.nrrd"
-    (job,) = plan_jobs(scans[:1], {"out": str(target), "stats": None}, SUFFIXES, Existing())
-    assert job == Job(scans[0], {"out": target})
+    (job,) = plan_jobs(scans[:1], {"mask": str(target), "stats": None}, SUFFIXES, Existing())
+    assert job == Job(scans[0], {"mask": target})
     assert (job.names, job.known) == (("a.tif",), {"scan": str(scans[0])})
-    assert (job.written, job.renamed("mask")) == ({"out": str(target)}, {"mask": target})
+    assert job.written == {"mask": str(target)}
 
 
 def test_of_several_scans_an_output_is_a_folder(scans: tuple[Path, Path], tmp_path: Path) -> None:
-    jobs = plan_jobs(scans, {"out": f"{tmp_path}/new/", "stats": f"{tmp_path}/new/"}, SUFFIXES, Existing())
-    assert [job.outputs["out"].name for job in jobs] == ["a.tif", "b.tif"]
+    jobs = plan_jobs(scans, {"mask": f"{tmp_path}/new/", "stats": f"{tmp_path}/new/"}, SUFFIXES, Existing())
+    assert [job.outputs["mask"].name for job in jobs] == ["a.tif", "b.tif"]
     assert [job.outputs["stats"].name for job in jobs] == ["a.json", "b.json"]
     assert (tmp_path / "new").is_dir()
     with pytest.raises(typer.BadParameter, match=r"--out m\.tif: expected a folder"):
-        plan_jobs(scans, {"out": "m.tif"}, SUFFIXES, Existing())
+        plan_jobs(scans, {"mask": "m.tif"}, SUFFIXES, Existing())
 
 
 def test_what_exists_is_refused_kept_or_replaced(scans: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "m.tif").write_text("mine")
-    targets = {"out": str(tmp_path / "m.tif"), "stats": str(tmp_path / "s.json")}
+    targets = {"mask": str(tmp_path / "m.tif"), "stats": str(tmp_path / "s.json")}
     with pytest.raises(OutputError, match="--overwrite"):
         plan_jobs(scans[:1], targets, SUFFIXES, Existing())
     (job,) = plan_jobs(scans[:1], targets, SUFFIXES, Existing(skip_existing=True))
-    assert (list(job.outputs), list(job.kept)) == (["stats"], ["out"])
+    assert (list(job.outputs), list(job.kept)) == (["stats"], ["mask"])
     (job,) = plan_jobs(scans[:1], targets, SUFFIXES, Existing(overwrite=True))
-    assert list(job.outputs) == ["out", "stats"]
+    assert list(job.outputs) == ["mask", "stats"]
 
 
 def test_a_scan_is_never_replaced(scans: tuple[Path, Path]) -> None:
     with pytest.raises(typer.BadParameter, match=r"--out of .*a\.tif would replace the scan"):
-        plan_jobs(scans[:1], {"out": str(scans[0])}, SUFFIXES, Existing(overwrite=True))
+        plan_jobs(scans[:1], {"mask": str(scans[0])}, SUFFIXES, Existing(overwrite=True))
 
 
 def test_a_folder_without_scans(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_folder_without_scans(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["m.xyz", "m", ".tif"])
 def test_a_file_of_another_kind(name: str) -> None:
     with pytest.raises(typer.BadParameter, match=r"expected a name ending in \.tif, \.nrrd"):
-        named_file("--out", name, SUFFIXES["out"])
+        named_file("--out", name, SUFFIXES["mask"])
 
 
 def test_a_scan_is_described() -> None:

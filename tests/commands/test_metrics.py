@@ -14,7 +14,8 @@ import pytest
 
 from tests.helpers import Ended
 from tidemark_cli.commands.from_fields import spread_lists
-from tidemark_cli.commands.metrics import show_scores
+from tidemark_cli.commands.metrics import show
+from tidemark_cli.commands.options import Screen
 from tidemark_cli.core.data.dataset import write_sample
 from tidemark_cli.core.scans.volume import write_volume
 from tidemark_cli.core.scoring.pairs import match_run
@@ -159,7 +160,7 @@ def test_a_sure_bias_is_told_with_the_very_offset_that_corrects_it(tidemark: Tid
     for name, height in (("S01_1", 10), ("S02_1", 11)):
         write_volume(run / "oof" / f"{name}.tif", block(height, 100), 4.0, overwrite=True)
     lines = tidemark("metrics", run, "--threshold", 0.3, 0.5).out.splitlines()
-    assert lines[-1] == "threshold 0.3: the interval of the bias holds 0: nothing to correct."
+    assert lines[-1] == "threshold 0.3: the interval of the bias includes 0: nothing to correct."
     row = next(" ".join(line.split()) for line in lines if line.startswith("mean bias"))
     assert row == "mean bias (95 % interval) 10.0 (-15.4 to 35.4) µm none"
 
@@ -183,7 +184,7 @@ def test_train_prints_the_same_table(
     tidemark: Tidemark, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = tidemark("metrics", run).out
-    show_scores(score(match_run(run)))
+    show(score(match_run(run)), Screen())
     assert capsys.readouterr().out == shown
     assert "150 µm" in shown
 

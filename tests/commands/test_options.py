@@ -62,5 +62,10 @@ def test_no_such_cluster(cluster: str) -> None:
     "cluster", ["local", "local:8", "tcp://host:8786", "localhost:8786", "scheduler.json"]
 )
 def test_a_cluster_may_be(cluster: str) -> None:
-    assert Spread(cluster).again
-    assert not Spread().again
+    assert Spread(cluster).cluster == cluster
+
+
+def test_a_scan_may_be_written_again_on_a_cluster() -> None:
+    assert Spread("local").existing(Existing()) == Existing(overwrite=True)
+    assert Spread("local").existing(Existing(skip_existing=True)) == Existing(skip_existing=True)
+    assert Spread().existing(Existing()) == Existing()

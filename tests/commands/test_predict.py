@@ -504,7 +504,7 @@ def test_json_is_one_line_a_scan(tidemark: Tidemark, scans: Path, model: Path) -
         "S02_1": "done",
         "bad": "failed",
     }
-    assert lines["S01_1"]["outputs"] == {"out": str(out / "S01_1.tif")}
+    assert lines["S01_1"]["outputs"] == {"mask": str(out / "S01_1.tif")}
     assert lines["S01_1"]["stats"]
     assert "bad.tif" in lines["bad"]["error"]
 

@@ -200,7 +200,7 @@ def test_json_and_quiet(tidemark: Tidemark, tmp_path: Path, pair: tuple[Path, Pa
     assert (ended.code, ended.err) == (0, "")
     told = json.loads(ended.out)
     assert (told["state"], told["quality"], told["trusted"]) == ("done", 0.8, True)
-    assert told["ca4"] == str(pair[1]) and told["outputs"] == {"out": str(tmp_path / "r.tif")}
+    assert told["ca4"] == str(pair[1]) and told["outputs"] == {"registered": str(tmp_path / "r.tif")}
     np.testing.assert_allclose(told["matrix"], SHIFT)
 
 

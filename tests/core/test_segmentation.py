@@ -18,13 +18,14 @@ from tidemark_cli.core.anatomy.ends import judge_mask
 from tidemark_cli.core.anatomy.plug import MARGIN_UM, Plug, find_plug, find_plugs
 from tidemark_cli.core.anatomy.surface import find_surface, last_hard
 from tidemark_cli.core.errors import ContentError, DeviceError
+from tidemark_cli.core.memory import memory_needed
 from tidemark_cli.core.network.models import load_models
 from tidemark_cli.core.network.passes import spread
 from tidemark_cli.core.network.planes import AXES, find_near
 from tidemark_cli.core.network.unet import ModelInfo, UNet
 from tidemark_cli.core.phantoms.phantom import draw_phantom
 from tidemark_cli.core.scans.volume import Volume
-from tidemark_cli.core.segmentation import Segmentation, Settings, memory_needed, segment
+from tidemark_cli.core.segmentation import Segmentation, Settings, segment
 
 ALL = Settings(device="cpu", uncertainty=True)
 

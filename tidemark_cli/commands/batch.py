@@ -1,8 +1,8 @@
-"""The loop over the scans of a command: what becomes of each, how that is told, and the exit code.
+"""The loop over the scans of a command: the outcome of each, the table of all, and the exit code.
 
-A scan that fails is named, and the others go on. Where the work runs is up to an executor of the standard
-`concurrent.futures` interface: the work is a function of a module, or a `functools.partial` of one, and what
-it takes and gives can be pickled.
+A scan that fails is named and does not stop the others. The work may run in any executor with the standard
+`concurrent.futures` interface, so it is a function of a module, or a `functools.partial` of one, and its
+arguments and results can be pickled.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Job(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the table calls it; the first also stands before messages."""
+        """Its first cells in the table; the first also labels its messages."""
 
     @property
     def known(self) -> dict[str, Any]:
-        """What JSON tells of it whatever becomes of it."""
+        """Its first entries in JSON."""
 
 
 AnyJob = TypeVar("AnyJob", bound=Job)
@@ -40,10 +40,10 @@ class Outcome:
 
     Attributes
     ----------
-    told : the last cell of its row in the table; of one that was refused or failed the reason.
-    lines : what is shown of it where it is the only one.
-    content : what JSON tells beside `Job.known` and the state.
-    code : the exit code that it stands for.
+    told : the last cell of its row in the table; the reason, if it was refused or failed.
+    lines : printed instead of the table if it is the only one.
+    content : its entries in JSON after `Job.known` and the state.
+    code : its exit code.
     """
 
     state: Literal["done", "skipped", "refused", "failed"]
@@ -56,7 +56,7 @@ class Outcome:
 Work = Callable[[Any, str], Outcome]
 Call = tuple[Any, str]  # a job, and the label of its messages
 Told = tuple[Outcome, list[console.Line]]  # an outcome, and the messages that came with it
-AHEAD = 1000  # of this many jobs an executor is told at once: more than it has workers
+AHEAD = 1000  # jobs that an executor is given at once: more than it has workers
 
 
 def run(
@@ -66,33 +66,36 @@ def run(
     heads: Sequence[str],
     executor: Executor | None = None,
 ) -> list[Outcome]:
-    """Do the work of every job, tell what becomes of each, and return the outcomes in the order of the jobs.
+    """Do every job, print what became of it, and return the outcomes in the order of the jobs.
 
     Parameters
     ----------
     work : takes a job and the label of its messages, and returns the outcome or raises.
-    heads : of the columns of the table, without the state: those of `Job.names`, and that of `Outcome.told`.
-    executor : where the work runs, by default here and one after the other. The caller shuts it down. What
-        is said there is printed here when the job ends.
+    heads : of the columns of the table, except the state: those of `Job.names`, and that of `Outcome.told`.
+    executor : where the work runs, by default here, one job after the other. The caller shuts it down.
 
     Raises
     ------
     BrokenExecutor
-        If the executor says that it can do no more.
+        If the executor breaks down.
     """
     labels = [f"[{n}/{len(jobs)}] {job.names[0]}: " if len(jobs) > 1 else "" for n, job in enumerate(jobs, 1)]
     calls = list(zip(jobs, labels, strict=True))
+    here = ((index, _tried(work, *call)) for index, call in enumerate(calls))
     outcomes: dict[int, Outcome] = {}
-    for index, outcome in (
-        _done_here(work, calls) if executor is None else _done(executor, work, calls, screen)
-    ):
+    for index, outcome in here if executor is None else each(executor, work, calls, screen):
         outcomes[index] = outcome
         if screen.as_json:
             reason = {"error": outcome.told} if outcome.state in ("refused", "failed") else {}
             console.result_json(jobs[index].known | {"state": outcome.state} | reason | outcome.content)
     in_order = [outcomes[index] for index in range(len(jobs))]
-    if not (screen.as_json or screen.quiet):
-        _show(jobs, in_order, heads)
+    if len(jobs) == 1:
+        for line in () if screen.as_json or screen.quiet else in_order[0].lines:
+            console.result(line)
+    elif not (screen.as_json or screen.quiet):
+        *names, last = heads
+        rows = [(*job.names, one.state, one.told) for job, one in zip(jobs, in_order, strict=True)]
+        console.result_table((*names, "state", last), rows)
     return in_order
 
 
@@ -102,19 +105,17 @@ def end(outcomes: Sequence[Outcome]) -> None:
         raise typer.Exit(code)
 
 
-def _done_here(work: Work, calls: Sequence[Call]) -> Iterator[tuple[int, Outcome]]:
-    for index, call in enumerate(calls):
-        yield index, _tried(work, *call)
-
-
-def _done(
-    executor: Executor, work: Work, calls: Sequence[Call], screen: Screen
+def each(
+    executor: Executor, work: Work, calls: Sequence[Call], screen: Screen, what: str = "scans"
 ) -> Iterator[tuple[int, Outcome]]:
-    """Yield the number of each call and its outcome as it ends; where that is stopped, none waits on."""
+    """Make every call in an executor, print its messages when it ends, and yield its index and outcome.
+
+    When the caller stops, the calls that wait are cancelled.
+    """
     waiting: dict[Future[Told], int] = {}
     left = enumerate(calls)
     try:
-        with screen.progress("scans") as advance:
+        with screen.progress(what) as advance:
             ended: set[Future[Told]] = set()
             for done in range(len(calls)):
                 for index, call in islice(left, AHEAD - len(waiting)):
@@ -122,7 +123,12 @@ def _done(
                 ended = ended or wait(waiting, return_when=FIRST_COMPLETED).done
                 future = ended.pop()
                 index = waiting.pop(future)
-                outcome, lines = _came_back(future, calls[index][1])
+                try:
+                    outcome, lines = future.result()
+                except BrokenExecutor:
+                    raise
+                except Exception as error:  # such as a worker that died
+                    outcome, lines = _failed(error, calls[index][1]), []
                 for line in lines:
                     console.notice(*line)
                 if advance is not None:
@@ -133,17 +139,8 @@ def _done(
             future.cancel()
 
 
-def _came_back(future: Future[Told], label: str) -> Told:
-    try:
-        return future.result()
-    except BrokenExecutor:
-        raise
-    except Exception as error:  # it has not come to an end there
-        return _failed(error, label), []
-
-
 def _tried_elsewhere(work: Work, job: Any, label: str) -> Told:
-    """Do the work of a job in another process, and return with the outcome what is to be said of it."""
+    """Do a job in another process, and return the outcome and the messages."""
     with console.kept() as lines:
         return _tried(work, job, label), lines
 
@@ -151,21 +148,10 @@ def _tried_elsewhere(work: Work, job: Any, label: str) -> Told:
 def _tried(work: Work, job: Any, label: str) -> Outcome:
     try:
         return work(job, label)
-    except Exception as error:  # what stops the whole run, as Ctrl-C does, goes through
+    except Exception as error:  # not what stops the whole run, such as Ctrl-C
         return _failed(error, label)
 
 
 def _failed(error: Exception, label: str) -> Outcome:
     code = console.show_error(error, label)
     return Outcome("failed", console.error_line(error) or repr(error), code=code)
-
-
-def _show(jobs: Sequence[Job], outcomes: Sequence[Outcome], heads: Sequence[str]) -> None:
-    """Show what became of each of several scans, or what came of the only one."""
-    if len(jobs) != 1:
-        *names, last = heads
-        rows = [(*job.names, one.state, one.told) for job, one in zip(jobs, outcomes, strict=True)]
-        console.result_table((*names, "state", last), rows)
-    else:
-        for line in outcomes[0].lines:
-            console.result(line)

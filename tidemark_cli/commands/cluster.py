@@ -1,7 +1,6 @@
-"""The scans of a command on the workers of a Dask cluster, elsewhere or made here for the command.
+"""Connects a command to a Dask cluster, or starts one on this machine for as long as the command runs.
 
-Dask schedules, replaces workers that die, and does their scans again. What is here hands scans over, and says
-in tidemark's words what goes wrong.
+Dask schedules the tasks, and replaces workers that die.
 """
 
 from __future__ import annotations
@@ -35,42 +34,45 @@ torch = lazily.imported("torch")
 
 SILENT = logging.CRITICAL + 1
 NOISY = {"distributed", "tornado", "asyncio", "bokeh"}  # loggers
-THREADS = (  # how many threads the libraries in a worker take
+THREADS = (  # variables that limit the threads of a worker's libraries
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "OPENCV_FOR_THREADS_NUM",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
-FAILURES = 1  # of workers made here that a scan may kill and still be done again
-START_S, END_S = 120, 8  # that workers made here may take
-CONNECT_S = 10  # until a scheduler answers
+FAILURES = 1  # local workers that a scan may kill and still be retried
+START_S, END_S = 120, 8  # time limits for local workers
+CONNECT_S = 10  # time limit for a scheduler to answer
 
 
 @contextmanager
-def connected(where: str | None, screen: Screen, device: str = "cpu") -> Iterator[Executor | None]:
-    """Give the executor that does its work on the workers of a cluster; None without one.
+def connected(
+    where: str | None, screen: Screen, device: str = "cpu", most: int | None = None
+) -> Iterator[Executor | None]:
+    """Yield the executor that does its work on a cluster; None without one.
 
-    Settings of this process and of Dask that are changed for it are given back at the end. When the block
-    raises, the scans that run are stopped.
+    Changed settings of this process and of Dask are restored at the end. When the block raises, running tasks
+    are stopped.
 
     Parameters
     ----------
     where : the address of a scheduler, its file, or local[:N].
-    device : where the work computes; where that may be a GPU, local workers have one each.
+    device : where the work computes; if that may be a GPU, each local worker gets one.
+    most : the number of tasks, if fewer local workers than one per GPU or core will do.
 
     Raises
     ------
     ClusterError
         If `distributed` is missing, no scheduler answers, or a worker has another version of tidemark or
-        several threads; and later, from the futures, if a scan has killed its workers, or the scheduler goes.
+        several threads; and from the futures, if a task killed its workers, or the scheduler went away.
     """
     if where is None:
         yield None
         return
     if find_spec("distributed") is None:
         raise ClusterError("--cluster needs the package distributed; pip install 'tidemark-cli[cluster]'.")
-    with _as_before(), _client(where, device) as client:
+    with _as_before(), _client(where, device, most) as client:
         _check_workers(client, where, screen)
         executor = Workers(client)
         try:
@@ -84,8 +86,8 @@ def connected(where: str | None, screen: Screen, device: str = "cpu") -> Iterato
 
 @contextmanager
 def _as_before() -> Iterator[None]:
-    """Keep what Dask has to say from the screen, and give back what is changed for that."""
-    assert distributed.__version__  # loads it: it makes loggers
+    """Silence Dask, and restore its loggers and settings at the end."""
+    assert distributed.__version__  # loads it, which creates its loggers
     names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in NOISY]
     loggers = [logging.getLogger(name) for name in {*names, *NOISY}]
     levels = [logger.level for logger in loggers]
@@ -101,20 +103,32 @@ def _as_before() -> Iterator[None]:
 
 
 @contextmanager
-def _client(where: str, device: str) -> Iterator[Any]:
+def _client(where: str, device: str, most: int | None) -> Iterator[Any]:
     kind, _, count = where.partition(":")
     with ExitStack() as stack:
-        scheduler: Any = stack.enter_context(_scheduler()) if kind == "local" else _reached(where)
+        scheduler: Any
+        if kind == "local":  # a scheduler in this process, which ends with it
+            scheduler = stack.enter_context(
+                distributed.LocalCluster(
+                    n_workers=0,
+                    processes=True,
+                    dashboard_address=None,
+                    silence_logs=SILENT,
+                    scheduler_kwargs={"allowed_failures": FAILURES},
+                )
+            )
+        else:
+            scheduler = _reached(where)
         client = stack.enter_context(
             distributed.Client(scheduler, timeout=f"{CONNECT_S} s", set_as_default=False)
         )
         if kind == "local":
-            stack.enter_context(_workers(client, int(count or 0), device))
+            stack.enter_context(_workers(client, int(count or 0), device, most))
         yield client
 
 
 def _reached(where: str) -> str:
-    """Return the address of a scheduler that is given by it or its file, once something answers there."""
+    """Return the address of a scheduler, given as such or by its file, after checking that it answers."""
     try:
         file = Path(where)
         address = str(json.loads(file.read_text(encoding="utf-8"))["address"]) if file.is_file() else where
@@ -128,44 +142,26 @@ def _reached(where: str) -> str:
     return address
 
 
-def _scheduler() -> Any:
-    """Return a context with a scheduler in this process: it, and its workers, end with this."""
-    return distributed.LocalCluster(
-        n_workers=0,
-        processes=True,
-        dashboard_address=None,
-        silence_logs=SILENT,
-        scheduler_kwargs={"allowed_failures": FAILURES},
-    )
-
-
 @contextmanager
-def _workers(client: Any, count: int, device: str) -> Iterator[None]:
-    """Start workers here, each with its nanny, which replaces it: `count`, or as many as suit.
+def _workers(client: Any, count: int, device: str, most: int | None) -> Iterator[None]:
+    """Start local workers, `count` of them or as many as suit, each with a nanny that replaces it.
 
-    They are out of reach of the terminal: their client tells them when to stop.
+    Ctrl-C does not reach them from the terminal: their client stops them.
     """
     gpus = _gpus() if device.startswith(("auto", "cuda")) else []
     cores = dask.system.CPU_COUNT
-    count = count or len(gpus) or cores
+    found = len(gpus) or cores
+    count = count or min(found, most or found)
     environment = dict.fromkeys(THREADS, str(max(1, cores // count))) | os.environ
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     command = [sys.executable, "-m", "distributed.cli.dask_worker", client.scheduler.address]
     command += ["--nthreads", "1", "--no-dashboard", "--memory-limit", "0"]  # as much as without a cluster
-    nowhere, started = subprocess.DEVNULL, []
+    quiet: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    started = []
     try:
         for number in range(count):
             gpu = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}
-            started.append(
-                subprocess.Popen(
-                    command,
-                    env=environment | gpu,
-                    stdin=nowhere,
-                    stdout=nowhere,
-                    stderr=nowhere,
-                    start_new_session=True,
-                )
-            )
+            started.append(subprocess.Popen(command, env=environment | gpu, start_new_session=True, **quiet))
         client.wait_for_workers(count, timeout=START_S)
         yield
     except TimeoutError as error:
@@ -177,7 +173,7 @@ def _workers(client: Any, count: int, device: str) -> Iterator[None]:
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Ask processes to end, and kill those that do not, with what they have started."""
+    """Terminate processes, or kill them, with their children."""
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + END_S
@@ -188,19 +184,19 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
         else:
-            process.kill()  # what it has started ends with it
+            process.kill()  # its children end with it
         process.wait()
 
 
 def _gpus() -> list[str]:
-    """Return what CUDA_VISIBLE_DEVICES calls each GPU that this process may use."""
+    """Return the names that CUDA_VISIBLE_DEVICES has for the GPUs of this process."""
     count = torch.cuda.device_count()
     names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count))))
     return names.split(",")[:count]
 
 
 def _check_workers(client: Any, where: str, screen: Screen) -> None:
-    """Refuse workers of another version, or that would do several scans in one process."""
+    """Refuse workers of another version or with several threads, and print how many there are."""
     found = client.run(pkgutil.resolve_name, "tidemark_cli:__version__", on_error="return")
     for address, version in found.items():
         told = "none" if isinstance(version, Exception) else version

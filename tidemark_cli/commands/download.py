@@ -1,4 +1,4 @@
-"""``tidemark download``: the public dataset and sets of trained weights; without a name, what there is."""
+"""``tidemark download``: the public dataset and trained weights, or a list of what is installed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 
 from .. import console, core
-from .from_fields import HELP_OPTIONS, Look, Without, add
+from .from_fields import HELP_OPTIONS, Group, Look, Without, add
 from .options import Existing, Screen, entry
 
 download = typer.Typer(
+    cls=Group,
     invoke_without_command=True,
     context_settings=HELP_OPTIONS,
-    help="Get the public dataset or trained weights; without a name, list what there is and verify it.\n\n"
+    help="Get the public dataset or trained weights; without a command, list and verify what is there.\n\n"
     "They are kept in the folder that TIDEMARK_HOME names, else in the user's cache.",
     epilog="Examples:\n\ntidemark download\n\ntidemark download dataset -o data/",
 )
@@ -25,13 +26,13 @@ download = typer.Typer(
 @download.callback()
 def list_all(
     context: typer.Context,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as one line of JSON.")] = False,
 ) -> None:
-    """List what there is."""
+    """List and verify what is there."""
     if context.invoked_subcommand:
         if as_json or quiet:
-            raise typer.BadParameter(f"--quiet, --json: write them behind {context.invoked_subcommand}.")
+            raise typer.BadParameter(f"--quiet, --json: give them after {context.invoked_subcommand}.")
         return
     screen = Screen(quiet, as_json)
     downloads = core.downloads
@@ -47,7 +48,7 @@ def list_all(
         sizes = [downloads.fetch.readable_size(one.size_bytes) if one.size_bytes else "" for one in assets]
         rows = [(a.kind, a.name, size, a.state, str(a.path)) for a, size in zip(assets, sizes, strict=True)]
         console.result_table(("what", "name", "size", "state", "where"), rows)
-        screen.notice("to get more: tidemark download dataset, tidemark download weights --url REGISTRY")
+        screen.notice("get more with tidemark download dataset or tidemark download weights --url REGISTRY")
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,11 @@ class Archive:
 
     Attributes
     ----------
-    out : the dataset to make. Without it, one in the folder for downloads.
-    url : a mirror of the archive, in place of the public host.
+    out : the folder of the dataset. Default: one in the folder for downloads.
+    url : a mirror of the archive, instead of the public host.
     copy : a copy of the archive on this machine.
-    sha256 : the SHA-256 that the archive must have. Without it, that of the first download.
-    offline : do not touch the network; an error if that cannot be done.
+    sha256 : the SHA-256 that the archive must have. Default: that of the first download.
+    offline : do not use the network; fail if it is needed.
     """
 
     out: Annotated[Path | None, Look("FOLDER", short="o")] = None
@@ -86,8 +87,8 @@ def dataset(
     """Get the public dataset of the paper: 35 samples, scans and masks as slices.
 
     No checksum was ever published: the SHA-256 of the first download is
-    printed and remembered, and a later archive that has another is
-    refused. An interrupted download goes on where it ended.
+    printed and remembered, and a later archive with another is refused.
+    An interrupted download is resumed.
 
     Examples
     --------
@@ -116,14 +117,14 @@ def dataset(
 
 @dataclass(frozen=True)
 class Registry:
-    """Where the weights are from, and what they are called.
+    """Where the weights are from, and their name.
 
     Attributes
     ----------
-    url : the registry.txt that `tidemark train` writes, or its folder: http(s) or on this machine. Any
-        registry of pooch will do.
-    name : for `predict --weights NAME`. Without it, the registry's folder.
-    offline : do not touch the network; an error if that cannot be done.
+    url : the registry.txt that `tidemark train` writes, or its folder, at a URL or on this machine. Any
+        registry in pooch's format will do.
+    name : for `predict --weights NAME`. Default: the name of the registry's folder.
+    offline : do not use the network; fail if it is needed.
     """
 
     url: Annotated[str, Look("REGISTRY")]
@@ -134,20 +135,20 @@ class Registry:
         if "://" in self.url:
             _check_url(self.url)
         if self.known_as is None:
-            raise ValueError(f"--url {self.url}: no name can be made of it; give one with --name")
+            raise ValueError(f"--url {self.url}: gives no name; give one with --name")
         if not core.cache.is_name(self.known_as):
             raise ValueError(f"--name {self.known_as}: expected letters, digits, '.', '_' and '-'")
 
     @property
     def known_as(self) -> str | None:
-        """The name that the weights get."""
+        """The name of the weights."""
         return core.downloads.weights.name_from(self.url) if self.name is None else self.name
 
 
 def weights(
     registry: Registry, existing_weights: Annotated[Existing, Without(["skip_existing"])], on_screen: Screen
 ) -> None:
-    """Get trained weights, verified, to be used by name: `tidemark predict --weights NAME`.
+    """Get and verify trained weights, for `tidemark predict --weights NAME`.
 
     Examples
     --------

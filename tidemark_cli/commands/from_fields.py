@@ -1,8 +1,8 @@
-"""Commands made of functions whose parameters are data classes: every field is an option.
+"""Makes a command of a function whose parameters are data classes: every field becomes an option.
 
-Its help is the field's line in the Attributes section of the class, its limits are the field's `Limits`,
-its panel is the parameter's name. The function's docstring is the command's help, and the lines of its
-Examples section end it.
+An option's help is the field's entry in the Attributes section of the class, its range the field's `Limits`,
+its panel the name of the parameter. The command's help is the function's docstring, with its Examples at the
+end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from ..core.settings import Limits
@@ -30,25 +30,20 @@ HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 @dataclass(frozen=True)
 class Look:
-    """How a field stands on the command line, where the field itself does not tell.
-
-    Attributes
-    ----------
-    name : of the option, without the dashes.
-    short : its letter.
-    argument : whether it is one, and no option.
-    """
+    """How a field looks on the command line, if not as usual."""
 
     metavar: str | None = None
-    name: str | None = None
-    short: str | None = None
-    argument: bool = False
+    name: str | None = None  # of the option, without the dashes
+    short: str | None = None  # its letter
+    argument: bool = False  # an argument instead of an option
 
 
-LOOKS = {  # of fields of core, which knows no command line
+LOOKS = {  # of fields in core, which knows no command line
+    "crop": Look("ROWS COLUMNS"),
     "device": Look("auto|cpu|cuda[:N]|mps"),
     "gamma": Look("LOW HIGH"),
     "init": Look("MODEL|default"),
+    "loss": Look("NAME"),
     "offset_um": Look("UM", "offset"),
     "pad": Look("ROWS COLUMNS", "pad-to"),
     "planes": Look("zx,zy|zx|zy"),
@@ -58,14 +53,14 @@ LOOKS = {  # of fields of core, which knows no command line
 
 @dataclass(frozen=True)
 class Without:
-    """Fields that are no options: ``settings: Annotated[Settings, Without("uncertainty")]``."""
+    """Fields that are not options: ``settings: Annotated[Settings, Without(["uncertainty"])]``."""
 
     names: Collection[str]
 
 
 @dataclass(frozen=True)
 class Either:
-    """Kinds of settings, by their panels, of which a command takes one; it gets a dict of what was given."""
+    """Kinds of settings, by panel, of which a command takes one; it gets a dict of the options given."""
 
     kinds: Mapping[str, type]
     without: Collection[str] = ()
@@ -73,24 +68,46 @@ class Either:
 
 def add(app: typer.Typer, function: Function) -> None:
     """Make a function a command of `app`."""
-    told, _, examples = (inspect.getdoc(function) or "").partition("\n\nExamples\n--------\n")
+    text, _, examples = (inspect.getdoc(function) or "").partition("\n\nExamples\n--------\n")
     app.command(
         function.__name__,
-        help=told,
+        help=text,
         epilog="\n\n".join(["Examples:", *examples.splitlines()]),
         cls=cast("type[TyperCommand]", partial(_Command, function=function)),
     )(lambda: None)
 
 
-class _Command(TyperCommand):
-    """A command whose options are made when it is called: ``tidemark --help`` does not load their classes."""
+class _Help:
+    """What this program's help does differently from Typer's: see `Group` and `_Command`."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return the options and arguments, the flags without a type."""
+        params: Any = super().get_params(ctx)  # type: ignore[misc]
+        for one in params:
+            if getattr(one, "is_bool_flag", False):
+                one.metavar = ""
+            if str(one.name).endswith("_completion"):
+                one.rich_help_panel = "Shell completion"  # where its long name has room
+        return params
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the parts of the usage line, without the braces of recent versions of Typer."""
+        return [re.sub("[{}]", "", piece) for piece in super().collect_usage_pieces(ctx)]  # type: ignore[misc]
+
+
+class Group(_Help, TyperGroup):
+    """A command with subcommands."""
+
+
+class _Command(_Help, TyperCommand):
+    """A command that makes its options when called: ``tidemark --help`` need not load their classes."""
 
     def __init__(self, *args: Any, function: Function, **options: Any) -> None:
         super().__init__(*args, **options)
         self._function: Function | None = function
 
     def get_params(self, ctx: Any) -> Any:
-        """Return the options and arguments, made at the first call."""
+        """Return the options and arguments; the first call makes them."""
         if self._function:
             alone = typer.Typer(add_completion=False)
             alone.command()(with_options(self._function))
@@ -99,18 +116,18 @@ class _Command(TyperCommand):
         return super().get_params(ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Write each number of an option that takes several as an option of its own, as the parser wants."""
+        """Parse the command line after `spread_lists`."""
         lists = [name for one in self.get_params(ctx) if getattr(one, "multiple", False) for name in one.opts]
         return super().parse_args(ctx, spread_lists(args, lists))
 
 
 def spread_lists(arguments: Sequence[str], options: Collection[str]) -> list[str]:
-    """Return ``--pad 15 30,45 RUN`` as ``--pad=15 --pad=30 --pad=45 RUN``; a path ends the numbers.
+    """Return ``--pad 15 30,45 RUN`` as ``--pad=15 --pad=30 --pad=45 RUN``, as the parser needs it.
 
-    A path that is a number is written ``./15``, or stands before the option.
+    The numbers end at the first argument that is not one; a path named 15 is written ``./15``.
     """
     spread: list[str] = []
-    option = None  # the one whose numbers are being read
+    option = None  # whose numbers are being read
     for place, argument in enumerate(arguments):
         if argument == "--":
             return [*spread, *arguments[place:]]
@@ -136,7 +153,7 @@ def _are_numbers(argument: str) -> bool:
 
 
 def with_options(function: Function) -> Function:
-    """Return a function of plain parameters, of which Typer makes options, that calls the one given."""
+    """Return a function with a parameter for each option, as Typer needs it, that calls the one given."""
     hints = get_type_hints(function, include_extras=True)
     del hints["return"]
     parameters = [
@@ -152,22 +169,22 @@ def with_options(function: Function) -> Function:
 
 
 def option_of(name: str, look: Look | None = None) -> str:
-    """Return what the command line calls a field, by default one of core."""
+    """Return the option of a field, by default of one in core."""
     return f"--{(look or LOOKS.get(name, Look())).name or name.replace('_', '-')}"
 
 
 def checked(kind: type[Kind], chosen: Mapping[str, Any]) -> Kind:
-    """Return a data class made of what was chosen; what it refuses is wrong usage."""
+    """Return a data class made of the options; what it refuses is wrong usage."""
     try:
         return kind(**chosen)
     except ValueError as error:
-        name, _, told = str(error).partition(": ")
-        line = f"{option_of(name, _look(kind, name))}: {told}" if name in chosen else str(error)
+        name, _, text = str(error).partition(": ")
+        line = f"{option_of(name, _look(kind, name))}: {text}" if name in chosen else str(error)
         raise typer.BadParameter(f"{line.rstrip('.')}.") from error
 
 
 def _value(hint: Any, given: Mapping[str, Any]) -> Any:
-    """Return what a parameter of the function gets of the options given."""
+    """Return the value of a parameter of the function, from the options given."""
     kind, extras = _parts(hint)
     if either := _first(Either, extras):
         names = {one.name for kind in either.kinds.values() for one in fields(kind)} & given.keys()
@@ -191,7 +208,7 @@ def _options(kind: Any, extras: Sequence[Any]) -> list[Field[Any]]:
 
 
 def _merged(either: Either, panel: str) -> Iterator[inspect.Parameter]:
-    """Yield the parameters of several kinds, with the defaults of each; what is not given is None."""
+    """Yield the parameters of several kinds of settings, with the defaults of each in the help."""
     found: dict[str, dict[str, tuple[type, Field[Any]]]] = {}
     for title, kind in either.kinds.items():
         for one in fields(kind):
@@ -199,10 +216,10 @@ def _merged(either: Either, panel: str) -> Iterator[inspect.Parameter]:
                 found.setdefault(one.name, {})[title] = kind, one
     for of in found.values():
         defaults = {title: _text(one.default) for title, (_, one) in of.items()}
-        told = next(iter(defaults.values()))
-        told += "".join(f"; {title.lower()} {text}" for title, text in defaults.items() if text != told)
+        first, *_ = defaults.values()
+        others = "".join(f"; {title.lower()} {text}" for title, text in defaults.items() if text != first)
         title, (kind, one) = next(iter(of.items()))
-        yield _parameter(kind, one, title if len(of) == 1 else panel, told)
+        yield _parameter(kind, one, title if len(of) == 1 else panel, first + others)
 
 
 def _text(default: Any) -> str:
@@ -213,7 +230,7 @@ def _text(default: Any) -> str:
 
 
 def _parameter(kind: type, of: Field[Any], panel: str, default: str | None = None) -> inspect.Parameter:
-    """Return the parameter whose option becomes a field; with the text of a default, None stands for it."""
+    """Return the parameter of a field; `default` is the text of a default that is not Typer's to fill in."""
     base, extras = _parts(get_type_hints(kind, include_extras=True)[of.name])
     base, parser = _for_typer(base)
     look = _look(kind, of.name)
@@ -243,7 +260,7 @@ def _look(kind: type, name: str) -> Look:
 
 
 def _parts(hint: Any) -> tuple[Any, Sequence[Any]]:
-    """Return the type of a hint, and what it is annotated with."""
+    """Return the type of a hint and its annotations."""
     return (hint.__origin__, hint.__metadata__) if get_origin(hint) is Annotated else (hint, ())
 
 
@@ -252,7 +269,7 @@ def _first(kind: type[Extra], extras: Sequence[Any]) -> Extra | None:
 
 
 def _for_typer(base: Any) -> tuple[Any, Callable[[str], Any] | None]:
-    """Return a type as Typer takes it, and its parser: a tuple of any length is a list, of words one text."""
+    """Return a type that Typer knows, and a parser: for a tuple a list, or for one of words a single text."""
     union = get_origin(base) in (Union, UnionType)
     inner = next(one for one in get_args(base) if one is not NoneType) if union else base
     if get_origin(inner) is not tuple or get_args(inner)[-1] is not ...:
@@ -274,11 +291,11 @@ def _one_or_more(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
 
 
 def _documented(kind: type) -> dict[str, str]:
-    """Return what the Attributes section of a class says of each field, as sentences."""
-    told: dict[str, str] = {}
+    """Return the entries in the Attributes section of a class as sentences, by field."""
+    sentences: dict[str, str] = {}
     section = (inspect.getdoc(kind) or "").partition("Attributes\n----------\n")[2]
     for entry in re.split(r"\n(?=\S)", section):
         names, _, text = entry.partition(" : ")
         text = " ".join(text.split()).rstrip(".")
-        told |= dict.fromkeys(names.split(", "), f"{text[:1].upper()}{text[1:]}.")
-    return told
+        sentences |= dict.fromkeys(names.split(", "), f"{text[:1].upper()}{text[1:]}.")
+    return sentences

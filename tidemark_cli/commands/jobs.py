@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ import typer
 from .. import core
 from .options import Existing, Spread
 
+SKIPPED = "skipped: every output exists"
+
 
 @dataclass(frozen=True)
 class Job:
-    """One scan and the files to write for it, by what the command calls them.
+    """One scan and the files to write for it, by their kinds.
 
     Attributes
     ----------
-    kept : outputs that exist and are left as they are.
+    kept : outputs that exist and stay as they are.
     """
 
     scan: Path
@@ -29,22 +31,23 @@ class Job:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the table calls it."""
+        """Its first cells in the table."""
         return (self.scan.name,)
 
     @property
     def known(self) -> dict[str, Any]:
-        """What JSON tells of it whatever becomes of it."""
+        """Its first entries in JSON."""
         return {"scan": str(self.scan)}
 
     @property
     def written(self) -> dict[str, str]:
-        """The outputs as JSON has them."""
-        return {name: str(path) for name, path in self.outputs.items()}
+        """The outputs for JSON."""
+        return texts(self.outputs)
 
-    def renamed(self, out: str) -> dict[str, Path]:
-        """The outputs, that of --out called what it is."""
-        return {out if name == "out" else name: path for name, path in self.outputs.items()}
+
+def texts(paths: Mapping[str, Path]) -> dict[str, str]:
+    """Return paths as JSON takes them."""
+    return {name: str(path) for name, path in paths.items()}
 
 
 def plan_jobs(
@@ -59,34 +62,35 @@ def plan_jobs(
 
     Parameters
     ----------
-    inputs : scans, or folders of scans; what lies in these as an output of another scan is no scan.
-    targets : for each output its PATH, None where it is not asked for: a file for a single scan; a folder
-        (existing, or ending in "/" and then made) takes a file named after each scan.
-    suffixes : for each output the endings a file may have; in a folder it gets the first.
-    existing : where outputs that exist are kept, a job may end up with nothing to write.
-    beside : further scans that are read, and that no output may replace.
-    spread : the part of the scans to take; the others are only looked at for clashes.
+    inputs : scans, or folders of scans, in which the outputs of other scans are passed over.
+    targets : the PATH of each kind of output, None where it is not wanted: a file for a single scan; or a
+        folder (existing, or ending in "/" and then made), for files named after the scans.
+    suffixes : the endings that each kind of file may have, the first of which it gets in a folder. The first
+        kind is what --out asks for, the others have options of their own names.
+    existing : where existing outputs are kept, a job may have nothing to write.
+    beside : other scans that are read, and that no output may replace.
+    spread : the part of the scans to take; the others are only checked for clashes.
 
     Raises
     ------
     FormatError, OutputError
-        If a folder holds no scan; if a file exists and nothing is said of that, or cannot be written.
+        If a folder holds no scan; if a file exists, without a word on that, or cannot be written.
     typer.BadParameter
         If several scans would go to a file, two outputs to the same, or one onto a scan or a slice of it.
     """
     scans = [scan for path in inputs for scan in scans_in(path)]
     several = len(scans) > 1 or scans != list(inputs)
-    wanted = {name: target for name, target in targets.items() if target is not None}
+    options = {kind: f"--{'out' if number == 0 else kind}" for number, kind in enumerate(suffixes)}
+    wanted = {kind: target for kind in suffixes if (target := targets.get(kind)) is not None}
     jobs = [
-        Job(scan, {o: _destination(scan, o, t, suffixes[o], several) for o, t in wanted.items()})
+        Job(scan, {k: _destination(scan, options[k], t, suffixes[k], several) for k, t in wanted.items()})
         for scan in scans
     ]
     jobs = _without_outputs(jobs, inputs, wanted)
-    _refuse_clashes(jobs, beside)
+    _refuse_clashes(jobs, beside, options)
     jobs = spread.taken(jobs, lambda job: job.scan)
-    for target in wanted.values():
-        if _means_folder(target):
-            Path(target).mkdir(parents=True, exist_ok=True)
+    for target in filter(_means_folder, wanted.values()):
+        Path(target).mkdir(parents=True, exist_ok=True)
     if existing.skip_existing:
         jobs = [_keeping_existing(job) for job in jobs]
     for job in jobs:
@@ -96,7 +100,7 @@ def plan_jobs(
 
 
 def scans_in(path: Path) -> list[Path]:
-    """Return the scans of a folder, or `path` itself; raise a FormatError where the folder holds none."""
+    """Return the scans of a folder, or `path` itself; raise a FormatError if the folder has none."""
     found = core.scans.volume.find_scans(path) if path.is_dir() else [path]
     if not found:
         raise core.errors.FormatError(
@@ -106,50 +110,50 @@ def scans_in(path: Path) -> list[Path]:
 
 
 def _without_outputs(jobs: Sequence[Job], inputs: Sequence[Path], targets: Mapping[str, str]) -> list[Job]:
-    """Leave out what an earlier run has written among the scans, unless it is an input by its own name."""
+    """Leave out the outputs of an earlier run among the scans, unless they are inputs by their own names."""
     written = {Path(target).resolve() for target in targets.values() if _means_folder(target)}
     for job in jobs:
         written |= {path.resolve() for path in job.outputs.values()} - {job.scan.resolve()}
     left = [job for job in jobs if job.scan in inputs or job.scan.resolve() not in written]
-    return left or list(jobs)  # where all would replace one another, that is told
+    return left or list(jobs)  # if all would replace one another, the next check says so
 
 
 def _keeping_existing(job: Job) -> Job:
-    kept = {option: path for option, path in job.outputs.items() if path.exists()}
-    return Job(job.scan, {o: path for o, path in job.outputs.items() if o not in kept}, kept)
+    kept = {kind: path for kind, path in job.outputs.items() if path.exists()}
+    return replace(job, outputs={k: path for k, path in job.outputs.items() if k not in kept}, kept=kept)
 
 
 def _means_folder(target: str) -> bool:
     return target.endswith(("/", os.sep)) or (Path(target).is_dir() and not target.endswith(".zarr"))
 
 
-def _destination(scan: Path, name: str, target: str, suffixes: tuple[str, ...], several: bool) -> Path:
+def _destination(scan: Path, option: str, target: str, suffixes: tuple[str, ...], several: bool) -> Path:
     if _means_folder(target):
         return Path(target) / (core.scans.scan_names.scan_name(scan) + suffixes[0])
     if several:
         raise typer.BadParameter(
-            f"--{name} {target}: expected a folder, for several scans or for a folder of scans; make it, or "
+            f"{option} {target}: expected a folder, for several scans or for a folder of scans; make it, or "
             "end its name in /."
         )
-    return named_file(f"--{name}", target, suffixes)
+    return named_file(option, target, suffixes)
 
 
 def named_file(option: str, target: str, suffixes: tuple[str, ...]) -> Path:
-    """Return `target` as a path, or refuse it as wrong usage where it ends in none of `suffixes`."""
+    """Return `target` as a path; refuse it as wrong usage if it ends in none of `suffixes`."""
     if not target.lower().endswith(suffixes) or Path(target).name.lower() in suffixes:
         raise typer.BadParameter(f"{option} {target}: expected a name ending in {', '.join(suffixes)}.")
     return Path(target)
 
 
-def _refuse_clashes(jobs: Sequence[Job], beside: Sequence[Path]) -> None:
-    """Raise where two outputs would be one file, or an output would be a scan or one of its slices."""
+def _refuse_clashes(jobs: Sequence[Job], beside: Sequence[Path], options: Mapping[str, str]) -> None:
+    """Raise if two outputs would be one file, or an output would be a scan or one of its slices."""
     scans = {scan.resolve() for scan in (*(job.scan for job in jobs), *beside)}
     stacks = [series for scan in scans if scan.is_dir() for series in core.scans.skyscan.list_series(scan)[0]]
     scans |= {path.resolve() for series in stacks for path in series.files}
     taken: dict[Path, str] = {}
     for job in jobs:
-        for name, path in job.outputs.items():
-            place, claim = path.resolve(), f"--{name} of {job.scan}"
+        for kind, path in job.outputs.items():
+            place, claim = path.resolve(), f"{options[kind]} of {job.scan}"
             if place in scans:
                 raise typer.BadParameter(f"{claim} would replace the scan {path}; name another file.")
             if place in taken:
@@ -164,7 +168,13 @@ def volume_suffixes() -> tuple[str, ...]:
     return (*core.scans.formats.TIFF_SUFFIXES, *core.scans.volume.ITK_SUFFIXES)
 
 
+def running_on(device: str) -> str:
+    """Return a line on the device chosen; raise a DeviceError if it is missing."""
+    chosen = core.network.devices.choose_device(device)
+    return f"device: {chosen}{' (auto)' if device == 'auto' else ''}"
+
+
 def described(volume: core.scans.volume.Volume) -> str:
-    """Say how large a scan is."""
+    """Return the size of a scan in words."""
     shape = " x ".join(map(str, volume.array.shape))
     return f"{shape} voxels (Z x Y x X) of {volume.voxel_um:g} µm"

@@ -1,4 +1,4 @@
-"""``tidemark metrics``: scores of predictions against true masks, as the paper has them and beyond."""
+"""``tidemark metrics``: scores of predictions against true masks, those of the paper and more."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .jobs import named_file
 from .options import Existing, Screen, Target
 
 NAMES = {"iou": "IoU", "dice": "Dice", "volumetric_similarity": "volumetric similarity"}
-# title, unit and digits of the rows of the surface table
+# rows of the surface table: title, factor, unit and digits
 SURFACE_ROWS = {
     "bias_um": ("bias of the height", 1, "µm", 1),
     "mean_error_um": ("MAE of the height", 1, "µm", 1),
@@ -43,11 +43,11 @@ class Inputs:
 
     Attributes
     ----------
-    paths : a run of tidemark train; or files, folders of slices, or folders of these with matching names,
-        TRUTH also a dataset. Without it, the newest run in the working directory.
-    dataset : where the run's dataset is, if it has moved.
-    voxel_um : voxel size in µm. Without it, the file's, else 3.2.
-    bone_end : at which end of Z the bone lies. auto: first for a dataset, else as in the true mask.
+    paths : a run of `tidemark train`; or two files, folders of slices, or folders of these with matching
+        names, TRUTH also a dataset. Default: the newest run in the working directory.
+    dataset : where the dataset of the run is, if it has moved.
+    voxel_um : voxel size in µm. Default: the file's, else 3.2.
+    bone_end : the end of Z at which the bone lies; auto is first for a dataset, else as in the true mask.
     """
 
     paths: Annotated[tuple[Path, ...], Look("RUN | PREDICTION TRUTH", argument=True)] = ()
@@ -59,22 +59,22 @@ class Inputs:
         if len(self.paths) > 2:
             raise ValueError("expected a RUN, or PREDICTION and TRUTH, or nothing; found more paths")
         if len(self.paths) == 2 and self.dataset is not None:
-            raise ValueError("--dataset goes with a RUN; name the dataset as TRUTH")
+            raise ValueError("--dataset goes with a RUN; give the dataset as TRUTH")
         if len(self.paths) < 2 and self.bone_end != "auto":
             raise ValueError("--bone-end goes with PREDICTION and TRUTH: a dataset's is first")
 
 
 @dataclass(frozen=True)
 class Zones:
-    """In which zones to score, and what is hard tissue.
+    """The zones to score, and what is hard tissue.
 
     Attributes
     ----------
-    pad : widths of the zones on either side of the tidemark, in µm: --pad 15 30 45. Without it, the paper's:
-        15, 30, ... 150. A path ends the list; write a folder named 2024 as ./2024.
-    threshold : hard tissue is where the probability is above it; several: --threshold 0.3 0.5. Without it,
-        the run's, else 0.5.
-    paper : zones of the published table, 5 voxels for "15 µm", and its rows.
+    pad : widths of the zones on either side of the tidemark in µm, as in --pad 15 30 45. Default: the
+        paper's, 15, 30, ... 150. A path ends the list; write a folder named 2024 as ./2024.
+    threshold : probability above which tissue is hard; or several, as in --threshold 0.3 0.5. Default: the
+        run's, else 0.5.
+    paper : use the zones of the published table, 5 voxels for "15 µm", and show its rows.
     """
 
     pad: Annotated[tuple[float, ...], Look("UM...")] = ()
@@ -108,7 +108,7 @@ def metrics(
     existing_outputs: Annotated[Existing, Without(["skip_existing"])],
     on_screen: Screen,
 ) -> None:
-    """Score predictions in zones about the true tidemark, and the tidemark's surface itself.
+    """Score predictions in zones around the true tidemark, and the surface of the tidemark.
 
     Examples
     --------
@@ -134,23 +134,17 @@ def metrics(
 
 
 def show(scores: core.scoring.scores.Scores, screen: Screen) -> None:
-    """Print scores, as JSON or as tables."""
+    """Print scores, as JSON or as tables of median ± SD like the paper's Table 1.
+
+    They include the scores of a mask that is hard tissue everywhere, the published ones with --paper, and a
+    word on what the bias means.
+    """
     if screen.as_json:
         console.result_json(core.scoring.score_files.as_json(scores))
-    else:
-        show_scores(scores)
-
-
-def show_scores(scores: core.scoring.scores.Scores) -> None:
-    """Print median ± SD as in the paper's Table 1, with its rows where the zones are its own, to stdout.
-
-    Beside them stands what a mask scores that is hard tissue everywhere; below, what the bias means.
-    """
-    zones = (
-        'zones of the published table, 5 voxels for "15 µm"' if scores.paper else "zones by the voxel size"
-    )
-    told = f"median ± SD of {scores.count} samples" if scores.count > 1 else "1 sample"
-    console.result(f"{told}; {zones}")
+        return
+    zones = 'of the published table, 5 voxels for "15 µm"' if scores.paper else "by the voxel size"
+    samples = f"median ± SD of {scores.count} samples" if scores.count > 1 else "1 sample"
+    console.result(f"{samples}; zones {zones}")
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
     each = max(1, (room - TITLE_WIDTH) // CELL_WIDTH)
     for measure in core.scoring.scores.OVERLAPS:
@@ -163,14 +157,14 @@ def show_scores(scores: core.scoring.scores.Scores) -> None:
 
 
 def show_not_scored(scores: core.scoring.scores.Scores) -> int:
-    """Name on stderr every sample that could not be scored; return the exit code."""
+    """Name the samples that could not be scored on stderr, and return the exit code."""
     for sample, reason in scores.not_scored.items():
         console.show_error(core.errors.ScanError(reason), f"{sample} not scored: ")
     return 1 if scores.not_scored else 0
 
 
 def _targets(outputs: Outputs, overwrite: bool) -> dict[str, Path]:
-    """Return the files to write, and refuse what could not be written after the work."""
+    """Return the files to write by their options, and refuse what could not be written after the work."""
     wanted = {
         "--csv": (outputs.csv, (".csv",)),
         "--plot": (outputs.plot, core.pictures.scores.FIGURE_SUFFIXES),
@@ -195,7 +189,6 @@ def _score(inputs: Inputs, zones: Zones, screen: Screen) -> core.scoring.scores.
 
 
 def _show_zones(scores: core.scoring.scores.Scores, measure: str, part: slice) -> None:
-
     pads = scores.pads_um[part]
     rows = []
     for threshold in scores.thresholds:
@@ -223,26 +216,26 @@ def _show_surface(scores: core.scoring.scores.Scores) -> None:
 
 
 def _show_bias(scores: core.scoring.scores.Scores, room: int) -> None:
-    """Say for each threshold what the bias over the samples means, and the offset that corrects it."""
+    """Say what the bias at each threshold means, and which offset corrects it."""
     for threshold in scores.thresholds:
         bias = scores.bias(threshold)
         if bias is None or bias.low_um is None:
             continue
         where = f"threshold {threshold:g}: " if len(scores.thresholds) > 1 else ""
         if bias.may_be_chance:
-            told = "the interval of the bias holds 0: nothing to correct."
+            told = "the interval of the bias includes 0: nothing to correct."
         elif bias.offset_um is None:
             told = (
-                f"the tidemark is found {abs(bias.mean_um):.0f} µm off, further than PTA soaks: look at the "
-                "previews for a wrong bone end, and at the registration of the true masks."
+                f"the tidemark is {abs(bias.mean_um):.0f} µm off, further than PTA soaks: check the bone end "
+                "in the previews, and the registration of the true masks."
             )
         else:
             side = "near the cartilage" if bias.mean_um > 0 else "deep"
             told = (
                 f"the tidemark is found too {side}, and not by chance (the interval of the bias excludes 0): "
-                "most likely the laboratory's own depth of stain. Correct it by fine-tuning (train --init "
-                f"default), or with predict --offset {bias.offset_um:+.1f}, added to an offset these masks "
-                "already have."
+                "most likely PTA soaks to another depth in your protocol. Correct it by fine-tuning (train "
+                f"--init default), or with predict --offset {bias.offset_um:+.1f}, added to any offset that "
+                "these masks were made with."
             )
         console.result("")
         console.result(textwrap.fill(where + told, room))

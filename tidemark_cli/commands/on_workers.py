@@ -1,4 +1,4 @@
-"""Work handed to the workers of a Dask cluster, and what happens to it there."""
+"""An executor on the workers of a Dask cluster, and what runs there."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ..core.errors import ClusterError
 
 distributed = lazily.imported("distributed")
 
-_running: dict[int, str] = {}  # on a worker: threads that do a scan, and of which run
+_running: dict[int, str] = {}  # on a worker: the run that each busy thread works for
 
 
 class SchedulerLost(ClusterError, BrokenExecutor):
-    """The scheduler has gone, and all that it had with it."""
+    """The scheduler has gone, and its tasks with it."""
 
 
 @dataclass(frozen=True)
 class _Call:
-    """Work to do on a worker, and where its result goes."""
+    """Work for a worker, and the future of its result."""
 
     future: Future[Any]
     work: Callable[[], Any]
@@ -38,8 +38,8 @@ class _Call:
 class Workers(Executor):
     """Does work on the workers of a cluster.
 
-    Dask holds every task of a worker that dies to blame, also one that only waited there. So work that it
-    gives up is done once more when nothing else is; what kills workers then too, has done it.
+    When a worker dies, Dask blames all its tasks, even those that only waited. So a task that Dask gives up
+    is tried once more, alone at the end: if workers die again, it is to blame.
     """
 
     def __init__(self, client: Any) -> None:
@@ -52,7 +52,7 @@ class Workers(Executor):
         self._lost = False
 
     def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Hand over what is to be done, in the folder that the command was given in."""
+        """Hand over a call, to be made in the current folder of the command."""
         call = _Call(
             Future(), partial(_do, __version__, self.run, self._folder, partial(work, *args, **kwargs))
         )
@@ -68,11 +68,11 @@ class Workers(Executor):
         theirs.add_done_callback(partial(self._settle, call))
 
     def _settle(self, call: _Call, theirs: Any) -> None:
-        """Pass on what became of a call, or put it aside. Dask calls this for one after the other."""
+        """Pass on the result of a call, or put it aside. Dask never runs two of these at once."""
         result, error = None, None
         try:
             result = theirs.result()
-        except BaseException as raised:  # CancelledError is none of Exception in some versions
+        except BaseException as raised:  # in some versions CancelledError is no Exception
             error = raised
         killed = isinstance(error, distributed.scheduler.KilledWorker)
         if theirs.status in ("cancelled", "lost"):
@@ -110,19 +110,19 @@ def _conclude(future: Future[Any], result: Any, error: BaseException | None) -> 
 
 def _lost() -> SchedulerLost:
     return SchedulerLost(
-        "the cluster's scheduler is gone; what is done is written: start it, and run the same command with "
-        "--skip-existing."
+        "the cluster's scheduler has gone; finished work is kept: start it again, and run the same command "
+        "with --skip-existing (train: --resume)."
     )
 
 
 def _do(version: str, run: str, folder: str, work: Callable[[], Any]) -> Any:
-    """On a worker: do what a client of this version has handed over, so that it can be stopped."""
+    """On a worker: do some work for a client of this version, so that `stop` can stop it."""
     worker = distributed.get_worker()
     name = f"the worker {worker.address}"
     refuse_version(name, version, __version__)
     refuse_threads(name, worker.state.nthreads)
     before = os.getcwd()
-    with suppress(OSError):  # a folder of the client's machine alone: paths that are whole may be shared
+    with suppress(OSError):  # the folder may not be shared; absolute paths may be
         os.chdir(folder)
     _running[threading.get_ident()] = run
     try:
@@ -133,7 +133,7 @@ def _do(version: str, run: str, folder: str, work: Callable[[], Any]) -> Any:
 
 
 def stop(run: str) -> None:
-    """On a worker: interrupt what it does for a run, so that no half-written file is left."""
+    """On a worker: interrupt its work for a run, so that no half-written file is left."""
     for thread, of in list(_running.items()):
         if of == run:
             interrupt = ctypes.py_object(KeyboardInterrupt)
@@ -141,7 +141,7 @@ def stop(run: str) -> None:
 
 
 def refuse_version(worker: str, expected: str, found: str) -> None:
-    """Raise a ClusterError where a worker has another version of tidemark than the command."""
+    """Raise a ClusterError if a worker has another version of tidemark than the command."""
     if found != expected:
         raise ClusterError(
             f"{worker}: expected tidemark {expected}, as the command has, found {found}; install the same "
@@ -150,7 +150,7 @@ def refuse_version(worker: str, expected: str, found: str) -> None:
 
 
 def refuse_threads(worker: str, threads: int) -> None:
-    """Raise a ClusterError where a worker would do several scans in one process."""
+    """Raise a ClusterError if a worker would do several scans in one process."""
     if threads != 1:
         raise ClusterError(
             f"{worker}: expected 1 thread, found {threads}: a process does one scan at a time; start workers "

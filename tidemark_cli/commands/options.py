@@ -1,4 +1,4 @@
-"""Options that several commands have, told and named alike in each."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Target = Annotated[str | None, Look("PATH")]  # of a file to write, or of a fold
 
 @dataclass(frozen=True)
 class Existing:
-    """What becomes of outputs that exist.
+    """What happens to existing outputs.
 
     Attributes
     ----------
-    overwrite : replace what exists.
-    skip_existing : keep what exists, and make what is missing.
+    overwrite : replace existing outputs.
+    skip_existing : keep existing outputs, and make the missing ones.
     """
 
     overwrite: bool = False
@@ -35,19 +35,20 @@ class Existing:
 
     @property
     def allowed(self) -> bool:
-        """Whether a file about all scans, which is made anew in either case, may exist."""
+        """Whether a file may be there already: one about all scans is made anew with either option."""
         return self.overwrite or self.skip_existing
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Where scans are worked on, and which of them.
+    """Which scans are processed, and where.
 
     Attributes
     ----------
-    cluster : work on the scans at once, each on a worker of a Dask cluster: the address of its scheduler, or
-        its file; or local:N, N processes here. Without N one for each GPU, else for each core.
-    part : of the scans, sorted, take every N-th from the I-th: for job arrays.
+    cluster : spread the scans (of train, the folds) over the workers of a Dask cluster: the address of its
+        scheduler, or its file; or local:N for N processes on this machine. Without N, one per GPU, else one
+        per core.
+    part : take every N-th of the sorted scans, starting at the I-th; for job arrays.
     """
 
     cluster: Annotated[str | None, Look("ADDRESS|FILE|local[:N]")] = None
@@ -65,30 +66,27 @@ class Spread:
             raise ValueError(f"part: expected I/N, as in 1/8 or 8/8, found {self.part}")
 
     @property
-    def again(self) -> bool:
-        """Whether a scan may be done again: its worker died, perhaps after it had written its outputs."""
-        return self.cluster is not None
-
-    @property
     def _share(self) -> tuple[int, int]:
-        if self.part is None:
-            return 1, 1
-        found = re.fullmatch(r"(\d+)/(\d+)", self.part)
+        found = re.fullmatch(r"(\d+)/(\d+)", "1/1" if self.part is None else self.part)
         return (int(found[1]), int(found[2])) if found else (0, 0)
 
+    def existing(self, given: Existing) -> Existing:
+        """Return what holds on workers, where a scan is done again if its worker dies after writing."""
+        return given if self.cluster is None or given.allowed else Existing(overwrite=True)
+
     def taken(self, items: Iterable[Item], scan_of: Callable[[Item], Path]) -> list[Item]:
-        """Return those of the part, sorted by their scans; without one all, as they come."""
+        """Return the items of the part, sorted by their scans; without a part all, in their order."""
         first, count = self._share
         return list(items) if self.part is None else sorted(items, key=scan_of)[first - 1 :: count]
 
 
 @dataclass(frozen=True)
 class Screen:
-    """What is said, and how.
+    """What is printed, and how.
 
     Attributes
     ----------
-    quiet : no messages and no progress.
+    quiet : print no messages and no progress.
     as_json : print results as JSON, one line each.
     """
 
@@ -96,16 +94,16 @@ class Screen:
     as_json: Annotated[bool, Look(name="json")] = False
 
     def notice(self, *lines: str, label: str = "") -> None:
-        """Print messages to stderr, each behind the label."""
+        """Print messages to stderr, each after the label."""
         for line in () if self.quiet else lines:
             console.notice(f"{label}{line}")
 
     def progress(self, label: str) -> AbstractContextManager[console.Advance | None]:
-        """Give a context with the callback that shows how far `label` is."""
+        """Return a context that gives a progress callback, see `console.progress`."""
         return console.progress(label, self.quiet)
 
     def result(self, content: Mapping[str, Any], lines: Sequence[str]) -> None:
-        """Print a result to stdout, as JSON or in words."""
+        """Print a result to stdout, as JSON or as lines of text."""
         if self.as_json:
             console.result_json(dict(content))
         elif not self.quiet:
@@ -114,5 +112,5 @@ class Screen:
 
 
 def entry(head: str, value: object) -> str:
-    """Return a line of a result in words: what it is, then what it came to."""
+    """Return a line of a result: what it is, and its value."""
     return f"{head:13}{value}"

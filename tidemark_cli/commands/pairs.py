@@ -1,4 +1,4 @@
-"""Which scans belong together: a PTA scan and its mask or CA4+ scan, by their names."""
+"""Pairs of a PTA scan and its mask or CA4+ scan, by their names."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .jobs import scans_in
 
 
 def pair_scans(inputs: Sequence[Path], option: str, other: Path) -> list[tuple[Path, Path]]:
-    """Return each scan with the one of `other` that belongs to it.
+    """Return each scan with its partner in `other`.
 
     Parameters
     ----------
     inputs : scans, or folders of scans.
-    option : what `other` was given with, for messages.
+    option : of `other`, for messages.
     other : one scan, for one input; or a folder of scans, matched by their whole names, else by
         `sample_name`.
 

@@ -1,4 +1,4 @@
-"""``tidemark preprocess``: from scans and their masks to a dataset in the layout of the public one."""
+"""``tidemark preprocess``: from scans and masks to a dataset in the layout of the public one."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Inputs:
     Attributes
     ----------
     scans : PTA scans: files, folders of slices, or folders of scans.
-    mask : the hard-tissue mask, in the scan's frame: 0 and 255. For several scans a folder of masks: the same
-        names, or the same up to _PTA, _CA4, _mask, -label, _seg or _rec.
-    ca4 : in place of --mask, the CA4+ scan: it is registered and thresholded first.
-    voxel_um : voxel size of the scans in µm. Without it, the file's or log's, else 3.2.
+    mask : the hard-tissue mask in the frame of the scan, 0 and 255; for several scans a folder of masks,
+        matched by name, whole or up to _PTA, _CA4, _mask, -label, _seg or _rec.
+    ca4 : instead of --mask, the CA4+ scan, to be registered and thresholded.
+    voxel_um : voxel size of the scans in µm. Default: the file's or log's, else 3.2.
     """
 
     scans: Annotated[tuple[Path, ...], Look("PTA", argument=True)]
@@ -44,11 +44,11 @@ class Inputs:
 
     def __post_init__(self) -> None:
         if (self.mask is None) == (self.ca4 is None):
-            raise ValueError("expected one of --mask and --ca4: where the hard tissue comes from")
+            raise ValueError("expected one of --mask and --ca4, from which to take the hard tissue")
 
     @property
     def other(self) -> tuple[str, Path]:
-        """The option that the hard tissue comes from, and its path."""
+        """The option for the hard tissue, and its path."""
         return ("--mask", self.mask) if self.mask else ("--ca4", self.ca4 or Path())
 
 
@@ -58,7 +58,7 @@ class Outputs:
 
     Attributes
     ----------
-    out : the dataset's folder; made, or added to.
+    out : the folder of the dataset, new or to be added to.
     preview : write a contact sheet of the whole dataset, PNG.
     """
 
@@ -68,14 +68,14 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Names:
-    """What the samples are called, and their grades.
+    """Names and grades of the samples.
 
     Attributes
     ----------
-    sample : name of the sample. Without it, the scan's, up to _PTA.
-    subject : put before the name: SUBJECT_NAME. Without it, the name's.
-    grade : of one sample, for the dataset's grades.csv.
-    grades : of all samples: columns sample_id and grade.
+    sample : name of the sample. Default: the name of the scan, up to _PTA.
+    subject : put before the name, as in SUBJECT_NAME. Default: what the name begins with, up to the first _.
+    grade : grade of a single sample, for the dataset's grades.csv.
+    grades : table of the grades of all samples, with the columns sample_id and grade.
     """
 
     sample: Annotated[str | None, Look("ID")] = None
@@ -104,7 +104,7 @@ class Cut:
     Attributes
     ----------
     size : voxels of 3.2 µm in the crop.
-    bone_end : at which end of Z the bone lies; auto asks the mask.
+    bone_end : the end of Z at which the bone lies; auto finds it in the mask.
     """
 
     size: Annotated[tuple[int, int, int], Look("Z Y X"), Limits(1)] = (768, 448, 448)
@@ -113,7 +113,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Plan:
-    """One sample to write: its scan, the mask or CA4+ scan of that, and its grade where one was given."""
+    """One sample to write: its scan, the mask or CA4+ scan, and its grade, if any."""
 
     sample_id: str
     scan: Path
@@ -122,16 +122,16 @@ class Plan:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the table calls it."""
+        """Its first cells in the table."""
         return self.sample_id, self.scan.name
 
     @property
     def known(self) -> dict[str, Any]:
-        """What JSON tells of it whatever becomes of it."""
+        """Its first entries in JSON."""
         return {"sample": self.sample_id, "scan": str(self.scan)}
 
     def folder(self, dataset: Path) -> Path:
-        """Where the sample is, or comes to be, in a dataset."""
+        """The sample's folder in a dataset."""
         return core.data.dataset.dataset_root(dataset) / "pre_processed" / self.sample_id
 
 
@@ -147,13 +147,12 @@ def preprocess(
     """Cut the plugs out of PTA scans and write a dataset in the layout of the public one.
 
     The crop is centred on the bone third of the plug and begins at its
-    bone end, which becomes row 0. Near an edge it is moved inward; a scan
-    smaller than it is padded with background. Scans of other voxels than
-    3.2 µm are resampled to them, for the layout holds no voxel size.
+    bone end, which becomes row 0. Near an edge it is moved inward; a
+    smaller scan is padded with background. Scans are resampled to voxels
+    of 3.2 µm, since the layout has no place for a voxel size.
 
-    8-bit grey levels stay as they are. Of all others the 0.1th percentile
-    of the crop becomes 0 and the 99.9th 255; what is between is linear,
-    what is beyond is clipped.
+    8-bit grey levels stay as they are. Others are scaled linearly, so that
+    the 0.1th percentile of the crop becomes 0 and the 99.9th 255.
 
     Examples
     --------
@@ -165,22 +164,22 @@ def preprocess(
     work = partial(
         _preprocess,
         dataset=outputs.out,
-        inputs=replace(inputs, scans=()),  # not each of them with each of them
+        inputs=replace(inputs, scans=()),  # a task does not need the names of all scans
         cut=crop,
-        existing=Existing(True) if many_scans.again and not existing_samples.allowed else existing_samples,
+        existing=many_scans.existing(existing_samples),
         screen=on_screen,
     )
     made = [folder for folder in (outputs.out, *outputs.out.parents) if not folder.exists()]
     try:
         _check_outputs(plans, outputs.out, existing_samples, sheet)
-        with cluster.connected(many_scans.cluster, on_screen) as executor:
+        with cluster.connected(many_scans.cluster, on_screen, most=len(plans)) as executor:
             outcomes = batch.run(work, plans, on_screen, ("sample", "scan", "mask"), executor)
     finally:
-        with suppress(OSError):  # something was written
+        with suppress(OSError):  # folders that are not empty stay
             for folder in made:
                 folder.rmdir()
     if sheet is not None and any(outcome.state != "failed" for outcome in outcomes):
-        samples = core.data.dataset.find_samples(outputs.out)  # of earlier commands, too
+        samples = core.data.dataset.find_samples(outputs.out)  # those of earlier commands as well
         page = core.pictures.contact_sheet.compose_contact_sheet(samples)
         core.pictures.style.write_picture(sheet, page, existing_samples.allowed)
         if not on_screen.as_json:
@@ -207,8 +206,7 @@ def _plan(pairs: Sequence[tuple[Path, Path]], names: Names) -> list[Plan]:
     ungraded = [sample_id for sample_id in plans if form(sample_id) not in known]
     if names.grades is not None and ungraded:
         raise core.errors.DatasetError(
-            f"{names.grades} has no row for {', '.join(ungraded)}; add one for each, with an empty grade "
-            "where it is not known."
+            f"{names.grades} has no row for {', '.join(ungraded)}; add it, with an empty grade if unknown."
         )
     return list(plans.values())
 
@@ -238,7 +236,6 @@ def _check_outputs(plans: Sequence[Plan], dataset: Path, existing: Existing, she
 def _preprocess(
     plan: Plan, label: str, *, dataset: Path, inputs: Inputs, cut: Cut, existing: Existing, screen: Screen
 ) -> Outcome:
-    """Make one sample."""
     graded = {} if plan.grade is None else {plan.sample_id: plan.grade}
     folder = plan.folder(dataset)
     content: dict[str, Any] = {"folder": str(folder)}
@@ -248,7 +245,7 @@ def _preprocess(
     pta = core.scans.volume.read_volume(plan.scan, inputs.voxel_um)
     screen.notice(described(pta), *pta.notes, label=label)
     if "_" not in plan.sample_id:
-        alone = f"no _ in {plan.sample_id}: taken for a subject of its own, else give --subject"
+        alone = f"no _ in {plan.sample_id}: taken as a subject of its own; if it is not, give --subject"
         screen.notice(alone, label=label)
     if inputs.ca4:
         hard = _registered(pta, plan, label, inputs.voxel_um, screen)
@@ -260,14 +257,13 @@ def _preprocess(
     core.data.dataset.write_sample(dataset, plan.sample_id, crop.scan, crop.mask, overwrite)
     core.data.dataset.update_grades(dataset, graded)
     share = float((crop.mask > 0).mean())
-    told = f"{share:.0%} hard tissue"
-    return Outcome("done", told, (str(folder),), content | {"hard_tissue_share": share})
+    return Outcome("done", f"{share:.0%} hard tissue", (str(folder),), content | {"hard_tissue_share": share})
 
 
 def _registered(
     pta: core.scans.volume.Volume, plan: Plan, label: str, voxel_um: float | None, screen: Screen
 ) -> np.ndarray:
-    """Register the CA4+ scan and return its hard tissue in the frame of the PTA scan."""
+    """Register the CA4+ scan, and return its hard tissue in the frame of the PTA scan."""
     registration = core.registration.register
     ca4 = core.scans.volume.read_volume(plan.other, voxel_um)
     with screen.progress(f"{label}registration") as advance:
@@ -275,7 +271,7 @@ def _registered(
     if not found.trusted:
         raise core.errors.ScanError(
             f"{plan.other} could not be registered to {plan.scan} with certainty (quality "
-            f"{found.quality:.2f}); see tidemark register --preview, and give its mask with --mask."
+            f"{found.quality:.2f}); look at tidemark register --preview, and give the mask with --mask."
         )
     screen.notice(f"registered, quality {found.quality:.2f}", label=label)
     return registration.hard_tissue(registration.resample(ca4, found.matrix, pta), pta.voxel_um)

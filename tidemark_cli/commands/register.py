@@ -1,4 +1,4 @@
-"""``tidemark register``: CA4+ scans onto PTA scans of the same plugs, and hard-tissue masks from them."""
+"""``tidemark register``: CA4+ scans aligned with PTA scans of the same plugs, and masks from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..core.settings import VoxelSize
 from . import batch, cluster
 from .batch import Outcome
 from .from_fields import Look
-from .jobs import Job, described, plan_jobs, volume_suffixes
+from .jobs import SKIPPED, Job, described, plan_jobs, volume_suffixes
 from .options import Existing, Screen, Spread, Target, entry
 from .pairs import pair_scans
 
@@ -30,10 +30,10 @@ class Inputs:
 
     Attributes
     ----------
-    pta : the scan that stays, or a folder of scans.
-    ca4 : the CA4+ scan of the same plug; for a folder a folder, matched by the names, whole or up to _PTA,
-        _CA4 or _rec.
-    voxel_um : voxel size of both scans in µm. Without it, each file's or log's, else 3.2.
+    pta : the PTA scan, which stays where it is, or a folder of PTA scans.
+    ca4 : the CA4+ scan of the same plug, or a folder of them, matched by name, whole or up to _PTA, _CA4 or
+        _rec.
+    voxel_um : voxel size of both scans in µm. Default: each file's or log's, else 3.2.
     """
 
     pta: Annotated[Path, Look("PTA", argument=True)]
@@ -47,14 +47,14 @@ class Outputs:
 
     Attributes
     ----------
-    out : CA4+ in PTA's frame: .tif, .nrrd, .nii.gz, .nii or .mha. A folder (existing or ending in /) takes
-        NAME.tif of each PTA scan; needed for folders, then for every PATH below.
+    registered : CA4+ in PTA's frame: .tif, .nrrd, .nii.gz, .nii or .mha. In a folder (existing, or ending in
+        /) it is NAME.tif for each PTA scan; for folders of scans every PATH must be a folder.
     mask : write the hard-tissue mask, 8-bit, 0 and 255.
-    transform : write the transform, .tfm for ITK and 3D Slicer.
+    transform : write the transform for ITK and 3D Slicer, .tfm.
     preview : write a picture to judge the result by, PNG.
     """
 
-    out: Annotated[str, Look("REGISTERED", short="o")]
+    registered: Annotated[str, Look("REGISTERED", "out", "o")]
     mask: Target = None
     transform: Target = None
     preview: Target = None
@@ -62,16 +62,16 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Alignment:
-    """How to find the transform, and the hard tissue.
+    """How to find the transform and the hard tissue.
 
     Attributes
     ----------
-    threshold : hard tissue is where CA4+ is above this grey level; otsu takes one between cartilage and bone.
+    threshold : grey level of CA4+ above which tissue is hard; otsu finds one between cartilage and bone.
     metric : refine by mutual information, or by the paper's mean squared error.
     initial : start from this rigid transform (.tfm, .txt or .h5, as 3D Slicer saves it) instead of searching;
-        for folders, a folder with NAME.tfm of each PTA scan.
-    apply : take --initial as it is: resample only, judge nothing.
-    accept : write the result even where its quality is below 0.4.
+        for folders of scans, a folder with NAME.tfm for each PTA scan.
+    apply : apply --initial unchanged, without judging it.
+    accept : write the result even if its quality is below 0.4.
     """
 
     threshold: Annotated[str, Look("otsu|VALUE")] = "otsu"
@@ -82,7 +82,7 @@ class Alignment:
 
     def __post_init__(self) -> None:
         if self.apply and self.initial is None:
-            raise ValueError("apply: expected --initial with it, the transform to apply")
+            raise ValueError("apply: expected --initial with the transform to apply")
         if self.threshold.lower() != "otsu" and not _is_number(self.threshold):
             raise ValueError(
                 f"threshold: expected otsu or a grey level of the CA4+ scan, found {self.threshold}"
@@ -96,13 +96,13 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Pair(Job):
-    """A PTA scan, and the CA4+ scan of the same plug."""
+    """A PTA scan and the CA4+ scan of the same plug."""
 
     ca4: Path = Path()
 
     @property
     def known(self) -> dict[str, Any]:
-        """What JSON tells of it whatever becomes of it."""
+        """Its first entries in JSON."""
         return {"scan": str(self.scan), "ca4": str(self.ca4)}
 
 
@@ -114,7 +114,7 @@ def register(
     many_scans: Spread,
     on_screen: Screen,
 ) -> None:
-    """Align CA4+ scans onto PTA scans, and take the hard tissue from them.
+    """Align CA4+ scans with PTA scans, and take the hard tissue from them.
 
     Examples
     --------
@@ -123,7 +123,7 @@ def register(
     tidemark register S01_PTA.tif S01_CA4.tif -o registered.tif --initial slicer.tfm --apply
     """
     volume = volume_suffixes()
-    suffixes = {"out": volume, "mask": volume, "transform": (".tfm",), "preview": (".png",)}
+    suffixes = {"registered": volume, "mask": volume, "transform": (".tfm",), "preview": (".png",)}
     pairs = pair_scans([inputs.pta], "CA4", inputs.ca4)
     ca4 = dict(pairs)
     jobs = plan_jobs(list(ca4), vars(outputs), suffixes, existing_outputs, list(ca4.values()), many_scans)
@@ -135,10 +135,10 @@ def register(
         _register,
         voxel_um=inputs.voxel_um,
         alignment=alignment,
-        overwrite=existing_outputs.overwrite or many_scans.again,
+        overwrite=many_scans.existing(existing_outputs).allowed,
         screen=on_screen,
     )
-    with cluster.connected(many_scans.cluster, on_screen) as executor:
+    with cluster.connected(many_scans.cluster, on_screen, most=len(todo)) as executor:
         outcomes = batch.run(work, todo, on_screen, ("scan", "registration"), executor)
     batch.end(outcomes)
 
@@ -153,13 +153,12 @@ def _is_number(text: str) -> bool:
 def _register(
     pair: Pair, label: str, *, voxel_um: float | None, alignment: Alignment, overwrite: bool, screen: Screen
 ) -> Outcome:
-    """Register one pair and write its outputs."""
     if not pair.outputs:
-        return Outcome("skipped", lines=("skipped: every output exists",))
+        return Outcome("skipped", lines=(SKIPPED,))
     start = _initial(pair, alignment.initial)
     pta, ca4 = (core.scans.volume.read_volume(path, voxel_um) for path in (pair.scan, pair.ca4))
-    if "out" in pair.outputs:
-        core.scans.volume.check_dtype(pair.outputs["out"], ca4.array.dtype)
+    if "registered" in pair.outputs:
+        core.scans.volume.check_dtype(pair.outputs["registered"], ca4.array.dtype)
     for stain, volume in (("PTA", pta), ("CA4+", ca4)):
         screen.notice(*(f"{stain}: {line}" for line in (described(volume), *volume.notes)), label=label)
     name, found = label or f"{pair.scan.name}: ", None
@@ -169,9 +168,7 @@ def _register(
                 pta, ca4, metric=alignment.metric, initial=start, progress=advance
             )
     refused = found is not None and not (found.trusted or alignment.accept)
-    outputs = {
-        what: path for what, path in pair.renamed("registered").items() if not refused or what == "preview"
-    }
+    outputs = {kind: path for kind, path in pair.outputs.items() if not refused or kind == "preview"}
     matrix = found.matrix if found else start
     assert matrix is not None
     if outputs:
@@ -185,7 +182,7 @@ def _register(
 
 
 def _initial(pair: Pair, initial: Path | None) -> Matrix | None:
-    """Read the transform to start from, of a folder the one named after the scan."""
+    """Read the transform to start from; in a folder it is named after the scan."""
     if initial is None:
         return None
     path = initial
@@ -201,9 +198,8 @@ def _initial(pair: Pair, initial: Path | None) -> Matrix | None:
 
 
 def _outcome(pair: Pair, found: Registration | None, label: str, accept: bool) -> Outcome:
-    """Tell what came of a pair, and warn where its quality is too low."""
-    outputs = pair.renamed("registered")
-    written = map(entry, outputs, outputs.values())
+    """Return what became of a pair, and warn if its quality is too low."""
+    written = map(entry, pair.outputs, pair.outputs.values())
     if found is None:
         lines = (*written, entry("transform", "as given"))
         return Outcome("done", "as given", lines, {"outputs": pair.written})

@@ -1,13 +1,18 @@
-"""How much memory this process may still take: of the machine, its container or job, and its own limit."""
+"""How much memory a segmentation takes, and how much this process may still take.
+
+That is limited by the machine, by its container or job, and by a limit of its own.
+"""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
 
+PROGRAM_BYTES, SLICE_BYTES, COLUMN_BYTES = 2**29, 320, 100  # as measured; of a voxel in a slice, a column
 BASE_BYTES = 2**30  # the program and its libraries, the network's activations, the labels of islands
 
 _V2 = ("memory.max", "memory.current", "inactive_file")
@@ -23,6 +28,26 @@ def memory_available(root: Path = Path("/")) -> int:
     """
     free: int = psutil.virtual_memory().available
     return max(0, min([free, *_of_process(), *_of_groups(root)]))
+
+
+def memory_needed(shape: Sequence[int], itemsize: int, uncertainty: bool) -> int:
+    """Estimate the peak memory of `segmentation.segment`, in bytes, before it runs.
+
+    The scan is counted whole; the mask, the probability and what cleaning takes beside them fill
+    only the box round the plug, and together count as two bytes a voxel of the scan.
+    """
+    return math.prod(shape) * (itemsize + 2 + uncertainty) + BASE_BYTES
+
+
+def least_memory(shape: Sequence[int]) -> int:
+    """Estimate the peak memory with all volumes on disk: the program, and what a slice takes."""
+    depth, height, width = shape
+    return PROGRAM_BYTES + max(SLICE_BYTES * depth * max(height, width), COLUMN_BYTES * height * width)
+
+
+def disk_needed(shape: Sequence[int], itemsize: int, uncertainty: bool, models: int) -> int:
+    """Estimate the bytes of all files that are there at once in place of memory, without the scan's own."""
+    return math.prod(shape) * (2 * itemsize + 2 + 2 * uncertainty + 2 * (models > 1))
 
 
 def parse_size(text: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +22,6 @@ from .anatomy.offset import offset_tidemark
 from .anatomy.plug import Plug, crop_box, find_plug
 from .anatomy.surface import Surface, find_surface
 from .errors import about
-from .memory import BASE_BYTES
 from .network.devices import choose_device, give_back_freed_memory
 from .network.inference import Prediction, Predictor
 from .network.unet import UNet
@@ -31,7 +29,6 @@ from .scans.volume import Volume
 from .settings import Settings
 
 TISSUE_UM = 300.0  # columns with more tissue than this belong to the sample
-PROGRAM_BYTES, SLICE_BYTES, COLUMN_BYTES = 2**29, 320, 100  # as measured; of a voxel in a slice, a column
 
 DEFINITIONS: dict[str, str] = SURFACE_DEFINITIONS | {
     "confidence": "how far to believe the result, 0 to 1: the least of confidence_signs; below 0.5 is "
@@ -192,26 +189,6 @@ def segment(
     probability = plug.upright(prediction.probability)
     seconds = time.monotonic() - started
     return Segmentation(found.mask, probability, uncertainty, surface, stats, plug, notes, seconds)
-
-
-def memory_needed(shape: Sequence[int], itemsize: int, uncertainty: bool) -> int:
-    """Estimate the peak memory of `segment`, in bytes, before it runs.
-
-    The scan is counted whole; the mask, the probability and what cleaning takes beside them fill
-    only the box round the plug, and together count as two bytes a voxel of the scan.
-    """
-    return math.prod(shape) * (itemsize + 2 + uncertainty) + BASE_BYTES
-
-
-def least_memory(shape: Sequence[int]) -> int:
-    """Estimate the peak memory of `segment` with all volumes on disk: the program and what a slice takes."""
-    depth, height, width = shape
-    return PROGRAM_BYTES + max(SLICE_BYTES * depth * max(height, width), COLUMN_BYTES * height * width)
-
-
-def disk_needed(shape: Sequence[int], itemsize: int, uncertainty: bool, models: int) -> int:
-    """Estimate the bytes of all files that are there at once in place of memory, without the scan's own."""
-    return math.prod(shape) * (2 * itemsize + 2 + 2 * uncertainty + 2 * (models > 1))
 
 
 def _found_either_way(

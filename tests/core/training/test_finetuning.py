@@ -130,7 +130,7 @@ class Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("call", [1, 2, 4, 7])
+@pytest.mark.parametrize("call", [1, 2, 4, 6])
 def test_a_fine_tuning_goes_on_after_a_stop_to_the_same_files(
     dataset: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
@@ -146,7 +146,7 @@ def test_a_fine_tuning_goes_on_after_a_stop_to_the_same_files(
     with pytest.raises(Stopped):
         train(tmp_path / "run", dataset, settings, progress=stop)
     resumed = train(tmp_path / "run", dataset, settings, True, lambda *told: seen.append(told))
-    assert (seen[-1][0], seen[-1][2]) == (seen[-1][1], None)  # all that was to be done is done
+    assert seen[-1][0] == seen[-1][1]  # all that was to be done is done
     for name in ("fold_0.safetensors", "log.csv", "run.json"):
         assert (whole / name).read_bytes() == (resumed / name).read_bytes()
 

@@ -14,7 +14,7 @@ import torch
 from tidemark_cli.core.errors import ModelError, OutputError
 from tidemark_cli.core.network.unet import ModelInfo, UNet, save_model
 from tidemark_cli.core.training import loop
-from tidemark_cli.core.training.loop import Recipe, Trainer, load_start, new_network, save_checkpoint
+from tidemark_cli.core.training.loop import Recipe, Trainer, load_start, new_network
 from tidemark_cli.core.training.losses import bce
 from tidemark_cli.core.training.settings import FoldTraining, PhantomTraining
 
@@ -26,7 +26,7 @@ RECIPE = Recipe(bce, learning_rate=0.1, weight_decay=0.0)
 class Fixed:
     """Three rounds of 2, 1 and 2 batches; says which were asked for, and stops before one of them."""
 
-    name, rounds = "the test", 3
+    rounds = 3
 
     def __init__(self, stop: tuple[int, int] | None = None) -> None:
         self.stop, self.asked = stop, list[tuple[int, int]]()
@@ -47,9 +47,6 @@ class Fixed:
 
     def row(self, number: int) -> loop.Row:
         return {"round": number}
-
-    def told(self, row: loop.Row) -> str:
-        return f"round {row['round']}"
 
 
 def trainer(checkpoint: Path, source: Fixed, recipe: Recipe = RECIPE) -> Trainer:
@@ -139,9 +136,12 @@ def test_the_learning_rate_follows_the_share_of_the_steps(
     assert rates == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8])
 
 
-def test_a_training_that_diverges_saves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan(monkeypatch, float("nan"))
-    with pytest.raises(ModelError, match="the test has diverged: the loss of round 1 is no finite number"):
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), float("-inf")])
+def test_a_training_that_diverges_saves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: float
+) -> None:
+    plan(monkeypatch, loss)
+    with pytest.raises(ModelError, match="the training has diverged: the loss is not finite at round 1; "):
         trainer(tmp_path / "a.pt", Fixed()).run(lambda row: None)
     assert list(tmp_path.iterdir()) == []
 
@@ -171,14 +171,13 @@ def test_a_start_is_of_the_size_asked_for(tmp_path: Path, kind: type[FoldTrainin
 def test_a_checkpoint_on_a_full_disk_is_one_line(tmp_path):
     import resource
 
-    net = UNet(ModelInfo(width=4, depth=2))
-    optimiser = torch.optim.Adam(net.parameters())
-    save_checkpoint(tmp_path / "a.pt", net, optimiser)
+    found = Trainer(UNet(ModelInfo(width=4, depth=2)), Fixed(), RECIPE, tmp_path / "a.pt", CPU)
+    found.save()
     whole, limits = (tmp_path / "a.pt").read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # stands for a disk or a quota
     try:
         with pytest.raises(OutputError, match="no room left"):
-            save_checkpoint(tmp_path / "a.pt", net, optimiser)
+            found.save()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (tmp_path / "a.pt").read_bytes() == whole

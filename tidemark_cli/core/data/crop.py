@@ -1,15 +1,12 @@
 """From a scan and its mask to the crop that the public dataset holds (section 2.2 of the paper).
 
-The rules, each of which the user can rely on:
-
-- The crop is `size` voxels of 3.2 µm; a scan of another voxel size is resampled (area means where it is
-  finer, linear where it is coarser), a mask with it and cut at one half.
-- The bone end becomes row 0; a scan that lies the other way is mirrored along Z.
-- The crop is centred on the bone third of the plug and starts at its bone end. Where it would stick out of
-  the scan it is moved inward; where the scan is smaller than the crop it is padded with the background's
-  grey level, along Z at the cartilage end.
-- 8-bit grey levels stay as they are. Of any other dtype the 0.1th percentile of the crop becomes 0, the
-  99.9th 255, what lies between is linear and what lies outside is clipped.
+- The crop has `size` voxels of 3.2 µm. Scans of other voxel sizes are resampled, finer ones by area means,
+  coarser ones linearly, and their masks with them, cut at one half.
+- The bone end becomes row 0; a scan with bone at the last slices is mirrored along Z.
+- The crop is centred on the bone third of the plug and starts at its bone end. It is moved inward if it would
+  leave the scan; a smaller scan is padded with the background's grey level, along Z at the cartilage end.
+- 8-bit grey levels stay as they are. Others are scaled linearly and clipped: the 0.1th percentile of the crop
+  becomes 0, the 99.9th 255.
 """
 
 from __future__ import annotations
@@ -30,42 +27,35 @@ from ..scans.volume import Volume, read_volume
 from .dataset import VOXEL_UM
 
 SIZE = (768, 448, 448)  # the paper's crop, (Z, Y, X)
-PERCENTILES = (0.1, 99.9)  # of a crop that is not 8-bit; become 0 and 255, as they do when predicting
-MASK_IN_AIR = 0.2  # share of the hard tissue outside the plug from which the mask is doubted
+PERCENTILES = (0.1, 99.9)  # of a crop that is not 8-bit; they become 0 and 255, as in a prediction
+MASK_IN_AIR = 0.2  # share of the hard tissue outside the plug above which a warning is due
 
 Voxels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A sample as the dataset holds it.
+    """A sample as the dataset holds it."""
 
-    Attributes
-    ----------
-    scan : (Z, Y, X) uint8, bone end at row 0, voxels of 3.2 µm.
-    mask : (Z, Y, X) uint8, 255 in hard tissue.
-    notes : what the user should hear: resampled, moved, padded, doubted.
-    """
-
-    scan: Voxels
-    mask: Voxels
-    notes: tuple[str, ...] = ()
+    scan: Voxels  # (Z, Y, X), bone end at row 0, voxels of 3.2 µm
+    mask: Voxels  # (Z, Y, X), 255 in hard tissue
+    notes: tuple[str, ...] = ()  # for the user: resampled, moved, padded, doubtful
 
 
 def read_mask_of(pta: Volume, path: Path, voxel_um: float | None = None) -> np.ndarray:
-    """Return the mask of a scan, ``(Z, Y, X)`` of any dtype, memory-mapped where possible.
+    """Return the mask of a scan, ``(Z, Y, X)`` of any dtype, memory-mapped if possible.
 
-    Axes that are flipped or exchanged against the scan's, as the headers of both tell, are put right.
+    Its axes are flipped or exchanged to match the scan's, if the headers of both have directions.
 
     Parameters
     ----------
-    voxel_um : voxel size in µm that overrules what the mask's file says.
+    voxel_um : voxel size in µm that overrules the file's.
 
     Raises
     ------
     ScanError
-        If `path` cannot be read, is empty (0 everywhere), has another shape or voxel size than `pta`, or
-        lies elsewhere where the headers of both tell.
+        If `path` cannot be read, is empty (0 everywhere), or has another shape, voxel size or position than
+        `pta`.
     """
     mask = brought_to(read_volume(path, voxel_um, mask=True), pta)
     if not any(plane.any() for plane in mask.array):
@@ -83,24 +73,23 @@ def read_mask_of(pta: Volume, path: Path, voxel_um: float | None = None) -> np.n
 def crop_sample(
     pta: Volume, mask: np.ndarray, size: tuple[int, int, int] = SIZE, bone_end: str = "auto"
 ) -> Crop:
-    """Localise the plug and cut out what the dataset holds of it, by the rules at the top of this file.
+    """Find the plug and cut it out, by the rules at the top of this file.
 
-    Only the crop is loaded of a memory-mapped scan or mask.
+    Of a memory-mapped scan or mask only the crop is loaded.
 
     Parameters
     ----------
     pta : the scan, any real dtype.
-    mask : ``(Z, Y, X)`` of the scan's shape, in the scan's frame: 0, and one other value in hard tissue.
+    mask : ``(Z, Y, X)`` of the scan's shape: 0, and one other value in hard tissue.
     size : voxels of 3.2 µm along (Z, Y, X).
-    bone_end : ``"first"`` or ``"last"`` end of Z; ``"auto"`` takes the end of the plug nearer to the
-        mask's hard tissue.
+    bone_end : ``"first"`` or ``"last"`` end of Z; ``"auto"`` takes the end with the mask's hard tissue.
 
     Raises
     ------
     ContentError
-        If there is no plug, the mask has no hard tissue in it or in the crop, or holds more than two levels.
+        If there is no plug, or the mask has no hard tissue in the plug or the crop, or more than two levels.
     ScanError
-        If the scan is a 2D image or the shapes differ.
+        If the scan is a 2D image.
     """
     if pta.is_image:
         raise ScanError(f"{pta.path} is a 2D image; expected a stack: the dataset holds volumes.")
@@ -131,7 +120,7 @@ def crop_sample(
 
 
 def _locate(pta: Volume, mask: np.ndarray, told: str) -> tuple[Plug, tuple[str, ...]]:
-    """Return the plug, its bone end told by the mask or the caller, and what is to be said of that."""
+    """Return the plug, its bone end as in the mask or as given, and notes on that."""
     with about(pta.path):
         plug = find_plug(pta.array, pta.voxel_um, told)
     judged = judge_mask(plug.view(mask), plug.view(pta.array), plug.tissue_level)
@@ -140,21 +129,20 @@ def _locate(pta: Volume, mask: np.ndarray, told: str) -> tuple[Plug, tuple[str, 
             f"the mask of {pta.path} has no hard tissue inside the plug (voxels {_told(plug.box)} along "
             "Z, Y, X); expected 255 there; is it the mask of this scan?"
         )
-    if judged.end == "first":  # of the view: where the plug has it, too
+    if judged.end == "first":  # the bone end of the view: they agree
         return plug, ()
     if told != "auto":
         return plug, (f"warning: bone is said to be at the {told} slices, the mask is at the other end",)
-    notes: tuple[str, ...] = ()
-    if plug.bone.confidence >= SURE:
-        notes = (
-            f"warning: the scan looks as if bone were at the {plug.bone.end} slices, the mask is at the "
-            "other end and is believed: see that it marks hard tissue, else give --bone-end",
-        )
-    return plug.turned(), notes
+    if plug.bone.confidence < SURE:
+        return plug.turned(), ()
+    return plug.turned(), (
+        f"warning: the grey levels suggest bone at the {plug.bone.end} slices, but the mask is at the other "
+        "end, which is taken: check that it marks hard tissue, or give --bone-end",
+    )
 
 
 def _moved(plug: Plug, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Say where the crop is not centred on the plug because that is too near to the edge."""
+    """Return a note if the crop is not centred on the plug, which is too near to the edge."""
     assert plug.centre_yx is not None
     told = []
     for axis, side, centre, length in zip("YX", plug.box[1:], plug.centre_yx, shape[1:], strict=True):
@@ -165,7 +153,7 @@ def _moved(plug: Plug, shape: tuple[int, ...]) -> tuple[str, ...]:
 
 
 def _hard_tissue(pta: Volume, mask: np.ndarray, crop: Plug) -> NDArray[np.bool_]:
-    """Return the mask in the crop, bone first, as bool; raise where it is empty there or no mask at all."""
+    """Return the mask in the crop, bone first, as bool; raise if it is empty there or not a mask."""
     part = crop.view(mask)
     hard: NDArray[np.bool_] = part != 0
     if not hard.any():
@@ -182,24 +170,22 @@ def _hard_tissue(pta: Volume, mask: np.ndarray, crop: Plug) -> NDArray[np.bool_]
 
 
 def _doubts(grey: np.ndarray, hard: NDArray[np.bool_], tissue_level: float) -> tuple[str, ...]:
-    """Return warnings of a mask that lies in air, or that reaches beyond the crop."""
+    """Return warnings if the mask lies in air, or reaches beyond the crop."""
     notes: list[str] = []
     in_air = 1 - np.count_nonzero(grey[hard] > tissue_level) / np.count_nonzero(hard)
     if in_air > MASK_IN_AIR:
-        notes.append(
-            f"warning: {in_air:.0%} of the mask lie outside the tissue; is it the mask of this scan?"
-        )
+        notes.append(f"warning: {in_air:.0%} of the mask is outside the tissue; is it the mask of this scan?")
     beyond = np.count_nonzero(hard[-1]) / np.count_nonzero(hard.any(0))
     if beyond > 0.5:
         notes.append(
-            f"warning: hard tissue goes on beyond the crop in {beyond:.0%} of its columns: "
-            "no tidemark there; give a larger --size"
+            f"warning: hard tissue goes on beyond the crop in {beyond:.0%} of its columns, which have no "
+            "tidemark then; give a larger --size"
         )
     return tuple(notes)
 
 
 def _resampled(array: np.ndarray, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return ``(Z, Y, X)`` float32 at another `shape`: first every slice, then along Z."""
+    """Return ``(Z, Y, X)`` float32 at another `shape`, resampled slice by slice, then along Z."""
     flat = np.empty((len(array), *shape[1:]), np.float32)
     for z, plane in enumerate(array):
         flat[z] = resize(plane.astype(np.float32), shape[1:])
@@ -210,11 +196,10 @@ def _resampled(array: np.ndarray, shape: tuple[int, ...]) -> NDArray[np.float32]
 
 
 def _as_8bit(grey: np.ndarray, dtype: np.dtype, tissue_level: float) -> tuple[Voxels, int, tuple[str, ...]]:
-    """Return the crop as uint8, the grey level of its background in that, and what is to be said.
+    """Return a crop ``(Z, Y, X)`` as uint8, the grey level of its background, and notes.
 
     Parameters
     ----------
-    grey : the crop ``(Z, Y, X)``, maybe resampled.
     dtype : of the scan; uint8 keeps its grey levels.
     tissue_level : grey level of the scan between background and tissue.
     """
@@ -228,7 +213,8 @@ def _as_8bit(grey: np.ndarray, dtype: np.dtype, tissue_level: float) -> tuple[Vo
     low, high = (float(level) for level in np.percentile(some, PERCENTILES))
     if not high > low:
         raise ContentError(
-            f"the crop has nearly one grey level ({low:g}); expected a plug; check the scan and --bone-end."
+            f"the crop has hardly more than one grey level ({low:g}); expected a plug; check the scan and "
+            "--bone-end."
         )
 
     def scaled(part: np.ndarray) -> Voxels:
@@ -242,7 +228,7 @@ def _as_8bit(grey: np.ndarray, dtype: np.dtype, tissue_level: float) -> tuple[Vo
 
 
 def _pads(shape: tuple[int, ...], size: tuple[int, int, int]) -> list[tuple[int, int]]:
-    """Return how many voxels to add before and after each axis; along Z all at the cartilage end."""
+    """Return the voxels to add before and after each axis; along Z all at the cartilage end."""
     missing = [n - m for n, m in zip(size, shape, strict=True)]
     return [(0, missing[0])] + [(n // 2, n - n // 2) for n in missing[1:]]
 

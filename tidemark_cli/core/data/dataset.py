@@ -6,8 +6,8 @@
     <dataset>/pre_processed/<sample_id>/masks/ZX_<y>.png, ZY_<x>.png    0 or 255
     <dataset>/grades.csv                                                sample_id,grade
 
-Row 0 is the bone end, the numbers are not zero padded, and the subject is what stands before the first
-``_`` of a sample's id. The public archive unpacks to ``Data/``; its parent is taken for a dataset, too.
+Row 0 is the bone end, the numbers are not zero padded, and a sample's id begins with the subject, up to the
+first ``_``. The public archive unpacks to ``Data/``, whose parent is taken for a dataset as well.
 """
 
 from __future__ import annotations
@@ -37,43 +37,32 @@ Voxels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Sample:
-    """One plug of a dataset.
+    """One plug of a dataset."""
 
-    Attributes
-    ----------
-    sample_id : the name of its folder, ``<subject>_<rest>``.
-    folder : the folder with ``imgs`` and ``masks``.
-    grade : from grades.csv; None where there is none.
-    """
-
-    sample_id: str
-    folder: Path
+    sample_id: str  # the name of its folder, <subject>_<rest>
+    folder: Path  # with imgs and masks
     grade: int | None
 
     @property
     def subject_id(self) -> str:
-        """The subject: what stands before the first ``_`` of the sample's id."""
+        """The subject that the sample is from."""
         return self.sample_id.split("_")[0]
 
 
-# ------------------------------------------------------------------------------------------ samples
-
-
 def find_samples(dataset: Path, grades: Path | None = None) -> list[Sample]:
-    """Return the samples of a dataset, sorted by id, after a look at the names of all their slices.
+    """Return the samples of a dataset, sorted by id, after checking the names of all their slices.
 
     Parameters
     ----------
-    dataset : the folder with ``pre_processed``, the one with ``Data/pre_processed``, or
-        ``pre_processed`` itself.
-    grades : a CSV file with the columns sample_id and grade in place of the dataset's grades.csv, which
-        may be absent: then no sample has a grade.
+    dataset : the folder with ``pre_processed``, the one with ``Data/pre_processed``, or ``pre_processed``.
+    grades : a CSV file with the columns sample_id and grade, instead of the dataset's grades.csv. Without
+        either no sample has a grade.
 
     Raises
     ------
     DatasetError
-        If there is no dataset or no sample in it, a sample lacks slices or masks, its ZX and ZY slices do
-        not fit each other, or the grades cannot be read.
+        If there is no dataset or sample, slices are missing or do not fit each other, or the grades cannot be
+        read.
     FormatError
         If the first slice of a sample is damaged.
     """
@@ -100,7 +89,7 @@ def find_samples(dataset: Path, grades: Path | None = None) -> list[Sample]:
 
 
 def dataset_root(dataset: Path) -> Path:
-    """Return the folder that holds, or is to hold, ``pre_processed`` and ``grades.csv``."""
+    """Return the folder for ``pre_processed`` and ``grades.csv``."""
     dataset = Path(dataset)
     if dataset.name == "pre_processed" and dataset.is_dir():
         return dataset.parent
@@ -110,13 +99,7 @@ def dataset_root(dataset: Path) -> Path:
 
 
 def sample_shape(sample: Sample) -> tuple[int, int, int]:
-    """Return the voxels (Z, Y, X) of a sample, without reading more than a slice of each plane.
-
-    Raises
-    ------
-    DatasetError
-        If slices are missing, or those of the two planes do not fit each other.
-    """
+    """Return the voxels (Z, Y, X) of a sample, from one slice of each plane; raise as `find_samples`."""
     return _shape(sample.folder / "imgs")
 
 
@@ -134,14 +117,14 @@ def read_scan(sample: Sample) -> Voxels:
 
 
 def read_mask(sample: Sample) -> Voxels:
-    """Return the hard-tissue mask ``(Z, Y, X)`` uint8 from the ZX slices: 0 or 255, maybe 0 throughout.
+    """Return the hard-tissue mask ``(Z, Y, X)`` uint8 from the ZX slices: 0 or 255, possibly all 0.
 
-    Slices of 0 and one other value, such as 1, are taken for masks as well.
+    Slices of 0 and another value, such as 1, are masks as well.
 
     Raises
     ------
     DatasetError
-        As `read_scan`, and if a slice has more than one level beside 0.
+        As `read_scan`, and if a slice has more than two levels.
     FormatError, ContentError
         If a slice is damaged or in colour.
     """
@@ -149,7 +132,7 @@ def read_mask(sample: Sample) -> Voxels:
 
 
 def middle_section(sample: Sample) -> tuple[Voxels, Voxels]:
-    """Return scan and mask of the middle ZX slice, each ``(Z, X)`` uint8, without reading the others."""
+    """Return scan and mask of the middle ZX slice, each ``(Z, X)`` uint8."""
     found = []
     for folder in ("imgs", "masks"):
         paths = _slices(sample.folder / folder, "ZX")
@@ -165,15 +148,15 @@ def write_sample(
     Parameters
     ----------
     scan : ``(Z, Y, X)`` uint8, row 0 the bone end.
-    mask : ``(Z, Y, X)``, 0 where there is no hard tissue; any other value is written as 255.
-    overwrite : replace a sample that exists.
+    mask : ``(Z, Y, X)``, not 0 in hard tissue.
+    overwrite : replace an existing sample.
 
     Raises
     ------
     DatasetError
-        If `sample_id` cannot be the name of a folder with a subject in it.
+        If `sample_id` cannot be used, see `check_sample_id`.
     OutputError
-        If the sample exists and `overwrite` is false, or the system refuses to write.
+        If the sample exists and `overwrite` is false, or cannot be written.
     """
     if scan.ndim != 3 or 0 in scan.shape or scan.shape != mask.shape or scan.dtype != np.uint8:
         raise ValueError(f"not (Z, Y, X) uint8 with its mask: {scan.shape} {scan.dtype}, {mask.shape}")
@@ -187,7 +170,7 @@ def write_sample(
 
 
 def check_sample_id(sample_id: str) -> None:
-    """Raise a DatasetError where `sample_id` is no name for a folder that tells the subject."""
+    """Raise a DatasetError if `sample_id` is not a name for a folder that begins with a subject."""
     if not re.fullmatch(r"[^\W_]([^/\\:*?\"<>|\t\r\n]*[^/\\:*?\"<>|\s.])?", sample_id):
         raise DatasetError(
             f"the sample id {sample_id!r} cannot be used; expected letters, digits, - and _, the subject "
@@ -200,24 +183,21 @@ def update_grades(dataset: Path, grades: Mapping[str, int]) -> None:
     write_grades(dataset_root(dataset) / "grades.csv", grades)
 
 
-# ------------------------------------------------------------------------------------------- slices
-
-
 def _shape(folder: Path) -> tuple[int, int, int]:
-    """Return (Z, Y, X) that the names of the slices and the first of each plane tell."""
+    """Return (Z, Y, X) from the names of the slices and the first of each plane."""
     zx, zy = _slices(folder, "ZX"), _slices(folder, "ZY")
     (rows, x), (zy_rows, y) = _read_slice(zx[0]).shape, _read_slice(zy[0]).shape
     if (rows, len(zx), x) != (zy_rows, y, len(zy)):
         raise DatasetError(
             f"{folder}: {len(zx)} ZX slices of {rows} x {x} and {len(zy)} ZY slices of {zy_rows} x {y} "
-            "do not fit; expected as many ZX as ZY has columns, and the reverse; copy the missing slices, or "
-            "make the sample again."
+            "do not fit; expected as many slices of each plane as the other has columns; copy the missing "
+            "slices, or make the sample again."
         )
     return rows, len(zx), x
 
 
 def _slices(folder: Path, plane: str) -> list[Path]:
-    """Return the slices of a plane in the order of their numbers; raise where any is missing."""
+    """Return the slices of a plane in the order of their numbers; raise if any is missing."""
     try:
         names = os.listdir(folder)
     except OSError:
@@ -239,7 +219,7 @@ def _slices(folder: Path, plane: str) -> list[Path]:
 
 
 def _read_slices(folder: Path, as_mask: bool = False) -> Voxels:
-    """Return ``(Z, Y, X)`` from the ZX slices of a folder, decoded on all cores."""
+    """Return ``(Z, Y, X)`` from the ZX slices of a folder, decoding on all cores."""
     paths = _slices(folder, "ZX")
     rows, columns = _read_slice(paths[0]).shape
     array = np.empty((rows, len(paths), columns), np.uint8)
@@ -266,15 +246,14 @@ def _read_slice(path: Path) -> Voxels:
 
 
 def _as_mask(pixels: Voxels, path: Path) -> Voxels:
-    """Return 255 where `pixels` are not 0; raise where they have more than two levels."""
-    hard = pixels != 0
+    """Return 255 where `pixels` are not 0; raise if they have more than two levels."""
     if not np.isin(pixels, (0, pixels.max())).all():
-        raise DatasetError(f"{path} is no mask: more than two grey levels; expected 0 and 255 alone.")
-    return hard.astype(np.uint8) * np.uint8(255)
+        raise DatasetError(f"{path} is no mask: more than two grey levels; expected only 0 and 255.")
+    return (pixels != 0).astype(np.uint8) * np.uint8(255)
 
 
 def write_slices(folder: Path, array: Voxels) -> None:
-    """Write the ZX and ZY slices of ``(Z, Y, X)`` into a new folder, encoded on all cores."""
+    """Write the ZX and ZY slices of ``(Z, Y, X)`` into a new folder, encoding on all cores."""
     folder.mkdir(parents=True)
     names = [("ZX", y) for y in range(array.shape[1])] + [("ZY", x) for x in range(array.shape[2])]
 

@@ -15,14 +15,14 @@ from ..scans.scan_names import same_form
 
 
 def read_grades(path: Path) -> dict[str, int | None]:
-    """Return the grade of each sample id in a CSV file with the columns sample_id and grade.
+    """Return the grades by sample id from a CSV file with the columns sample_id and grade.
 
-    An empty grade is None; further columns are ignored.
+    An empty grade is None; other columns are ignored.
 
     Raises
     ------
     DatasetError
-        If the file is missing, lacks a column, or has a grade that is no whole number or two for a sample.
+        If the file or a column is missing, a grade is not a whole number, or a sample has two.
     """
     grades: dict[str, int | None] = {}
     for row in _read_table(path):
@@ -31,7 +31,7 @@ def read_grades(path: Path) -> dict[str, int | None]:
             grade = int(text.removesuffix(".0")) if text else None
         except ValueError:
             raise DatasetError(
-                f"{path}: the grade {text!r} of {sample_id} is no whole number; correct it."
+                f"{path}: the grade {text!r} of {sample_id} is not a whole number; correct it."
             ) from None
         if grades.setdefault(sample_id, grade) != grade:
             raise DatasetError(
@@ -41,16 +41,16 @@ def read_grades(path: Path) -> dict[str, int | None]:
 
 
 def write_grades(path: Path, grades: Mapping[str, int]) -> None:
-    """Write `grades` into a CSV file, which may exist: rows that differ are replaced, new ones appended.
+    """Write `grades` into a new or existing CSV file: rows that differ are replaced, new ones appended.
 
-    Nothing is written where nothing changes. Other rows and columns stay as they are.
+    Other rows and columns stay as they are; if nothing changes, nothing is written.
 
     Raises
     ------
     DatasetError
-        If the file that exists cannot be read.
+        If an existing file cannot be read.
     OutputError
-        If the system refuses to write.
+        If it cannot be written.
     """
     try:
         with one_at_a_time(path.with_name(f".{path.name}.lock")):  # two scans may be added at once
@@ -67,8 +67,7 @@ def _change_grades(path: Path, grades: Mapping[str, int]) -> None:
         return
     for row in rows:
         row["grade"] = str(grades.get(same_form(row["sample_id"].strip()), row["grade"]))
-    listed = {same_form(row["sample_id"].strip()) for row in rows}
-    rows += [{"sample_id": one, "grade": str(grade)} for one, grade in grades.items() if one not in listed]
+    rows += [{"sample_id": one, "grade": str(grade)} for one, grade in grades.items() if one not in before]
     columns = list(dict.fromkeys(("sample_id", "grade", *(rows[0] if rows else ()))))
     with written_whole(path) as temporary, open_table(temporary) as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
@@ -85,7 +84,7 @@ def _read_table(path: Path) -> list[dict[str, str]]:
         raise DatasetError(
             f"{path} cannot be read ({reason}); expected a CSV file with the columns sample_id and grade."
         ) from error
-    # bytes of a name that are no letters, as `open_table` writes them
+    # undo what `open_table` does to bytes that are not UTF-8
     text = re.sub(r"\\udc([89a-f][0-9a-f])", lambda found: chr(0xDC00 + int(found[1], 16)), text)
     separator = max(",;\t", key=text.partition("\n")[0].count)
     header, *rows = [row for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)] or [[]]

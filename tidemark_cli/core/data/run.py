@@ -18,7 +18,7 @@ ON_DATASET = "folds"  # the "kind" of a run on a dataset
 
 
 def refuse_existing(run: Path) -> None:
-    """Raise an OutputError where the folder holds a run already, or is a file."""
+    """Raise an OutputError if the folder holds a run already, or is a file."""
     if run.exists() and not run.is_dir():
         raise OutputError(f"{run} is a file; expected the name of a folder for the run.")
     if (run / DESCRIPTION).exists():
@@ -28,13 +28,7 @@ def refuse_existing(run: Path) -> None:
 
 
 def read_description(run: Path) -> dict[str, Any]:
-    """Return the content of ``run.json``.
-
-    Raises
-    ------
-    OutputError
-        If it is missing or damaged.
-    """
+    """Return the content of ``run.json``; raise an OutputError if it is missing or damaged."""
     path = run / DESCRIPTION
     if not path.is_file():
         raise OutputError(
@@ -58,7 +52,7 @@ def write_description(run: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_log(run: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write ``log.csv``, one line for each row; what a row does not have is left empty."""
+    """Write ``log.csv``, a line per row; missing entries are left empty."""
     with written_whole(run / "log.csv") as temporary, open_table(temporary) as file:
         writer = csv.DictWriter(file, dict.fromkeys(name for row in rows for name in row))
         writer.writeheader()

@@ -19,10 +19,10 @@ from .settings import Augmentation
 
 
 def fitting(shape: tuple[int, int], multiple: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return padding and crop for slices of `shape`; for the paper's 768 x 448 its 800 x 800 and 640 x 384.
+    """Return padding and crop for slices of `shape`; for 768 x 448 the paper's 800 x 800 and 640 x 384.
 
-    The crop is of 5/6 of the rows and columns, in multiples of `multiple`, which the network needs; the
-    padding is a square of 25/24 of the longer side, or of the crop where that is more.
+    The crop has 5/6 of the rows and columns, in the multiples that the network needs; the padding is a square
+    of 25/24 of the longer side, or of the crop if that is more.
     """
     rows, columns = (multiple * max(1, (5 * side + 3 * multiple) // (6 * multiple)) for side in shape)
     side = max(round(25 * max(shape) / 24), rows, columns)
@@ -31,19 +31,12 @@ def fitting(shape: tuple[int, int], multiple: int) -> tuple[tuple[int, int], tup
 
 @dataclass(frozen=True)
 class Draws:
-    """The chances of a batch of N slices.
+    """What was drawn for a batch of N slices."""
 
-    Attributes
-    ----------
-    corners : (N, 2) row and column of each crop.
-    flips, turns : (N,) whether its columns and its rows are flipped.
-    gammas : (N,) exponents.
-    """
-
-    corners: NDArray[np.int64]
-    flips: NDArray[np.bool_]
-    gammas: NDArray[np.float64]
-    turns: NDArray[np.bool_]
+    corners: NDArray[np.int64]  # (N, 2) row and column of each crop
+    flips: NDArray[np.bool_]  # (N,) of the columns
+    gammas: NDArray[np.float64]  # (N,) exponents
+    turns: NDArray[np.bool_]  # (N,) flips of the rows
 
 
 def draw(how: Augmentation, count: int, shape: tuple[int, int], rng: np.random.Generator) -> Draws:
@@ -58,12 +51,12 @@ def draw(how: Augmentation, count: int, shape: tuple[int, int], rng: np.random.G
 
 
 def grey_tables(gammas: NDArray[np.float64], normalise: Sequence[Normalise]) -> Tensor:
-    """Return (N, 256) float32: what the network gets for each grey level of slice n.
+    """Return (N, 256) float32, the network's input for each grey level of each slice.
 
     Parameters
     ----------
     gammas : (N,) exponents; 1 leaves the grey levels.
-    normalise : for each slice, its scan's function of grey levels (see `greylevels.normaliser`).
+    normalise : for each slice, the function of its scan, from `greylevels.normaliser`.
     """
     levels = np.arange(256) / 255
     tables = [function(255 * levels**gamma) for function, gamma in zip(normalise, gammas, strict=True)]
@@ -73,7 +66,7 @@ def grey_tables(gammas: NDArray[np.float64], normalise: Sequence[Normalise]) -> 
 def augment(
     grey: Tensor, hard: Tensor, tables: Tensor, draws: Draws, how: Augmentation
 ) -> tuple[Tensor, Tensor]:
-    """Pad, crop, flip and look up a batch, on the device it is on.
+    """Pad with air, crop, flip and normalise a batch, on its device.
 
     Parameters
     ----------
@@ -82,7 +75,7 @@ def augment(
 
     Returns
     -------
-    Normalised slices and masks, (N, 1, rows, columns of the crop) float32; around a slice there is air.
+    Normalised slices and masks, (N, 1, rows, columns) float32 of the size of the crop.
     """
     shape = (grey.shape[1], grey.shape[2])
     below, right = np.subtract(how.padded(shape), shape)

@@ -1,4 +1,4 @@
-"""Batches of slices on the device, gathered by threads while the network computes those before."""
+"""Batches of slices on the device, gathered by threads while the network computes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Made = TypeVar("Made")
 
 
 def steps_of(slices: Slices, batch: int) -> int:
-    """Batches of an epoch: slices that fill no batch are left to another epoch."""
+    """Batches in an epoch; the slices left over come in other epochs."""
     return max(1, len(slices) // batch)
 
 
@@ -41,8 +41,8 @@ def augmented(
     Parameters
     ----------
     normalise : for each sample of `slices`, its function of grey levels.
-    chances : seed, fold and epoch; they alone decide the order and the augmentation.
-    start : number of the first batch to make.
+    chances : seed, fold and epoch, on which alone the order and the augmentation depend.
+    start : number of the first batch.
     """
     order = np.random.default_rng((*chances, 0)).permutation(len(slices))
 
@@ -59,11 +59,11 @@ def augmented(
 def whole(
     slices: Slices, batch: int, multiple: int, normalise: Sequence[Normalise], device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield all slices in order, whole: as `augmented`, with air after the last row and column of the scan.
+    """Yield all slices in order, whole, otherwise as `augmented`.
 
     Parameters
     ----------
-    multiple : of what the sides of the scan are made to be; the masks stay as they are.
+    multiple : the scan, not the mask, is padded with air at the far ends to sides of multiples of this.
     """
     rows, columns = (-side % multiple for side in slices.shape)
 
@@ -83,7 +83,7 @@ def _gather(
     normalise: Sequence[Normalise],
     device: torch.device,
 ) -> list[Tensor]:
-    """Grey levels, masks and grey tables of slices, ready to go to the device."""
+    """Return grey levels, masks and grey tables of slices, ready to go to the device."""
     grey, hard, origins = slices.gather(chosen)
     tables = grey_tables(gammas, [normalise[origin] for origin in origins])
     tensors = [torch.from_numpy(grey), torch.from_numpy(hard), tables]
@@ -91,8 +91,8 @@ def _gather(
 
 
 def _ahead(make: Callable[[Item], Made], items: Iterable[Item], device: torch.device) -> Iterator[Made]:
-    """Yield ``make(item)`` in order, made by threads ahead of the caller."""
-    # a processor's network is slow enough for one, a GPU's is not
+    """Yield ``make(item)`` in order, computed by threads ahead of the caller."""
+    # one thread keeps up with a processor, not with a GPU
     threads = 1 if device.type == "cpu" else min(8, os.cpu_count() or 1)
     waiting: deque[Future[Made]] = deque()
     with ThreadPoolExecutor(threads) as pool:

@@ -1,15 +1,14 @@
-"""A run on a dataset: its settings, its folds, and the folder that holds what comes of it.
+"""A run on a dataset: its settings, its folds, and its folder.
 
 ::
 
     run/run.json                 settings, folds with their statistics, versions
     run/fold_<k>.safetensors     the network of fold k, from 0
-    run/oof/<sample_id>.tif      (Z, Y, X) uint8, probability * 255, of the fold that did not see the subject
+    run/oof/<sample_id>.tif      (Z, Y, X) uint8, probability * 255, by the fold that did not see the subject
     run/log.csv                  losses and validation IoU of every epoch
     run/registry.txt             SHA-256 of the networks, in pooch's format: the folder can be hosted as it is
 
-Folds trained apart, with ``--fold``, have the same run.json, so that their files copied into one folder are
-a whole run.
+Folds trained separately have the same run.json, so their files, copied into one folder, are a whole run.
 """
 
 from __future__ import annotations
@@ -48,29 +47,19 @@ from .slices import scaled
 
 @dataclass(frozen=True)
 class FoldRun:
-    """A run that is checked and ready to be trained.
-
-    Attributes
-    ----------
-    folder : of the run.
-    dataset : the folder of the dataset.
-    samples : of the dataset, sorted by id.
-    folds : fold k is number k.
-    threshold : of its networks: probability above which a voxel is hard tissue.
-    known : mean and SD of each fold, where ``run.json`` has them already, else empty.
-    """
+    """A run that is checked and ready to be trained."""
 
     folder: Path
-    dataset: Path
-    samples: tuple[Sample, ...]
+    dataset: Path  # its folder
+    samples: tuple[Sample, ...]  # sorted by id
     settings: FoldTraining
     folds: tuple[Fold, ...]
-    threshold: float
-    known: tuple[tuple[float, float], ...] = ()
+    threshold: float  # probability above which a voxel is hard tissue
+    known: tuple[tuple[float, float], ...] = ()  # mean and SD of each fold, if run.json has them already
 
     @property
     def notes(self) -> list[str]:
-        """What the user should hear before the training."""
+        """Notes for the user before the training."""
         subjects = len({sample.subject_id for sample in self.samples})
         told = [f"{len(self.samples)} samples of {subjects} subjects, {len(self.folds)} folds"]
         ungraded = [sample.sample_id for sample in self.samples if sample.grade is None]
@@ -100,7 +89,7 @@ class FoldRun:
         return told
 
     def _seen_before(self) -> list[str]:
-        """Subjects that the model to start from was trained or its epoch chosen on, as far as it tells."""
+        """Subjects that the model to start from was trained or validated on, as far as its header tells."""
         start = self.settings.init and Path(self.settings.init)
         if not start or not start.is_file() or start.suffix != ".safetensors":
             return []
@@ -113,7 +102,7 @@ class FoldRun:
         return self.folder / f"fold_{number}.safetensors"
 
     def checkpoint(self, number: int) -> Path:
-        """What a fold in training goes on from; it goes when the fold is done."""
+        """The checkpoint of a fold in training, removed when the fold is done."""
         return self.folder / f"fold_{number}.checkpoint.pt"
 
     def prediction(self, sample_id: str) -> Path:
@@ -127,12 +116,12 @@ class FoldRun:
         return [number for number, paths in enumerate(files) if not all(path.exists() for path in paths)]
 
     def provenance(self, number: int) -> dict[str, Any]:
-        """What the network of a fold tells of its training: no folder's name is in it."""
+        """The entries on the training in the header of a fold's network; no folder is named."""
         parts = {name: list(part) for name, part in asdict(self.folds[number]).items()}
         return {"fold": number, **parts, **described(self.settings)}
 
     def remove_leftovers(self, number: int) -> None:
-        """Remove the half-written files that a killed training of this fold has left."""
+        """Remove half-written files of a training of this fold that was killed."""
         predictions = map(self.prediction, self.folds[number].held_out)
         for path in (self.model(number), self.checkpoint(number), *predictions):
             for leftover in path.parent.glob(f".*.partial.{path.name}"):
@@ -157,13 +146,13 @@ class FoldRun:
         write_description(self.folder, content)
 
     def write_log(self, unfinished: Sequence[dict[str, Any]] = ()) -> None:
-        """Write ``log.csv`` from what the networks tell, and the rows of the fold in training."""
+        """Write ``log.csv`` from the headers of the networks and the rows of the fold in training."""
         rows = [row for path in self._models() for row in read_info(path).training["log"]]
         if rows or unfinished:
             write_log(self.folder, [*rows, *unfinished])
 
     def write_registry(self) -> None:
-        """Write ``registry.txt`` of the networks that are there."""
+        """Write ``registry.txt`` of the existing networks."""
         digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self._models()}
         write_registry(self.folder / REGISTRY, {name: f"sha256:{sha}" for name, sha in digests.items()})
 
@@ -177,7 +166,7 @@ def start_run(folder: Path, dataset: Path, settings: FoldTraining, grades: Path 
     Raises
     ------
     OutputError
-        If the folder holds a run already, or what is left of one.
+        If the folder holds a run, or the remains of one.
     DatasetError
         If the dataset cannot be used, or has too few subjects for the folds or too small slices for the crop.
     ContentError
@@ -199,7 +188,7 @@ def start_run(folder: Path, dataset: Path, settings: FoldTraining, grades: Path 
 
 
 def _fitted(settings: FoldTraining, samples: Sequence[Sample], scale: float) -> FoldTraining:
-    """Settle padding and crop by the largest slice of the samples, at the network's voxel size."""
+    """Choose padding and crop for the largest slice of the samples, at the network's voxel size."""
     shapes = [sample_shape(sample) for sample in samples]
     shape = scaled((max(z for z, _, _ in shapes), max(max(y, x) for _, y, x in shapes)), scale)
     pad, crop = fitting(shape, settings.model_info().multiple)
@@ -212,12 +201,12 @@ def _fitted(settings: FoldTraining, samples: Sequence[Sample], scale: float) -> 
         )
     try:
         return replace(settings, pad=settings.pad or pad, crop=settings.crop or crop)
-    except ValueError as error:  # a single slice of a single pixel at the last level
+    except ValueError as error:  # a single slice with a single pixel at the last level
         raise DatasetError(f"{error}.") from error
 
 
 def reopen_run(folder: Path, dataset: Path) -> FoldRun:
-    """Return the run of a folder, with the settings and folds it has, to go on with it.
+    """Return the run of a folder, with its settings and folds, to be resumed.
 
     Raises
     ------
@@ -230,7 +219,7 @@ def reopen_run(folder: Path, dataset: Path) -> FoldRun:
     """
     content = read_description(folder)
     if content.get("kind") != ON_DATASET:
-        raise OutputError(f"{folder} holds a run on phantoms; resume it with --phantom, without a dataset.")
+        raise OutputError(f"{folder} holds a run on phantoms; resume it with --phantom, without a DATASET.")
     try:
         lists = {name: tuple(value) for name, value in content["settings"].items() if isinstance(value, list)}
         settings = FoldTraining(**content["settings"] | lists)
@@ -250,13 +239,7 @@ def reopen_run(folder: Path, dataset: Path) -> FoldRun:
 
 
 def check_statistics(run: FoldRun, statistics: Sequence[tuple[float, float]]) -> None:
-    """Raise where the mean and SD of the grey levels are not those that ``run.json`` has.
-
-    Raises
-    ------
-    DatasetError
-        If the dataset has changed, or the run's statistics are of other samples than its folds say.
-    """
+    """Raise a DatasetError if the mean and SD of the folds' grey levels differ from those in ``run.json``."""
     for number, (found, expected) in enumerate(zip(statistics, run.known, strict=False)):
         if not np.allclose(found, expected, rtol=1e-9, atol=0):  # processors differ in the last digits
             raise DatasetError(
@@ -267,11 +250,11 @@ def check_statistics(run: FoldRun, statistics: Sequence[tuple[float, float]]) ->
 
 
 def _check_model(run: FoldRun, number: int) -> None:
-    """Raise where the network of a fold was trained with other folds or settings."""
+    """Raise a ModelError if the network of a fold was trained with other folds or settings."""
     found, expected = load_model(run.model(number)).info.training, run.provenance(number)
     for name, value in expected.items():
         if found.get(name) != json.loads(json.dumps(value)):
             raise ModelError(
                 f"{run.model(number)} is of another run: {name} is {found.get(name)}, in run.json {value}; "
-                "put together only folds of runs with the same dataset, settings and seed."
+                "combine only folds of runs with the same dataset, settings and seed."
             )

@@ -1,4 +1,4 @@
-"""Folds: which samples are held out together, and which of the others choose the epoch."""
+"""Folds: which samples are held out together, and on which of the others the epoch is chosen."""
 
 from __future__ import annotations
 
@@ -16,33 +16,26 @@ from ..errors import DatasetError
 
 @dataclass(frozen=True)
 class Fold:
-    """Sample ids of one fold.
+    """Sample ids of one fold."""
 
-    Attributes
-    ----------
-    held_out : predicted by this fold's network, which has seen none of their subjects.
-    training : the network's weights and the mean and SD of its grey levels come from these.
-    validation : the epoch is chosen on these.
-    """
-
-    held_out: tuple[str, ...]
-    training: tuple[str, ...]
-    validation: tuple[str, ...]
+    held_out: tuple[str, ...]  # predicted by the fold's network, which has seen none of their subjects
+    training: tuple[str, ...]  # its weights, and the mean and SD of its grey levels, are from these
+    validation: tuple[str, ...]  # its epoch is chosen on these
 
 
 def split_folds(samples: Sequence[Sample], count: int, seed: int, paper: bool = False) -> list[Fold]:
-    """Split samples into folds, the samples of a subject always together.
+    """Split samples into folds, keeping the samples of a subject together.
 
-    The held-out parts are stratified by grade as far as the subjects allow (`is_stratified`), else balanced
-    in size. The validation part is split off the rest in the same way, about 1/`count` of it.
+    The held-out parts are stratified by grade as far as possible (`is_stratified`), else balanced in size.
+    The validation part is split off the rest in the same way, about 1/`count` of it.
 
     Parameters
     ----------
-    samples : with their grades; those without one form a class of their own.
+    samples : with their grades; those without one are a class of their own.
     count : number of folds, at least 2.
     seed : the same samples and seed give the same folds.
-    paper : as the paper's code: plain groups, whatever the grades and the seed, and the epoch chosen on the
-        held-out samples themselves, which flatters the scores.
+    paper : do as the paper's code: groups without regard to grades and seed, and the epoch chosen on the
+        held-out samples themselves, which makes the scores too good.
 
     Raises
     ------
@@ -53,7 +46,7 @@ def split_folds(samples: Sequence[Sample], count: int, seed: int, paper: bool = 
     if len(subjects) < count:
         raise DatasetError(
             f"found {len(subjects)} subject(s) for {count} folds; expected at least one for each; give fewer "
-            "--folds, or add subjects (what stands before the first _ of a sample's id)."
+            "--folds, or add subjects (a sample's id begins with its subject, up to the first _)."
         )
     folds = []
     for number, held_out in enumerate(_parts(samples, count, None if paper else seed)):
@@ -67,7 +60,7 @@ def split_folds(samples: Sequence[Sample], count: int, seed: int, paper: bool = 
                     "choose it on the held-out samples (--paper)."
                 )
             choices = _parts(rest, min(count, len(_subjects(rest))), seed)
-            # drawn: the first part holds the subject with the most samples of one grade, fold after fold
+            # drawn, since the first part of each fold has the subject with the most samples of one grade
             validation = choices[np.random.default_rng((seed, number)).integers(len(choices))]
         training = [sample for sample in rest if sample not in validation]
         folds.append(Fold(_ids(held_out), _ids(training), _ids(validation)))
@@ -76,13 +69,13 @@ def split_folds(samples: Sequence[Sample], count: int, seed: int, paper: bool = 
 
 
 def is_stratified(samples: Sequence[Sample], count: int) -> bool:
-    """Tell whether the grades can be spread over `count` folds: whether one is frequent enough."""
+    """Return whether any grade is frequent enough to be spread over `count` folds."""
     grades = [sample.grade for sample in samples if sample.grade is not None]
     return bool(grades) and max(map(grades.count, grades)) >= count
 
 
 def check_folds(folds: Sequence[Fold], samples: Sequence[Sample], paper: bool = False) -> None:
-    """Raise where a fold's network would see a held-out subject, or a sample is not held out once.
+    """Raise if a fold's network would see a held-out subject, or a sample is not held out exactly once.
 
     Parameters
     ----------
@@ -91,13 +84,11 @@ def check_folds(folds: Sequence[Fold], samples: Sequence[Sample], paper: bool = 
     Raises
     ------
     DatasetError
-        If a subject is in two parts of a fold, or held out by two folds; if a sample is held out by none;
-        or if a part is empty or names a sample that is not there.
+        If a subject is in two parts of a fold or held out twice, a sample is never held out, a part is empty,
+        or a sample is not in the dataset.
     """
     subjects = {sample.sample_id: sample.subject_id for sample in samples}
-    named = {
-        one for fold in folds for part in (fold.held_out, fold.training, fold.validation) for one in part
-    }
+    named = {one for fold in folds for one in (*fold.held_out, *fold.training, *fold.validation)}
     if unknown := sorted(named - subjects.keys()):
         raise DatasetError(
             f"the folds name {', '.join(unknown)}, which the dataset does not have; "
@@ -138,17 +129,17 @@ def _ids(samples: Sequence[Sample]) -> tuple[str, ...]:
 
 
 def _parts(samples: Sequence[Sample], count: int, seed: int | None) -> list[list[Sample]]:
-    """Split samples into `count` parts by subject, stratified by grade; plainly where `seed` is None."""
+    """Split samples into `count` parts by subject, stratified by grade unless `seed` is None."""
     subjects = sorted(_subjects(samples))
     classes = np.zeros(len(samples), int)
     if is_stratified(samples, count):
         classes = np.array([-1 if sample.grade is None else sample.grade for sample in samples])
     if seed is None:
         splitter, order = GroupKFold(count), np.arange(len(subjects))
-    else:  # ties are broken by the order of the groups: drawn here, for some versions' own shuffling misses
+    else:  # ties are broken by the order of the groups; drawn here: some versions do not shuffle well
         splitter, order = StratifiedGroupKFold(count), np.random.default_rng(seed).permutation(len(subjects))
     groups = [order[subjects.index(sample.subject_id)] for sample in samples]
-    with warnings.catch_warnings():  # of grades rarer than the folds, which is usual here
+    with warnings.catch_warnings():  # grades rarer than the folds are usual here
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         splits = list(splitter.split(classes, classes, groups))
     return [[samples[i] for i in indices] for _, indices in splits]

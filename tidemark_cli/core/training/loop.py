@@ -28,15 +28,8 @@ Row = dict[str, Any]
 
 
 class Source(Protocol):
-    """Where a training gets its slices from; its rounds are numbered from 1.
+    """Where a training gets its slices from: as many `rounds` of them as it has, numbered from 1."""
 
-    Attributes
-    ----------
-    name : of the training, for messages.
-    rounds : how many there are.
-    """
-
-    name: str
     rounds: int
 
     def steps(self, number: int) -> int:
@@ -49,24 +42,21 @@ class Source(Protocol):
         """Yield what `validate` takes, the same after every round."""
 
     def row(self, number: int) -> Row:
-        """Name the round: the first entries of its row in the log."""
-
-    def told(self, row: Row) -> str:
-        """Name the round of a row for messages."""
+        """Return the first entries of a round's row in the log; integers name it in messages."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained, whatever its slices are.
+    """How a network is trained.
 
     Attributes
     ----------
     learning_rate, weight_decay : of Adam.
-    schedule : the share of the learning rate after a share of the steps; without it, 1.
+    schedule : factor on the learning rate, as a function of the share of the steps done; by default 1.
     clip : largest norm of the gradient.
-    tuning : the network is good already: the statistics of its batch norm stay, for few, similar slices would
-        spoil them, and it is validated as round 0 before the first step.
-    keep_best : the network becomes that of the round with the lowest validation loss, not of the last one.
+    tuning : fine-tune a trained network: freeze the statistics of its batch norm, which few, similar slices
+        would spoil, and validate it as round 0, before the first step.
+    keep_best : end with the weights of the round with the lowest validation loss, not of the last one.
     """
 
     loss: Loss
@@ -79,14 +69,19 @@ class Recipe:
 
 
 class Trainer:
-    """A network in training, which goes on from its checkpoint where there is one.
+    """A network in training, which continues from its checkpoint if there is one.
 
-    On the CPU, with the same number of threads, it ends bit for bit where it does without the stop.
+    On the CPU, with the same number of threads, a resumed training ends bit for bit like one without a stop.
 
     Attributes
     ----------
     log : a row for each round that has ended.
-    losses : of the steps of the round under way.
+    losses : of the steps taken in the current round.
+
+    Raises
+    ------
+    ModelError
+        If the checkpoint is damaged or does not fit.
     """
 
     def __init__(
@@ -101,12 +96,11 @@ class Trainer:
         self.losses: list[Any] = []
         self.best: dict[str, Tensor] = {}
         if checkpoint.is_file():
-            state = restore(checkpoint, self.net, self.optimiser, device)
-            self.log, self.losses, self.best = state["log"], state["losses"], state["best"]
+            self._restore()
 
     @property
     def number(self) -> int:
-        """Number of the round under way."""
+        """Number of the current round."""
         return len(self.log) + (0 if self.recipe.tuning else 1)
 
     @property
@@ -115,11 +109,11 @@ class Trainer:
         return sum(map(self.source.steps, range(1, self.number))) + len(self.losses)
 
     def run(self, ended: Callable[[Row], None]) -> None:
-        """Train all rounds that are not done yet.
+        """Train the remaining rounds.
 
         Parameters
         ----------
-        ended : called after each round, when its checkpoint is saved, with its row of the log.
+        ended : called after each round, once its checkpoint is saved, with its row of the log.
 
         Raises
         ------
@@ -136,18 +130,34 @@ class Trainer:
             self.net.load_state_dict(self.best)
 
     def save(self) -> None:
-        """Write the checkpoint."""
-        save_checkpoint(
-            self.checkpoint,
-            self.net,
-            self.optimiser,
-            log=self.log,
-            losses=[float(loss) for loss in self.losses],
-            best=self.best,
-        )
+        """Write the checkpoint: all that the training needs to continue."""
+        state = {
+            "net": self.net.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "log": self.log,
+            "losses": [float(loss) for loss in self.losses],
+            "best": self.best,
+        }
+        with written_whole(self.checkpoint) as temporary, temporary.open("wb") as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # torch's error for a full disk
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from error
+                raise
+
+    def _restore(self) -> None:
+        try:
+            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+            self.net.load_state_dict(state["net"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.log, self.losses, self.best = state["log"], state["losses"], state["best"]
+        except Exception as error:  # torch raises half a dozen kinds for a bad file
+            raise ModelError(
+                f"{self.checkpoint} is damaged or of another run; delete it to start that training anew."
+            ) from error
 
     def _take_steps(self) -> None:
-        """Take the steps of the round under way that are not done yet."""
         recipe, saved = self.recipe, time.monotonic()
         steps = sum(map(self.source.steps, range(1, self.source.rounds + 1)))
         for x, target in self.source.training(self.number, len(self.losses)):
@@ -165,9 +175,14 @@ class Trainer:
     def _end_round(self) -> None:
         """Validate, log, and keep the weights if they are the best so far."""
         loss = float(np.mean([float(loss) for loss in self.losses])) if self.losses else None
-        row = self.source.row(self.number) | {"loss": loss}
-        row |= validate(self.net, self.source.validation(), self.recipe.loss, self.device)
-        refuse_divergence((loss or 0) + row["validation_loss"], self.source.name, self.source.told(row))
+        row = self.source.row(self.number)
+        where = ", ".join(f"{name} {value}" for name, value in row.items() if isinstance(value, int))
+        row |= {"loss": loss, **validate(self.net, self.source.validation(), self.recipe.loss, self.device)}
+        if not math.isfinite((loss or 0) + row["validation_loss"]):  # such weights must not become a model
+            raise ModelError(
+                f"the training has diverged: the loss is not finite at {where}; start another run with a "
+                "lower --learning-rate."
+            )
         if self.recipe.keep_best and all(row["validation_loss"] < one["validation_loss"] for one in self.log):
             self.best = {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
         self.log.append(row)
@@ -184,7 +199,7 @@ def step(
     clip: float | None = None,
     frozen: bool = False,
 ) -> Tensor:
-    """Take one step of the optimiser on a batch; gives the loss, on the device, so as not to wait for it.
+    """Take one step of the optimiser, and return the loss, on the device: reading it would wait for it.
 
     Parameters
     ----------
@@ -192,7 +207,7 @@ def step(
     clip : largest norm of the gradient.
     frozen : normalise batches with the statistics that the network has, and leave those as they are.
     """
-    net.train(not frozen)  # batch norm is all that knows the difference
+    net.train(not frozen)  # only batch norm knows the difference
     value = loss(forward(net, x, device), target.to(device))
     optimiser.zero_grad(set_to_none=True)
     value.backward()
@@ -202,30 +217,18 @@ def step(
     return value.detach()
 
 
-def refuse_divergence(loss: float, what: str, when: str) -> None:
-    """Raise a ModelError where the loss of a part of a training is no finite number.
-
-    The weights are then lost, and must not become a model.
-    """
-    if not math.isfinite(loss):
-        raise ModelError(
-            f"{what} has diverged: the loss of {when} is no finite number; start another run with a lower "
-            "--learning-rate."
-        )
-
-
 def located(init: str) -> str:
-    """Return what names a model to start from in whatever folder one is: "default", or the whole path."""
+    """Return the name of a model to start from that holds in any folder: "default", or its absolute path."""
     return init if init == EMBEDDED else str(Path(init).resolve())
 
 
 def load_start(settings: FoldTraining | PhantomTraining) -> UNet | None:
-    """Return the model to start from, None without one.
+    """Return the model to start from, or None.
 
     Raises
     ------
     ModelError
-        If it is no model, or its width, depth or stem is not that of the settings.
+        If it is not a model, or its width, depth or stem differs from the settings.
     """
     if settings.init is None:
         return None
@@ -239,39 +242,9 @@ def load_start(settings: FoldTraining | PhantomTraining) -> UNet | None:
 
 
 def new_network(info: ModelInfo, seed: int, start: UNet | None) -> UNet:
-    """Return a network with the weights of `start`, without one with random ones."""
+    """Return a network with the weights of `start`, or with random ones."""
     torch.manual_seed(seed)
     net = UNet(info)
     if start:
         net.load_state_dict(start.state_dict())
     return net
-
-
-def save_checkpoint(path: Path, net: UNet, optimiser: torch.optim.Optimizer, **rest: Any) -> None:
-    """Write all that a training needs to go on: weights, optimiser, and `rest`."""
-    state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), **rest}
-    with written_whole(path) as temporary, temporary.open("wb") as file:
-        try:
-            torch.save(state, file)
-        except RuntimeError as error:  # what torch makes of a full disk
-            if isinstance(error.__context__, OSError):
-                raise error.__context__ from error
-            raise
-
-
-def restore(path: Path, net: UNet, optimiser: torch.optim.Optimizer, device: torch.device) -> dict[str, Any]:
-    """Load a checkpoint into the network and the optimiser; gives its ``log``, ``losses`` and ``best``.
-
-    Raises
-    ------
-    ModelError
-        If the file is damaged or does not fit.
-    """
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-        net.load_state_dict(state["net"])
-        optimiser.load_state_dict(state["optimiser"])
-        return {name: state[name] for name in ("log", "losses", "best")}
-    except Exception as error:  # torch raises half a dozen kinds for a bad file
-        message = f"{path} is damaged or of another run; delete it to start that training anew."
-        raise ModelError(message) from error

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # weight of the hard tissue, and how far easy pixels count less
+FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # weight of the hard tissue; how much less easy pixels count
 
 
 def soft_jaccard(logits: Tensor, target: Tensor) -> Tensor:
@@ -65,12 +65,7 @@ LOSSES: dict[str, Loss] = {
 
 
 def loss_by_name(name: str, halved: bool = False) -> Loss:
-    """Return a loss of `LOSSES`.
-
-    Parameters
-    ----------
-    halved : weight each term of a sum of two with 0.5, as the paper's code does and its text does not.
-    """
+    """Return a loss of `LOSSES`; `halved` weights both terms of a sum with 0.5, as the paper's code does."""
     loss = LOSSES[name]
     if halved and name.startswith("bce-"):
         return lambda logits, target: 0.5 * loss(logits, target)

@@ -1,12 +1,10 @@
-"""Training on a dataset, fold by fold: each network is trained without the subjects that it predicts."""
+"""Training on a dataset, fold by fold: each network is trained without the subjects it predicts."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 import torch
 
@@ -25,9 +23,7 @@ from .settings import FoldTraining
 from .slices import Loaded, Slices, mean_and_sd
 from .validation import Checked
 
-_BACKWARD = 3  # a step costs as much as three times the network forward
-
-Progress = Callable[[int, int, dict[str, Any] | None], None]
+Progress = Callable[[int, int, Row | None], None]
 
 
 def train_folds(
@@ -38,10 +34,9 @@ def train_folds(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> None:
-    """Train the folds of a run that are not done yet, and predict their held-out samples.
+    """Train the missing folds of a run, and predict their held-out samples.
 
-    A fold goes on from its checkpoint where there is one (they are written after every epoch and every ten
-    minutes); on the CPU, with the same number of threads, to the same files as without a stop, bit for bit.
+    A fold continues from its checkpoint, if any; see `Trainer`.
 
     Parameters
     ----------
@@ -49,19 +44,17 @@ def train_folds(
     samples : those of the run by id, from `load_all`.
     only : train this fold alone.
     device : auto, cpu, cuda[:N] or mps.
-    progress : called with the work done and in all, in pixels through the network, and when an epoch has
-        ended with its row of the log.
+    progress : called with the steps done and the total, and at the end of an epoch with its row of the log.
 
     Raises
     ------
     DatasetError
-        If the dataset is not that of the run any more.
+        If the dataset has changed since the run began.
     ModelError
         If the model to start from or a checkpoint does not fit, or the training diverges.
     """
     where = choose_device(device)
-    wanted = run.missing if only is None else [number for number in run.missing if number == only]
-    # a run that is trained needs the model it started from no more
+    wanted = [number for number in run.missing if only in (None, number)]
     untrained = [number for number in wanted if not run.model(number).exists()]
     start = load_start(run.settings) if untrained else None
     parts = [samples if run.settings.paper else fold.training for fold in run.folds]
@@ -71,13 +64,12 @@ def train_folds(
     meter = _Meter(progress)
     infos = {number: _info(run.settings, statistics[number], start) for number in untrained}
     sources = {number: _FoldSlices(run, number, samples, infos[number], where, meter) for number in infos}
-    meter.total = sum(source.all_work() for source in sources.values())
-    meter.total += sum(2 * samples[one].scan.size for number in wanted for one in run.folds[number].held_out)
+    meter.total = sum(source.rounds * source.steps(1) for source in sources.values())
     for number in wanted:
         run.remove_leftovers(number)
         if number in sources:
             _train_fold(run, sources[number], start)
-        _predict_held_out(run, number, samples, where, meter)
+        _predict_held_out(run, number, samples, where)
         run.checkpoint(number).unlink(missing_ok=True)
         run.write_registry()
     run.write_log()
@@ -85,21 +77,21 @@ def train_folds(
 
 
 def _info(settings: FoldTraining, statistics: tuple[float, float], start: UNet | None) -> ModelInfo:
-    """How a fold's network is built and used: as the start, whose weights are used to that."""
-    if start:
+    """How a fold's network is built and used."""
+    if start:  # its weights expect the rest to stay as it is
         return replace(start.info, loss=settings.loss, training={})
     mean, sd = statistics
     return replace(settings.model_info(), normalisation={"kind": "standard", "mean": mean, "std": sd})
 
 
 class _Meter:
-    """Adds up the work of all folds, in pixels through the network, and reports it."""
+    """Counts the steps of all folds, and reports them."""
 
     def __init__(self, progress: Progress | None) -> None:
         self.progress, self.total, self.done = progress, 0, 0
 
-    def add(self, work: int, row: Row | None = None) -> None:
-        self.done += work
+    def add(self, steps: int, row: Row | None = None) -> None:
+        self.done += steps
         if self.progress is not None:
             self.progress(self.done, self.total, row)
 
@@ -118,7 +110,7 @@ class _FoldSlices:
     ) -> None:
         self.number, self.settings, self.info = number, run.settings, info
         self.device, self.meter = device, meter
-        self.name, self.rounds = f"fold {number}", run.settings.epochs
+        self.rounds = run.settings.epochs
         scale, fold = scale_between(run.settings.voxel_um, info), run.folds[number]
         self.seen, self.unseen = (
             Slices([samples[one] for one in part], run.settings.step, scale)
@@ -137,32 +129,19 @@ class _FoldSlices:
             self.seen, batch, how, normalise, chances=chances, device=self.device, start=start
         ):
             yield x, target
-            self.meter.add(_BACKWARD * x.numel())
+            self.meter.add(1)
 
     def validation(self) -> Iterator[Checked]:
         batch, normalise = self.settings.batch, self._normalise[1]
         for x, target in whole(self.unseen, batch, self.info.multiple, normalise, self.device):
             yield x, target, torch.zeros(len(x), dtype=torch.bool)
-            self.meter.add(target.numel())
 
     def row(self, number: int) -> Row:
         return {"fold": self.number, "epoch": number}
 
-    def told(self, row: Row) -> str:
-        return f"epoch {row['epoch']}"
-
-    def work(self, validations: int, steps: int) -> int:
-        """Pixels that go through the network, a step counted as three passes."""
-        a_step = min(self.settings.batch, len(self.seen)) * math.prod(self.settings.augmentation.crop)
-        return _BACKWARD * steps * a_step + validations * len(self.unseen) * math.prod(self.unseen.shape)
-
-    def all_work(self) -> int:
-        """Pixels of the whole training of the fold."""
-        return self.work(self.rounds + (self.settings.init is not None), self.rounds * self.steps(1))
-
     @cached_property
     def _normalise(self) -> list[list[Normalise]]:
-        """For each sample trained and validated on its function of grey levels."""
+        """The functions of grey levels of the samples trained and validated on."""
         return [
             [normaliser(loaded.scan, self.info) for loaded in slices.samples]
             for slices in (self.seen, self.unseen)
@@ -170,7 +149,7 @@ class _FoldSlices:
 
 
 def _train_fold(run: FoldRun, source: _FoldSlices, start: UNet | None) -> None:
-    """Train a fold from the start or its checkpoint, and write the network of its best epoch."""
+    """Train a fold, and write the network of its best epoch."""
     settings, number, meter = run.settings, source.number, source.meter
     net = new_network(source.info, settings.seed + number, start)
     recipe = Recipe(
@@ -181,8 +160,7 @@ def _train_fold(run: FoldRun, source: _FoldSlices, start: UNet | None) -> None:
         keep_best=True,
     )
     trainer = Trainer(net, source, recipe, run.checkpoint(number), source.device)
-    # what was done before a stop is not to be done: the time left is told by the work
-    meter.total -= source.work(len(trainer.log), trainer.steps_done)
+    meter.total -= trainer.steps_done  # before a stop: they must not count in the time left
 
     def ended(row: Row) -> None:
         meter.add(0, row)
@@ -195,15 +173,12 @@ def _train_fold(run: FoldRun, source: _FoldSlices, start: UNet | None) -> None:
     save_model(run.model(number), net.cpu())
 
 
-def _predict_held_out(
-    run: FoldRun, number: int, samples: Mapping[str, Loaded], device: torch.device, meter: _Meter
-) -> None:
-    """Write the probabilities of the fold's held-out samples that are not there yet."""
+def _predict_held_out(run: FoldRun, number: int, samples: Mapping[str, Loaded], device: torch.device) -> None:
+    """Write the missing probabilities of the fold's held-out samples."""
     predictor = Predictor([load_model(run.model(number))], device)
     for one in run.folds[number].held_out:
-        path, scan = run.prediction(one), samples[one].scan
+        path = run.prediction(one)
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            found = predictor(scan, run.settings.voxel_um)
+            found = predictor(samples[one].scan, run.settings.voxel_um)
             write_volume(path, found.probability, run.settings.voxel_um)
-        meter.add(2 * scan.size)

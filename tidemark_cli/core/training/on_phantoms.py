@@ -1,4 +1,4 @@
-"""Training on phantoms: an endless stream of fresh synthetic slices, no data set on disk."""
+"""Training on phantoms: synthetic slices, each drawn afresh, and no dataset on disk."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Progress = Callable[[int, int, Row], None]
 class PhantomSlices(Dataset[tuple[Tensor, Tensor]]):
     """Slice i is drawn from the seed (purpose, seed, i): (1, H, W) normalised scan and 0/1 mask.
 
-    Every other one has its bone at the last row, the first of them slice 1.
+    Slices of odd numbers have their bone at the last row.
     """
 
     def __init__(self, settings: PhantomTraining, purpose: int, start: int, stop: int) -> None:
@@ -51,16 +51,16 @@ class PhantomSlices(Dataset[tuple[Tensor, Tensor]]):
         scan, hard, overview = draw_slice(
             (self.purpose, self.settings.seed, i), (self.settings.rows, self.settings.columns)
         )
-        # a slice of a scan is seen in the grey levels of the scan, a single image in its own
+        # half are normalised by the grey levels of their scan, half, as single images are, by their own
         levels = overview if i // 2 % 2 else scan
         scan = normaliser(levels[:, None], self.info)(scan)
-        if i % 2:  # the network is to take either end
+        if i % 2:
             scan, hard = scan[::-1], hard[::-1]
         return torch.from_numpy(scan.copy())[None], torch.from_numpy(hard.astype(np.float32))[None]
 
 
 def loader(slices: Dataset[tuple[Tensor, Tensor]], batch: int, workers: int) -> DataLoader[Batch]:
-    """Return batches of slices in order, drawn ahead by `workers` processes of one thread each."""
+    """Return batches of slices in order, drawn ahead by `workers` processes with one thread each."""
     return DataLoader(
         slices,
         batch_size=batch,
@@ -71,19 +71,16 @@ def loader(slices: Dataset[tuple[Tensor, Tensor]], batch: int, workers: int) -> 
 
 
 def _take_one_core(worker: int) -> None:
-    """Keep numpy's library to one thread in a process that draws slices; PyTorch does so itself."""
-    threadpool_limits(1)
+    threadpool_limits(1)  # NumPy's library; PyTorch limits itself
 
 
 class _Stream:
     """Fresh slices, and fixed ones to validate on: a `loop.Source`."""
 
-    name = "the training"
-
     def __init__(self, settings: PhantomTraining, workers: int | None, progress: Progress | None) -> None:
         self.settings, self.workers, self.progress = settings, workers, progress
         self.all_steps = math.ceil(settings.slices / settings.batch)
-        self.most = math.ceil(settings.validate_every / settings.batch)  # steps of a round
+        self.most = math.ceil(settings.validate_every / settings.batch)  # steps in a round
         self.rounds = math.ceil(self.all_steps / self.most)
         self.started, self.drawn = time.monotonic(), 0
 
@@ -92,7 +89,7 @@ class _Stream:
 
     def training(self, number: int, start: int) -> Iterator[Batch]:
         batch, last = self.settings.batch, self.settings.slices
-        if not self.drawn:  # the stream goes on from round to round
+        if not self.drawn:  # one stream for all rounds
             self.begun_at = min(((number - 1) * self.most + start) * batch, last)
             slices = PhantomSlices(self.settings, TRAINING, self.begun_at, last)
             most = min(cores(), math.ceil(len(slices) / batch))
@@ -118,9 +115,6 @@ class _Stream:
         seconds = (time.monotonic() - self.started) / max(1, self.drawn)
         return {"slices": done, "seconds_a_slice": seconds}
 
-    def told(self, row: Row) -> str:
-        return f"the slices up to {row['slices']}"
-
 
 def train_on_phantoms(
     run: Path,
@@ -137,10 +131,10 @@ def train_on_phantoms(
     ----------
     run : the run's folder: ``run.json``, ``log.csv``, ``checkpoint.pt`` and the model.
     device : auto, cpu, cuda[:N] or mps.
-    resume : go on from the folder's checkpoint, with the settings of its ``run.json``.
-    workers : processes that draw slices, one thread each; by default as many as cores. Without a GPU they
-        share the cores with the network, which takes half of PyTorch's threads.
-    progress : called with slices done, slices in all, and, after a validation, its figures.
+    resume : continue from the folder's checkpoint, with the settings of its ``run.json``.
+    workers : processes that draw slices, by default one per core. Without a GPU they share the cores with the
+        network, which takes half of PyTorch's threads.
+    progress : called with the slices done, the total, and, after a validation, its figures.
 
     Returns
     -------
@@ -149,10 +143,9 @@ def train_on_phantoms(
     Raises
     ------
     OutputError
-        If the folder holds a run already and `resume` is false, or holds none and it is true.
+        If the folder holds a run and `resume` is false, or none and it is true.
     ModelError
-        If the model to start from, or the checkpoint to resume from, cannot be read or does not fit, or
-        the training diverges.
+        If the model to start from or the checkpoint does not fit, or the training diverges.
     """
     checkpoint = run / "checkpoint.pt"
     if resume:
@@ -187,7 +180,7 @@ def read_settings(run: Path) -> PhantomTraining:
     Raises
     ------
     OutputError
-        If the folder holds no run on phantoms, or a damaged one.
+        If the folder has no run on phantoms, or a damaged one.
     """
     content = read_description(run)
     if content.get("kind", "phantoms") != "phantoms":
@@ -199,5 +192,5 @@ def read_settings(run: Path) -> PhantomTraining:
 
 
 def _schedule(share: float) -> float:
-    """Learning rate over its peak, after a share of the steps: up for 2 %, then down a cosine."""
+    """Factor on the learning rate after a share of the steps: up for 2 % of them, then down a cosine."""
     return min(share / 0.02 + 0.01, 1) * 0.5 * (1 + math.cos(math.pi * share))

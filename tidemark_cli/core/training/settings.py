@@ -1,4 +1,4 @@
-"""The settings of both trainings, each written once; this module loads no library."""
+"""The settings of both trainings; this module loads no library."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ Count = Annotated[int, Limits(1)]
 Share = Annotated[float, Limits(0, 1)]
 NotNegative = Annotated[float, Limits(0)]
 
-# the paper's for cross-entropy, focal loss and equation 1; the other two are of the last one's kind
+# the paper's for cross-entropy, focal loss and equation 1; the other two are like the last one
 THRESHOLDS = {"bce": 0.5, "focal": 0.5, "jaccard": 0.3, "bce-jaccard": 0.3, "bce-logjaccard": 0.3}
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a slice; the defaults are the paper's, as `augment.fitting` makes pad and crop.
+    """How slices are augmented; the defaults are the paper's, for slices of 768 x 448.
 
     Attributes
     ----------
-    pad : rows and columns that a smaller slice is padded to with zeros, on all sides alike.
+    pad : rows and columns that smaller slices are padded to with zeros, equally on all sides.
     crop : rows and columns of the part that is cut out at random.
     flip : probability of a flip of the columns.
-    gamma : lowest and highest exponent of the grey levels, as shares of 255; drawn uniformly.
+    gamma : lowest and highest exponent of the grey levels, drawn uniformly.
     gamma_share : probability of a gamma correction.
     turn : probability of a flip of the rows, for networks that take the bone at either end.
     """
@@ -44,7 +44,7 @@ class Augmentation:
     turn: float = 0.0
 
     def padded(self, shape: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns that slices of `shape` are padded to: never less than they or the crop have."""
+        """Rows and columns that slices of `shape` are padded to, never fewer than they or the crop have."""
         rows, columns = (max(sides) for sides in zip(self.pad, self.crop, shape, strict=True))
         return rows, columns
 
@@ -56,33 +56,32 @@ class FoldTraining:
     Attributes
     ----------
     loss : one of bce, focal, jaccard, bce-jaccard, bce-logjaccard.
-    epochs : passes over the training slices; the best by the validation loss is kept.
-    batch : slices a step.
-    learning_rate : of Adam.
-    weight_decay : of Adam.
+    epochs : passes over the training slices; the one with the lowest validation loss is kept.
+    batch : slices per step.
+    learning_rate : learning rate of Adam.
+    weight_decay : weight decay of Adam.
     width : filters at the first level, doubled at each further one.
     depth : levels of the network.
-    stem : side of the pixel blocks taken as one.
-    pad : rows and columns that smaller slices are zero-padded to. By default it fits the slices: 800 800 for
+    stem : side of the blocks of pixels that the network takes as one.
+    pad : rows and columns that smaller slices are zero-padded to. By default they fit the slices: 800 800 for
         the paper's 768 x 448.
-    crop : rows and columns of the part cut out at random. By default it fits the slices: 640 384 for the
+    crop : rows and columns of the part cut out at random. By default they fit the slices: 640 384 for the
         paper's 768 x 448.
     flip : share of slices flipped left to right.
     gamma : range of the gamma correction.
     gamma_share : share of slices with a gamma correction.
-    step : train and validate on every so many slices of both planes.
-    folds : how many, grouped by subject.
-    seed : of folds, weights, order and augmentation.
-    voxel_um : voxel size of the dataset in µm, which its files do not hold; the networks carry it. With
-        `init`, slices are resampled to that model's, as for a prediction.
-    init : start from this model instead of random weights, with its width, depth and stem; "default" is the
-        embedded one. Its normalisation, voxel size, planes and threshold stay, the statistics of its batch
-        norm are frozen, and as epoch 0 it is kept where no epoch is better. It must not have been trained on
-        these subjects.
-    paper : the choices of the paper's code: the epoch with the lowest loss on the held-out fold itself
-        (without it: on an inner split by subject), mean and SD over all folds (of the training samples),
-        folds by subject alone (stratified by grade), both terms of a loss of two weighted 0.5 (1); and
-        scores in the zones of the published table.
+    step : train and validate on every N-th slice of both planes.
+    folds : number of folds, grouped by subject.
+    seed : seed of folds, weights, order and augmentation.
+    voxel_um : voxel size of the dataset in µm, which its files do not hold; the networks carry it. If they
+        start from a model, slices are resampled to its voxel size, as in a prediction.
+    init : start from this model instead of random weights, with its width, depth and stem; default is the
+        embedded model. Its normalisation, voxel size, planes, threshold and batch norm statistics stay, and
+        as epoch 0 it is kept if no epoch is better. It must not have been trained on these subjects.
+    paper : make the choices of the paper's code: epochs chosen on the held-out fold itself (else on an inner
+        split by subject), mean and SD over all folds (else of the training samples), folds by subject alone
+        (else stratified by grade), both terms of a sum of losses weighted 0.5 (else 1), and scores in the
+        zones of the published table.
     """
 
     loss: str = "bce-logjaccard"
@@ -124,12 +123,12 @@ class FoldTraining:
 
     @property
     def augmentation(self) -> Augmentation:
-        """The part of the settings that is about augmentation; a run has settled it."""
+        """The settings of the augmentation, once a run has settled pad and crop."""
         assert self.pad and self.crop
         return Augmentation(self.pad, self.crop, self.flip, self.gamma, self.gamma_share)
 
     def model_info(self) -> ModelInfo:
-        """The network this trains from random weights; how it normalises grey levels is not settled yet."""
+        """The network to train from random weights, without its normalisation of grey levels."""
         return network.unet.ModelInfo(
             width=self.width,
             depth=self.depth,
@@ -142,25 +141,25 @@ class FoldTraining:
 
 @dataclass(frozen=True)
 class PhantomTraining:
-    """How to train on phantoms; the embedded model's card tells how these were used.
+    """How to train on phantoms.
 
     Attributes
     ----------
     slices : phantom slices to draw; each is seen once.
-    batch : slices a step.
+    batch : slices per step.
     rows : of a slice.
     columns : of a slice.
-    learning_rate : of Adam at its peak; it warms up and falls to zero along a cosine.
+    learning_rate : peak learning rate of Adam, reached after a warm-up; it falls to zero along a cosine.
     weight_decay : of Adam.
-    seed : of the slices and the random weights.
+    seed : seed of the slices and the random weights.
     width : filters at the first level, doubled at each further one.
     depth : levels of the network.
-    stem : side of the pixel blocks taken as one.
-    threshold : written into the model: the probability above which a voxel is hard tissue.
+    stem : side of the blocks of pixels that the network takes as one.
+    threshold : probability above which a voxel is hard tissue, written into the model.
     validate_every : slices between two validations.
-    validation_slices : how many fixed slices to validate on.
-    init : start from this model instead of random weights, with its width, depth and stem; "default" is the
-        embedded one.
+    validation_slices : number of fixed slices to validate on.
+    init : start from this model instead of random weights, with its width, depth and stem; default is the
+        embedded model.
     """
 
     slices: Count = 40_000
@@ -188,7 +187,7 @@ class PhantomTraining:
             )
 
     def model_info(self) -> ModelInfo:
-        """The network this trains, ready to be used at full resolution."""
+        """The network to train."""
         told = {"trained_on": "phantoms only, no real image", "tidemark": __version__}
         return network.unet.ModelInfo(
             width=self.width,
@@ -205,10 +204,10 @@ class PhantomTraining:
 
 
 def described(settings: FoldTraining | PhantomTraining) -> dict[str, Any]:
-    """Return settings for the header of a model: no folder's name is in them."""
+    """Return settings for the header of a model, in which no folder is named."""
     return asdict(settings) | {"init": settings.init and Path(settings.init).name}
 
 
 def sides_text(sides: Sequence[int]) -> str:
-    """Return rows and columns as they are told: "640 x 384"."""
+    """Return rows and columns for messages: "640 x 384"."""
     return " x ".join(map(str, sides))

@@ -40,11 +40,11 @@ class Loaded:
 def load_all(
     samples: Sequence[Sample], progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Loaded]:
-    """Decode samples into memory, by id; about 165 MiB for each of the paper's.
+    """Decode samples into memory, by id; each of the paper's takes about 165 MiB.
 
     Parameters
     ----------
-    progress : called with samples done and in all.
+    progress : called with the samples done and the total.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def load_all(
 
 
 def mean_and_sd(samples: Sequence[Loaded]) -> tuple[float, float]:
-    """Mean and standard deviation of the grey levels of samples; the deviation is at least 1."""
+    """Return mean and standard deviation of the grey levels of samples; the deviation is at least 1."""
     counts = np.sum([loaded.histogram for loaded in samples], axis=0)
     levels = np.arange(256)
     mean = (counts * levels).sum() / counts.sum()
@@ -76,7 +76,7 @@ def mean_and_sd(samples: Sequence[Loaded]) -> tuple[float, float]:
 
 
 def scaled(shape: tuple[int, ...], scale: float) -> tuple[int, int]:
-    """Rows and columns of a slice that is resampled to `scale` times as many pixels a side."""
+    """Return rows and columns of a slice resampled to `scale` times as many pixels a side."""
     rows, columns = (max(1, round(side * scale)) for side in shape)
     return rows, columns
 
@@ -100,16 +100,16 @@ class Slices:
         return len(self.places)
 
     def gather(self, numbers: Iterable[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[int]]:
-        """Return slices: grey (N, H, W), mask 0 or 1 (N, H, W), and the number of each one's sample.
+        """Return slices: grey (N, H, W), mask 0 or 1 (N, H, W), and the index of each one's sample.
 
-        H and W are of the largest slice; smaller ones have zeros after their last row and column.
+        H and W are those of the largest slice; smaller ones are padded with zeros at the far ends.
         """
         places = [self.places[number] for number in numbers]
         grey, hard = (np.zeros((len(places), *self.shape), np.uint8) for _ in range(2))
         for n, (number, axis, position) in enumerate(places):
             image, mask = self.samples[number].slice(axis, position)
             rows, columns = scaled(image.shape, self.scale)
-            if self.scale != 1:  # as `predict` does it; the mask's edge stays where it is to half a pixel
+            if self.scale != 1:  # as `predict` does; the mask's edge stays where it is to half a pixel
                 image, mask = (resize(part, (rows, columns)) for part in (image, 255 * mask))
                 mask >>= 7
             grey[n, :rows, :columns], hard[n, :rows, :columns] = image, mask

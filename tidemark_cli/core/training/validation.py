@@ -1,4 +1,4 @@
-"""How well a network does on whole slices: its loss, its IoU, and where it puts the tidemark."""
+"""How well a network does on whole slices: its loss, its IoU, and the error of the tidemark."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ERRORS = ("median_error_px", "mean_error_px", "p95_error_px")
 
 
 def forward(net: UNet, x: Tensor, device: torch.device) -> Tensor:
-    """Logits (N, 1, H, W) float32 of normalised slices, in mixed precision where the device is fast at it."""
+    """Return logits (N, 1, H, W) float32 of normalised slices, computed in the device's fast dtype."""
     with torch.autocast(device.type, torch.bfloat16, enabled=fast_dtype(device) == torch.bfloat16):
         logits: Tensor = net(x.to(device, memory_format=torch.channels_last))
     return logits.float()
@@ -32,16 +32,15 @@ def validate(
 
     Parameters
     ----------
-    batches : slices and masks, (N, 1, H, W) each, and (N,) bool whether a slice has its bone at the last row.
-        What a slice has beyond its mask is left out.
+    batches : slices and masks, (N, 1, H, W) each, and (N,) bool, whether a slice has its bone at the last
+        row. A slice may be larger than its mask: the rest does not count.
 
     Returns
     -------
-    ``validation_loss``, the batches weighted by their size; ``validation_iou`` over all pixels at once, at
-    the network's threshold, 0 where there is no hard tissue on either side; ``median_error_px`` and so on, of
-    the distance between the first hard pixels of a column seen from the cartilage, None where no column has
-    some on both sides; and ``missed_columns``, the share of the columns with hard tissue in which none was
-    found.
+    ``validation_loss``, batches weighted by their size; ``validation_iou`` over all pixels at the network's
+    threshold, 0 without hard tissue in masks and predictions; ``median_error_px``, ``mean_error_px`` and
+    ``p95_error_px`` of the tidemark, over the columns where both have one, None if there are none; and
+    ``missed_columns``, the share of the columns with hard tissue in which none was found.
     """
     net.eval()
     losses, sizes, errors = [], [], [np.zeros(0)]
@@ -71,6 +70,6 @@ def validate(
 
 
 def _first_hard(mask: Tensor, turned: Tensor) -> Tensor:
-    """Rows (N, W) from the cartilage to the first hard pixel of a mask (N, H, W), 0 in a column without."""
+    """Return rows (N, W) from the cartilage to the first hard pixel of masks (N, H, W); 0 without one."""
     cartilage_first = torch.where(turned[:, None, None], mask, mask.flip(1))
     return cartilage_first.to(torch.uint8).argmax(1)
