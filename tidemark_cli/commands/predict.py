@@ -156,13 +156,11 @@ def _announce_models(
     weights: Path | None, models: Callable[[], Models], device: str | None, screen: Screen
 ) -> None:
     """Load the models, and print what they are and, if known, the device."""
-    embedded = str(weights or "default") == "default"
+    device_line = () if device is None else (running_on(device),)
+    count = len(models())
+    embedded = str(weights or "default") == core.network.models.EMBEDDED
     name = "the embedded one, trained on phantoms only" if embedded else weights
-    screen.notice(f"model: {name}")  # before PyTorch is loaded
-    if (count := len(models())) > 1:
-        screen.notice(f"{count} networks are averaged")
-    if device is not None:
-        screen.notice(running_on(device))
+    screen.notice(f"model: {name}{f', {count} averaged' if count > 1 else ''}", *device_line)
 
 
 def _segment(

@@ -178,10 +178,10 @@ WHOLE = np.ones((60, 7, 4), bool)
 
 
 def tall_scan() -> np.ndarray:
-    """Hard tissue in rows 260 to 279 of 600: slice 31 says to look in rows 72 to 467, in cells 70 to 469."""
+    """Hard tissue in rows 260 to 279 of 600: slice 31 says to look in rows 135 to 404, in cells 130 to 409."""
     scan = np.zeros((600, 70, 40), np.uint8)
     scan[260:280, :35] = 255
-    scan[[60, 72, 467, 480], 5] = 255  # which slice 31 does not show
+    scan[[120, 135, 404, 415], 5] = 255  # which slice 31 does not show
     return scan
 
 
@@ -189,9 +189,9 @@ def tall_scan() -> np.ndarray:
 def test_heights_without_hard_tissue_are_left_out(bright: Bright, planes: list[str]) -> None:
     scan, net = tall_scan(), bright()
     near = scan.copy()
-    near[:70] = near[470:] = 0
+    near[:130] = near[410:] = 0
     assert np.array_equal(run(scan, net, planes=planes, outline=WHOLE).probability > 127, near > 0)
-    scan[[60, 480], 31] = 255  # now it does
+    scan[[120, 415], 31] = 255  # now it does
     assert np.array_equal(run(scan, net, planes=planes, outline=WHOLE).probability > 127, scan > 0)
 
 
