@@ -178,7 +178,7 @@ WHOLE = np.ones((60, 7, 4), bool)
 
 
 def tall_scan() -> np.ndarray:
-    """Hard tissue in rows 260 to 279 of 600: slice 31 says to look in rows 135 to 404, in cells 130 to 409."""
+    """Hard tissue in rows 260 to 279 of 600: slice 31 says to look in rows 135 to 404, cells 130 to 409."""
     scan = np.zeros((600, 70, 40), np.uint8)
     scan[260:280, :35] = 255
     scan[[120, 135, 404, 415], 5] = 255  # which slice 31 does not show
