@@ -217,15 +217,21 @@ def in_slabs(
             yield slice(None), start, block
         return
     whole = zeros_along(axis, beside, np.uint8)
+    stack = np.moveaxis(whole, axis, 0)
     for start, block in blocks:
-        np.moveaxis(whole, axis, 0)[start : start + len(block)] = block
+        stack[start : start + len(block)] = block
     for slab in slabs(whole):
-        yield slab, 0, np.moveaxis(whole[slab], axis, 0)
+        # slice by slice: of each file page that a strided view touches, the system brings its neighbours, too
+        yield slab, 0, sampled(stack, slice(None), slab)
 
 
 def sampled(array: np.ndarray, first: slice, *others: slice | int) -> np.ndarray:
     """Return a copy of a part of an array, the index along each axis given, read plane by plane."""
-    return np.stack([np.asarray(plane[others]) for plane in array[first]])
+    part = array[first]
+    copy = np.empty((len(part), *np.shape(part[0][others])), array.dtype)
+    for number, plane in enumerate(part):
+        copy[number] = plane[others]
+    return copy
 
 
 def picked(array: np.ndarray, z: np.ndarray) -> np.ndarray:

@@ -196,7 +196,7 @@ def _fill_pinholes(mask: np.ndarray, largest: float) -> None:
     reach = math.ceil(1.5 * largest ** (1 / 3)) if 1 not in mask.shape else max(mask.shape)
     for tile in _tiles(mask.shape, reach):
         part = mask[tile]
-        labels = _pieces(part == 0, 6)
+        labels = _pieces(sampled(mask, *tile) == 0, 6)
         statistics = cc3d.statistics(labels, no_slice_conversion=True)
         small = statistics["voxel_counts"] < largest
         boxes = statistics["bounding_boxes"]  # one row (z0, z1, y0, y1, x0, x1) a label, ends included
