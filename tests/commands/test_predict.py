@@ -618,3 +618,65 @@ def test_what_stops_the_writing_leaves_everything_as_it_was(
     assert tidemark("predict", scan, *outputs, *options).code == code
     assert scan.with_name("m.tif").read_text() == "old"
     assert files(scan.parent) == {"S01_1.tif", "m.tif"}
+
+
+# ---- a scan larger than memory ----
+
+OUTPUTS = {"-o": "mask.tif", "--probability": "p.ome.zarr", "--surface": "height.tif", "--preview": "p.png"}
+
+
+def test_over_the_disk_the_outputs_are_the_same(
+    tidemark: Tidemark, tmp_path: Path, plug: np.ndarray, model: Path
+) -> None:
+    write_volume(tmp_path / "scan.tif", plug.astype(np.uint16), VOXEL_UM)  # compressed: copied to disk
+    for way, options in {"whole": (), "disk": ("--max-memory", "600MiB")}.items():
+        (tmp_path / way).mkdir()
+        outputs = [part for name, file in OUTPUTS.items() for part in (name, tmp_path / way / file)]
+        ended = tidemark("predict", tmp_path / "scan.tif", *outputs, "--weights", model, *options)
+        assert ended.code == 0
+        assert (f"over 600 MiB: up to 1 MiB go through files in {tmp_path / way}" in ended.err) == (
+            way == "disk"
+        )
+    assert files(tmp_path / "disk") == files(tmp_path / "whole")
+    assert (tmp_path / "disk/height.tif").read_bytes() == (tmp_path / "whole/height.tif").read_bytes()
+    for name in ("mask.tif", "p.ome.zarr"):
+        whole, disk = (read_volume(tmp_path / way / name, mask=True).array for way in ("whole", "disk"))
+        assert whole.any()
+        np.testing.assert_array_equal(disk, whole)
+    whole, disk = (cv2.imread(str(tmp_path / way / "p.png")) for way in ("whole", "disk"))
+    np.testing.assert_array_equal(disk, whole)
+
+
+def test_over_the_disk_formats_that_need_a_copy_in_memory_are_refused_before_the_work(
+    tidemark: Tidemark, scan: Path, model: Path
+) -> None:
+    options = ("--weights", model, "--max-memory", "600MiB")
+    ended = tidemark("predict", scan, "-o", scan.with_name("mask.nii.gz"), *options)
+    assert ended.code == 1
+    assert ".nii.gz is written from a copy in memory" in ended.err
+    assert "use .tif or .ome.zarr" in ended.err
+    assert not scan.with_name("mask.nii.gz").exists()
+
+
+def test_less_memory_than_any_scan_needs_is_refused(tidemark: Tidemark, scan: Path, model: Path) -> None:
+    out = scan.with_name("mask.tif")
+    ended = tidemark("predict", scan, "-o", out, "--weights", model, "--max-memory", "100MB")
+    assert ended.code == 1
+    assert "needs 514 MiB of memory at the least, 95 MiB are allowed" in ended.err
+
+
+def test_a_disk_without_room_is_refused_before_the_work(
+    tidemark: Tidemark, scan: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segmentation, "disk_needed", lambda *_: 10**18)
+    out = scan.with_name("mask.tif")
+    ended = tidemark("predict", scan, "-o", out, "--weights", model, "--max-memory", "600MiB")
+    assert ended.code == 1
+    assert "expected 1000000000.0 GB" in ended.err
+
+
+@pytest.mark.parametrize("size", ["4", "lots", "-1GB"])
+def test_what_is_no_size_is_wrong_usage(tidemark: Tidemark, scan: Path, size: str) -> None:
+    ended = tidemark("predict", scan, "-o", scan.with_name("mask.tif"), "--max-memory", size)
+    assert ended.code == 2
+    assert "--max-memory: expected a size such as 512MiB or 4GB" in " ".join(ended.err.split())

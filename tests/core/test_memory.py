@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from tidemark_cli.core.memory import memory_available
+from tidemark_cli.core.memory import memory_available, parse_size
 
 FREE = 2048 * 1024  # of the machine
 
@@ -72,3 +72,14 @@ def test_of_a_job_on_an_older_system(tmp_path: Path) -> None:
 def test_of_a_process_with_a_limit_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit_process(monkeypatch, 1000, taken=600)
     assert memory_available(tmp_path) == 400
+
+
+def test_sizes_are_told_in_powers_of_1000_and_1024() -> None:
+    texts = ("512MiB", "4GB", "1.5 GiB", "3kb", "2TiB")
+    assert [parse_size(text) for text in texts] == [2**29, 4 * 10**9, 3 * 2**29, 3000, 2**41]
+
+
+@pytest.mark.parametrize("text", ["", "4", "4G", "-1GB", "0MB", "a lot", "1.GB", "1GBs"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a size such as 512MiB or 4GB"):
+        parse_size(text)

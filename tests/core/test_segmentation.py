@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from tests.helpers import SURFACE_Z, VOXEL_UM, draw_plug
-from tidemark_cli.core import segmentation
+from tidemark_cli.core import arrays, segmentation
 from tidemark_cli.core.anatomy.ends import judge_mask
 from tidemark_cli.core.anatomy.plug import MARGIN_UM, Plug, find_plug, find_plugs
 from tidemark_cli.core.anatomy.surface import find_surface, last_hard
 from tidemark_cli.core.errors import ContentError, DeviceError
-from tidemark_cli.core.memory import memory_needed
+from tidemark_cli.core.memory import disk_needed, least_memory, memory_needed
 from tidemark_cli.core.network.models import load_models
 from tidemark_cli.core.network.passes import spread
 from tidemark_cli.core.network.planes import AXES, find_near
@@ -363,3 +363,43 @@ def test_memory_is_that_of_the_scan_its_results_and_the_program() -> None:
     size = 1500 * 1008 * 1008
     assert memory_needed(shape, 1, False) == 3 * size + 2**30
     assert memory_needed(shape, 4, True) == 7 * size + 2**30
+
+
+@pytest.mark.parametrize("planes", [None, ("zy",)])
+def test_over_the_disk_everything_is_the_same(
+    plug: np.ndarray,
+    net: UNet,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    planes: tuple[Any, ...] | None,
+) -> None:
+    monkeypatch.setattr(arrays, "SEEN_BYTES", 4096)
+    monkeypatch.setattr(arrays, "SLAB_BYTES", 2**16)
+    other = load_models(model)[0]
+    other.info = replace(net.info, normalisation={"kind": "window", "low": 1.0, "high": 99.0})
+    drilled = np.pad(plug, ((10, 24), (16, 30), (20, 12)))[::-1].astype(np.uint16) * 7
+    drilled[60:80, 50:52, 56:58] = 10
+    settings = replace(ALL, planes=planes, offset_um=20.0)
+    whole = run(drilled, net, other, settings=settings)
+    with arrays.reading_into(arrays.Room(0, 2, tmp_path)):
+        spooled = arrays.settled(drilled)
+    found = run(spooled, net, other, settings=settings)
+    assert arrays.on_disk(found.mask) and arrays.on_disk(found.probability)
+    assert not list(tmp_path.iterdir())
+    for name in ("mask", "probability", "uncertainty"):
+        assert getattr(whole, name).any()
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+    np.testing.assert_array_equal(found.surface.height_um, whole.surface.height_um)
+    np.testing.assert_array_equal(found.surface.opening, whole.surface.opening)
+    assert found.stats == whole.stats
+
+
+def test_over_the_disk_memory_is_that_of_the_program_and_a_slice_or_the_maps() -> None:
+    assert least_memory((1000, 500, 800)) == 2**29 + 320 * 1000 * 800
+    assert least_memory((10, 500, 800)) == 2**29 + 100 * 500 * 800
+
+
+def test_on_disk_lie_a_copy_of_the_scan_and_what_is_made_of_it() -> None:
+    assert disk_needed((10, 10, 10), 2, False, 1) == 4000
+    assert disk_needed((10, 10, 10), 1, True, 2) == 7000

@@ -168,17 +168,27 @@ def zeros_along(axis: int, beside: np.ndarray, dtype: Any) -> np.ndarray:
     return np.moveaxis(zeros([shape.pop(axis), *shape], dtype, beside), 0, axis)
 
 
-def along(array: np.ndarray, axis: int) -> np.ndarray:
-    """Return a scan (Z, Y, X) whose slices along an axis each lie in one piece: on disk a copy, else itself.
+class Sliced:
+    """A scan (Z, Y, X) to be read slice by slice, along one axis after the other.
 
-    A slice that lies strided in a file costs as much to read as all of it.
+    A slice that lies strided in a file costs as much to read as all of it, so of a scan on disk there is a
+    copy for one axis at a time.
     """
-    if not on_disk(array):
-        return array
-    copy = zeros_along(axis, array, array.dtype)
-    for slab in slabs(array):
-        copy[slab] = array[slab]
-    return copy
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        self._axis: int | None = None
+        self._copy = array
+
+    def along(self, axis: int) -> np.ndarray:
+        """Return the scan (Z, Y, X), its slices along an axis each in one piece where it lies on disk."""
+        if on_disk(self.array) and axis != self._axis:
+            self._copy, self._axis = self.array, None  # before there is another
+            copy = zeros_along(axis, self.array, self.array.dtype)
+            for slab in slabs(self.array):
+                copy[slab] = self.array[slab]
+            self._copy, self._axis = copy, axis
+        return self._copy
 
 
 def slabs(array: np.ndarray) -> Iterator[slice]:
@@ -207,15 +217,21 @@ def in_slabs(
             yield slice(None), start, block
         return
     whole = zeros_along(axis, beside, np.uint8)
+    stack = np.moveaxis(whole, axis, 0)
     for start, block in blocks:
-        np.moveaxis(whole, axis, 0)[start : start + len(block)] = block
+        stack[start : start + len(block)] = block
     for slab in slabs(whole):
-        yield slab, 0, np.moveaxis(whole[slab], axis, 0)
+        # slice by slice: of each file page that a strided view touches, the system brings its neighbours, too
+        yield slab, 0, sampled(stack, slice(None), slab)
 
 
 def sampled(array: np.ndarray, first: slice, *others: slice | int) -> np.ndarray:
     """Return a copy of a part of an array, the index along each axis given, read plane by plane."""
-    return np.stack([np.asarray(plane[others]) for plane in array[first]])
+    part = array[first]
+    copy = np.empty((len(part), *np.shape(part[0][others])), array.dtype)
+    for number, plane in enumerate(part):
+        copy[number] = plane[others]
+    return copy
 
 
 def picked(array: np.ndarray, z: np.ndarray) -> np.ndarray:

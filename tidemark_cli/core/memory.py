@@ -47,7 +47,7 @@ def least_memory(shape: Sequence[int]) -> int:
 
 def disk_needed(shape: Sequence[int], itemsize: int, uncertainty: bool, models: int) -> int:
     """Estimate the bytes of all files that are there at once in place of memory, without the scan's own."""
-    return math.prod(shape) * (2 * itemsize + 2 + 2 * uncertainty + 2 * (models > 1))
+    return math.prod(shape) * (itemsize + 2 + 2 * uncertainty + 2 * (models > 1))
 
 
 def parse_size(text: str) -> int:

@@ -116,3 +116,12 @@ def test_what_is_told_is_certain_and_only_the_two_ends_are() -> None:
     assert as_told("auto") is None
     with pytest.raises(ValueError, match="bone_end must be auto, first or last; found 'top'"):
         as_told("top")
+
+
+def test_hard_tissue_between_the_columns_looked_at_tells_as_much() -> None:
+    mask = np.zeros((30, 600, 600), np.uint8)  # every fourth column is looked at
+    mask[:8, 401:404, 201:204] = 255
+    assert (found := judge_mask(mask)) is not None and found.end == "first"
+    assert (turned := judge_mask(mask[::-1])) is not None and turned.end == "last"
+    assert turned.confidence == pytest.approx(found.confidence)
+    assert judge_mask(np.zeros_like(mask)) is None

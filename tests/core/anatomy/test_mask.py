@@ -106,6 +106,24 @@ def test_large_scans_labelled_in_parts_give_the_same(monkeypatch: pytest.MonkeyP
     assert whole[4:24, 5:35, 8].all()
 
 
+def test_pinholes_on_the_seams_of_tiles_along_y_are_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    probability = bone((30, 90, 40))
+    for y in range(4, 86, 3):
+        probability[10:12, y : y + 2, 8] = 0
+    monkeypatch.setattr(module, "LABEL_VOXELS", 20_000)  # tiles of 20 voxels along Z and Y
+    assert clean_mask(probability, 0.5, UM)[2:25, 2:-2, 2:-2].all()
+
+
+def test_pieces_are_told_apart_by_two_cells_of_a_third_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    probability = bone((60, 42, 42))
+    probability[33:39, 12:18, 12:18] = 200  # 216 voxels, seven above the bone: an island
+    probability[27:33, 30:36, 30:36] = 200  # two above it: connected in cells of three voxels
+    monkeypatch.setattr(module, "LABEL_VOXELS", 37 * 38 * 38 // 20)  # of the box round both
+    cleaned = clean_mask(probability, 0.5, UM)
+    assert not cleaned[33:39].any()
+    assert np.count_nonzero(cleaned) == 23 * 38 * 38 + 216
+
+
 @settings(max_examples=40, deadline=None)
 @given(hnp.arrays(np.uint8, st.tuples(*[st.integers(2, 9)] * 3), elements=st.sampled_from([0, 90, 255])))
 def test_turning_the_scan_turns_the_mask(probability: np.ndarray) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import cc3d
@@ -23,6 +24,7 @@ CAP_FILLED = 0.7  # share of it that is tissue: chondrons and fissures are not, 
 CAP_TISSUE_UM = 500.0  # or so much soft tissue anywhere under it: nothing but cartilage is so thick
 CAP_VOXELS = 8 * 2**20  # look for caps in at most this many voxels
 LABEL_VOXELS = 64 * 2**20  # label at most this many voxels at once: 256 MiB of labels
+THREADS = 2  # that look for pinholes, each in a part
 
 
 def clean_mask(
@@ -194,25 +196,35 @@ def _fill_pinholes(mask: np.ndarray, largest: float) -> None:
     """Fill, in place, enclosed background of less than `largest` voxels."""
     # a pinhole is compact: one that reaches over more slices than this is a channel
     reach = math.ceil(1.5 * largest ** (1 / 3)) if 1 not in mask.shape else max(mask.shape)
-    for tile in _tiles(mask.shape, reach):
-        part = mask[tile]
-        labels = _pieces(part == 0, 6)
-        statistics = cc3d.statistics(labels, no_slice_conversion=True)
-        small = statistics["voxel_counts"] < largest
-        boxes = statistics["bounding_boxes"]  # one row (z0, z1, y0, y1, x0, x1) a label, ends included
-        for axis, length in enumerate(part.shape):
-            if length > 1:
-                small &= (boxes[:, 2 * axis] > 0) & (boxes[:, 2 * axis + 1] < length - 1)
+
+    def fill(tile: tuple[slice, slice]) -> None:
+        labels = _pieces(sampled(mask, *tile) == 0, 6)
+        small = _sizes(labels) < largest
         small[0] = False
+        for axis, length in enumerate(labels.shape):
+            if length > 1:
+                small[np.unique(labels.take((0, -1), axis))] = False
         if small.any():
-            for plane, of_plane in zip(part, labels, strict=True):
+            for plane, of_plane in zip(mask[tile], labels, strict=True):
                 plane[small[of_plane]] = 255
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(fill, _tiles(mask.shape, reach)))
+
+
+def _sizes(labels: np.ndarray) -> np.ndarray:
+    """Return how many voxels of ``(Z, Y, X)`` have each label, from 0 on."""
+    sizes = np.zeros(int(labels.max()) + 1, np.int64)
+    for plane in labels:
+        sizes += np.bincount(plane.ravel(), minlength=sizes.size)
+    return sizes
 
 
 def _tiles(shape: tuple[int, ...], overlap: int) -> Iterator[tuple[slice, slice]]:
     """Cut Z, and Y where that is not enough, into tiles of bounded size; neighbours share `overlap`."""
-    depth = max(4 * overlap, LABEL_VOXELS // max(1, shape[1] * shape[2]))
-    rows = max(4 * overlap, LABEL_VOXELS // max(1, min(depth, shape[0]) * shape[2]))
+    voxels = min(LABEL_VOXELS, math.prod(shape)) // THREADS
+    depth = max(4 * overlap, voxels // max(1, shape[1] * shape[2]))
+    rows = max(4 * overlap, voxels // max(1, min(depth, shape[0]) * shape[2]))
     for z in _sides(shape[0], depth, overlap):
         for y in _sides(shape[1], rows, overlap):
             yield z, y

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from itertools import chain
 
 import numpy as np
@@ -128,7 +127,7 @@ class Predictor:
             If a model wants a plane that is unknown.
         """
         near = find_near(outline, array.shape, MARGIN_UM / voxel_um)
-        along = lru_cache(maxsize=1)(partial(arrays.along, array))
+        scan = arrays.Sliced(array)
         normalisers = [normaliser(array, network.info) for network in self.networks]
 
         def plan() -> list[list[Pass]]:
@@ -137,12 +136,12 @@ class Predictor:
 
         with _pool(self.device) as pool:
             if outline is not None and 1 not in array.shape:
-                rows = self._hard_rows(along, plan(), normalisers, pool, max(1, round(SCOUTS_UM / voxel_um)))
+                rows = self._hard_rows(scan, plan(), normalisers, pool, max(1, round(SCOUTS_UM / voxel_um)))
                 cut_rows(near, rows, REACH_UM / voxel_um)
             passes = plan()
             tick = _counter(sum(len(item.predicted) for item in chain(*passes)), progress)
             chords = find_chords(outline, array.shape)
-            found = self._averaged(along, passes, normalisers, chords, pool, tick)
+            found = self._averaged(scan, passes, normalisers, chords, pool, tick)
         for volume in found:
             if volume is not None:
                 clear_far(volume, near)
@@ -154,7 +153,7 @@ class Predictor:
 
     def _hard_rows(
         self,
-        along: Callable[[int], Array],
+        scan: arrays.Sliced,
         passes: list[list[Pass]],
         normalisers: list[Normalise],
         pool: ThreadPoolExecutor,
@@ -164,13 +163,13 @@ class Predictor:
         rows = np.zeros(1, bool)
         for network, (first, *_), normalise in zip(self.networks, passes, normalisers, strict=True):
             threshold = network.info.threshold if self.threshold is None else self.threshold
-            highest = first.hard_rows(along(first.axis), network, normalise, pool, every)
+            highest = first.hard_rows(scan.along(first.axis), network, normalise, pool, every)
             rows = rows | (highest > 255 * FAINT * threshold)
         return rows
 
     def _averaged(
         self,
-        along: Callable[[int], Array],
+        scan: arrays.Sliced,
         passes: list[list[Pass]],
         normalisers: list[Normalise],
         chords: dict[int, Array],
@@ -178,24 +177,17 @@ class Predictor:
         tick: Callable[[int], None],
     ) -> tuple[Array, Array | None]:
         """Return the mean over planes and models, and the disagreement where that is asked for."""
-        scan = along(passes[0][0].axis)
-        extremes = _Range(scan) if self.uncertainty else None
-        volume = arrays.zeros(scan.shape, np.uint8, beside=scan)
+        shape = scan.array.shape
+        extremes = _Range(scan.array) if self.uncertainty else None
+        volume = arrays.zeros(shape, np.uint8, beside=scan.array)
         # models are summed in 16 bits: averaged one by one in 8, their rounding would add up
-        every = arrays.zeros(scan.shape, np.uint16, beside=scan) if len(passes) > 1 else None
+        every = arrays.zeros(shape, np.uint16, beside=scan.array) if len(passes) > 1 else None
+
         for network, of_model, normalise in zip(self.networks, passes, normalisers, strict=True):
             for item in of_model:
-                scan = along(item.axis)
-                blocks = filled(item.run(scan, network, normalise, pool, tick))
-                for slab, start, block in arrays.in_slabs(blocks, item.axis, beside=scan):
-                    part = volume[slab]
-                    if item is of_model[0]:
-                        np.moveaxis(part, item.axis, 0)[start : start + len(block)] = block
-                    else:
-                        of_part = {axis: share[slab] for axis, share in chords.items()}
-                        blend(part, block, item.axis, start, of_part)
-                    if extremes is not None:
-                        extremes.add(slab, item.axis, start, block)
+                batches = item.run(scan.along(item.axis), network, normalise, pool, tick)
+                _add(volume, filled(batches), item.axis, None if item is of_model[0] else chords, extremes)
+                del batches  # what they read may lie on disk
             if every is not None:
                 for summed, plane in zip(every, volume, strict=True):
                     summed += plane
@@ -203,6 +195,24 @@ class Predictor:
             for plane, summed in zip(volume, every, strict=True):
                 plane[...] = (summed.astype(np.uint32) + len(passes) // 2) // len(passes)
         return volume, None if extremes is None else extremes.result()
+
+
+def _add(
+    volume: Array,
+    blocks: Iterator[tuple[int, Array]],
+    axis: int,
+    chords: dict[int, Array] | None,
+    extremes: _Range | None,
+) -> None:
+    """Put the slices of a plane into the volume, or where there are chords mix them into it."""
+    for slab, start, block in arrays.in_slabs(blocks, axis, beside=volume):
+        part = volume[slab]
+        if chords is None:
+            np.moveaxis(part, axis, 0)[start : start + len(block)] = block
+        else:
+            blend(part, block, axis, start, {other: share[slab] for other, share in chords.items()})
+        if extremes is not None:
+            extremes.add(slab, axis, start, block)
 
 
 class _Range:

@@ -202,10 +202,13 @@ def filled(batches: Iterable[list[tuple[int, Array]]]) -> Iterator[tuple[int, Ar
     """Interpolate between predicted slices; yield (number of the first slice, slices) without gaps."""
     known: list[tuple[int, Array]] = []
     for batch in batches:
-        block = [] if known else [batch[0][1]]
+        first = known[-1][0] + 1 if known else batch[0][0]
         known = known[-1:] + batch
+        block = np.empty((batch[-1][0] + 1 - first, *batch[0][1].shape), np.uint8)
+        for p, image in batch:
+            block[p - first] = image
         for (a, before), (b, after) in pairwise(known):
             for p in range(a + 1, b):
-                block.append(cv2.addWeighted(before, (b - p) / (b - a), after, (p - a) / (b - a), 0))
-            block.append(after)
-        yield batch[-1][0] + 1 - len(block), np.stack(block)
+                weights = (b - p) / (b - a), (p - a) / (b - a)
+                cv2.addWeighted(before, weights[0], after, weights[1], 0, dst=block[p - first])
+        yield first, block

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import lazily
-from ..arrays import empty
+from ..arrays import empty, sampled
 from ..errors import ContentError, FormatError, OutputError
 from .content import Content
 from .units import unit_um, unknown_unit
@@ -144,8 +144,9 @@ def write_zarr(path: Path, array: np.ndarray, voxel_um: float) -> None:
     )
     blocks = list(product(*(range(0, length, _BLOCK) for length in array.shape[:2])))
     for z, y in blocks:
-        stored[z : z + _BLOCK, y : y + _BLOCK] = array[z : z + _BLOCK, y : y + _BLOCK]
+        place = slice(z, z + _BLOCK), slice(y, y + _BLOCK)
+        stored[place] = sampled(array, *place)
     for z, y in blocks:
-        part = array[z : z + _BLOCK, y : y + _BLOCK]
-        if not np.array_equal(stored[z : z + _BLOCK, y : y + _BLOCK], part):
+        place = slice(z, z + _BLOCK), slice(y, y + _BLOCK)
+        if not np.array_equal(stored[place], sampled(array, *place)):
             raise OSError("what is on the disk is not what was written; it may be full: free some space")
