@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from scipy import ndimage
 
@@ -100,6 +101,7 @@ def _cell_means(array: np.ndarray, step: int) -> np.ndarray:
     cells = np.empty((depth, height, width), np.float32)
     for z in range(depth):
         layer = array[z * sides[0] : (z + 1) * sides[0], : height * sides[1], : width * sides[2]]
-        rows = layer.mean(axis=0, dtype=np.float32)
-        cells[z] = rows.reshape(height, -1, width, rows.shape[1] // width).mean(axis=(1, 3))
+        planes = (plane.astype(np.float32) for plane in layer)
+        means = [cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA) for plane in planes]
+        cells[z] = sum(means) / len(means)
     return cells
