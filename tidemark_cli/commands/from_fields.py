@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from ..core.settings import Limits
+from ..core.settings import Limits, check_limits
 
 Kind = TypeVar("Kind")
 Extra = TypeVar("Extra")
@@ -176,7 +176,9 @@ def option_of(name: str, look: Look | None = None) -> str:
 def checked(kind: type[Kind], chosen: Mapping[str, Any]) -> Kind:
     """Return a data class made of the options; what it refuses is wrong usage."""
     try:
-        return kind(**chosen)
+        settings = kind(**chosen)
+        check_limits(settings)  # typer before 0.29 lets NaN pass
+        return settings
     except ValueError as error:
         name, _, text = str(error).partition(": ")
         line = f"{option_of(name, _look(kind, name))}: {text}" if name in chosen else str(error)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 from pathlib import Path
@@ -143,14 +142,14 @@ def test_a_failed_write_leaves_what_was_there(
 def test_a_failed_replacement_brings_the_old_sample_back(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rename = os.rename
+    rename = Path.rename
 
-    def fail(source: Path, target: Path) -> None:
+    def fail(source: Path, target: Path) -> Path:
         if ".partial." in source.name:
             raise OSError(13, "Permission denied")
-        rename(source, target)
+        return rename(source, target)
 
-    monkeypatch.setattr(os, "rename", fail)
+    monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(OutputError, match="Permission denied"):
         write_sample(dataset, "S01_1", SCAN + 1, MASK, overwrite=True)
     assert sorted(path.name for path in (dataset / "pre_processed").iterdir()) == ["S01_1", "S01_2", "S02_1"]

@@ -232,6 +232,12 @@ def test_a_full_disk_keeps_what_has_come(site: Site, tmp_path: Path, monkeypatch
     assert (tmp_path / "out").read_bytes() == CONTENT
 
 
+def test_a_folder_that_cannot_be_written(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "out.version").mkdir()
+    with pytest.raises(OutputError, match=r"out\.part could not be written: Is a directory"):
+        fetch(f"{site.url}/file", tmp_path / "out")
+
+
 def test_room_is_asked_for_before(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Usage(NamedTuple):
         free: int = 999_999

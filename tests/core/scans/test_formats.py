@@ -35,7 +35,7 @@ def test_the_same_scan_in_every_format(kind: str, scan: np.ndarray, tmp_path: Pa
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint32", "int32", "float32", "float64"])
-@pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".nrrd", ".mha", ".nii.gz", ".zarr"])
+@pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".nrrd", ".mha", ".nii.gz", *ZARR])
 def test_kinds_of_grey_levels(dtype: str, suffix: str, scan: np.ndarray, tmp_path: Path) -> None:
     levels = (scan // 200).astype(dtype)
     assert np.array_equal(read_volume(written(f"scan{suffix}")(tmp_path, levels)).array, levels)

@@ -27,6 +27,14 @@ def test_the_depth_that_is_told(tmp_path: Path, kind: dict[str, bool]) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ['{"axes": "ZYX", "shape": [3, 4, 5]}', '{"shape": [3, 4, 5], "axes": "ZYX"}']
+)
+def test_tifffile_wrote_the_shape_last_until_2026(tmp_path: Path, text: str) -> None:
+    with written(tmp_path / "a.tif", photometric="minisblack", metadata=None, description=text) as tif:
+        assert told_depth(tif) == 3
+
+
+@pytest.mark.parametrize(
     ("resolution", "options", "expected"),
     [
         (

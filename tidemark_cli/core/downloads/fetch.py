@@ -153,25 +153,30 @@ def _attempt(session: Session, url: str, target: Path, feedback: Feedback, limit
         length = response.headers.get("Content-Length", "")
         missing = int(length) if length.isdecimal() else None
         check_room(target.parent, missing or 0)
-        if not start:
-            part.unlink(missing_ok=True)
-            tag = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
-            version.write_text(tag, "latin-1")
         size = "of unknown size" if missing is None else readable_size(start + missing)
         feedback.tell(f"{target.name}: {size}{f', resuming at {readable_size(start)}' if start else ''}")
         with feedback.progress(f"downloading {target.name}") as advance:
-            _receive(response, part, missing, limit, advance)
+            _receive(response, target, start, missing, limit, advance)
     replace(part, target)
     version.unlink()
 
 
 def _receive(
-    response: Response, part: Path, missing: int | None, limit: int | None, advance: Advance | None
+    response: Response,
+    target: Path,
+    start: int,
+    missing: int | None,
+    limit: int | None,
+    advance: Advance | None,
 ) -> None:
     """Append the bytes of an answer to the part; urllib3 raises if fewer come than were announced."""
+    part, version = _beside(target)
     try:
+        if not start:
+            part.unlink(missing_ok=True)
+            tag = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+            version.write_text(tag, "latin-1")
         with open(part, "ab") as file:
-            start = file.tell()
             for chunk in response.raw.stream(CHUNK, decode_content=False):
                 file.write(chunk)
                 if limit and file.tell() > limit:

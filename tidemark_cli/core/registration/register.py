@@ -139,10 +139,8 @@ def resample(ca4: Volume, matrix: Matrix, pta: Volume, progress: Progress | None
             continue
         z, y, x = box
         part = sitk.GetImageFromArray(np.ascontiguousarray(source[z, y, x]))
-        transform = sitk.AffineTransform(3)
-        transform.SetMatrix(to_ca4[:3, :3].ravel().tolist())
-        first = to_ca4[:3, 2] * start + to_ca4[:3, 3]
-        transform.SetTranslation((first - (x.start, y.start, z.start)).tolist())
+        shift = to_ca4[:3, 2] * start + to_ca4[:3, 3] - (x.start, y.start, z.start)
+        transform = sitk.AffineTransform(to_ca4[:3, :3].ravel().tolist(), shift.tolist())
         frame = [0.0] * 3, [1.0] * 3, np.eye(3).ravel().tolist()  # all in voxels
         grid = slab.shape[::-1], transform, sitk.sitkLinear, *frame, darkest
         image = sitk.Resample(part, *grid, sitk.sitkFloat32)  # named: the view does not keep it alive

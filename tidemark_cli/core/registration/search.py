@@ -153,15 +153,15 @@ def find_candidates(
     At most `count` matrices (4, 4) from points in mm of PTA to points of CA4+, the most likely first, the
     right one off by up to some 5° and 60 µm.
     """
-    step_mm = _SEARCH_STEP * pta.grid.voxel_mm
-    correlate = _Correlator(pta, ca4, step_mm)
+    correlate = _Correlator(pta, ca4, _SEARCH_STEP * pta.grid.voxel_mm)
+    ends = np.eye(3), np.diag([1.0, -1.0, -1.0])
+    around = Rotation.from_euler("z", np.arange(0, 360, STEP_DEG)[:, None], degrees=True).as_matrix()
+    turns = [end @ turn for end in ends for turn in around]
     found: list[tuple[float, Matrix]] = []
-    turns = np.arange(0, 360, STEP_DEG)
-    for end in (np.eye(3), np.diag([1.0, -1.0, -1.0])):
-        for turn in turns:
-            found.append(correlate(end @ Rotation.from_euler("z", turn, degrees=True).as_matrix()))
-            if progress:
-                progress(len(found), 2 * len(turns))
+    for number, turn in enumerate(turns, 1):
+        found.append(correlate(turn))
+        if progress:
+            progress(number, len(turns))
     chosen: list[Matrix] = []
     for _, matrix in sorted(found, key=lambda one: -one[0]):
         if all(_apart(matrix, other, pta.middle_mm) for other in chosen):

@@ -46,13 +46,13 @@ def _count(value: object) -> int:
 def _shaped(tif: tifffile.TiffFile) -> dict[str, Any]:
     """Return what a script has given tifffile to write beside the shape; empty where it has not."""
     text = tif.pages.first.description
-    if not text.startswith('{"shape":'):
+    if not text.startswith("{"):
         return {}
     try:
         found = json.loads(text)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return found if "shape" in found else {}
 
 
 def _ome_pixels(xml: str) -> Iterator[ElementTree.Element]:
