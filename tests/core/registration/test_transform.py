@@ -111,6 +111,9 @@ def test_a_text_that_is_not_utf8_is_refused_with_a_line(tmp_path):
         (b" 0 0 0 0 0 0", b" 0 0 0"),
         (b" 0 0 0 0 0 0", b""),
         (b"Transform File", b""),
+        (b"\nParameters: 0", b"\nParameters: abc"),
+        (b"\nParameters: 0", b"\nParameters: 1e400"),
+        (b"FixedParameters: 0", b"FixedParameters: nan"),
     ],
 )
 def test_a_text_that_itk_would_crash_on_or_take_for_none_is_refused(old, new, tmp_path):

@@ -89,7 +89,7 @@ def read_transform(path: Path) -> Matrix:
 
 
 def _is_whole(data: bytes) -> bool:
-    """Tell whether a text begins as ITK's do, and has the numbers of each transform that it names."""
+    """Tell whether a text begins as ITK's do, and has finite numbers for each transform that it names."""
     lines = [line.partition(b":") for line in data.splitlines()]
     expected = 0
     for key, _, value in lines:
@@ -97,11 +97,19 @@ def _is_whole(data: bytes) -> bool:
             if expected:
                 return False
             expected = _PARAMETERS.get(value.decode("latin-1").strip().partition("_")[0], 0)
-        elif key == b"Parameters":
-            if len(value.split()) < expected:
+        elif key in (b"Parameters", b"FixedParameters"):
+            least = expected if key == b"Parameters" else 0
+            if len(value.split()) < least or not all(map(_is_number, value.split())):
                 return False
-            expected = 0
+            expected -= least
     return data.startswith(b"#Insight Transform File") and expected == 0
+
+
+def _is_number(word: bytes) -> bool:
+    try:
+        return bool(np.isfinite(float(word)))
+    except ValueError:
+        return False
 
 
 def _rigid(path: Path, matrix: Matrix) -> Matrix:

@@ -213,10 +213,11 @@ def _one_file(header: _Slice) -> Content:
 def _stack(path: Path, series: list[_Slice]) -> Content:
     """Read the slices of a series in the order in which they lie."""
     first = series[0]
-    odd = next((one for one in series if (one.shape, one.frames) != (first.shape, 1)), None)
+    odd = next((one for one in series if not _is_like(one, first)), None)
     if odd is not None:
         raise StackError(
-            f"{path} has slices of different shapes ({first.path.name}, {odd.path.name}); expected one stack."
+            f"{path} has slices of different shapes, pixel sizes or orientations ({first.path.name}, "
+            f"{odd.path.name}); expected one stack."
         )
     places = _places(series)
     ordered = [one for _, one in sorted(zip(places, series, strict=True), key=lambda pair: pair[0])]
@@ -240,6 +241,13 @@ def _stack(path: Path, series: list[_Slice]) -> Content:
     spacing_mm = (*first.spacing_mm[:2], step)
     edges = tuple(1000 * edge for edge in reversed(spacing_mm))
     return Content(array, _known(edges), notes, None if notes else _frame(ordered[0], spacing_mm))
+
+
+def _is_like(one: _Slice, first: _Slice) -> bool:
+    edges = (*one.spacing_mm[:2], *first.spacing_mm[:2])
+    same_edges = np.allclose(edges[:2], edges[2:], rtol=_EVEN, atol=0)
+    same_axes = np.allclose(one.direction, first.direction, atol=_EVEN)
+    return (one.shape, one.frames) == (first.shape, 1) and same_edges and same_axes
 
 
 def _places(series: list[_Slice]) -> list[float]:
