@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ContentError, FormatError, StackError
 from ..names import utf8_name
-from .content import Content, Frame
+from .content import Content, Frame, known_edges
 from .quiet import quiet_itk
 
 sitk = lazy.load("SimpleITK")
@@ -203,8 +203,8 @@ def _one_file(header: _Slice) -> Content:
     array = _pixels(header)
     edges = tuple(1000 * edge for edge in reversed(header.spacing_mm))
     if len(array) == 1:
-        return Content(array[0], _known(edges[1:]))
-    return Content(array, _known(edges), (), _frame(header, header.spacing_mm))
+        return Content(array[0], known_edges(edges[1:], 7))
+    return Content(array, known_edges(edges, 7), (), _frame(header, header.spacing_mm))
 
 
 # -------------------------------------------------------------------------------------- many slices
@@ -240,7 +240,7 @@ def _stack(path: Path, series: list[_Slice]) -> Content:
     array = _filled(ordered)
     spacing_mm = (*first.spacing_mm[:2], step)
     edges = tuple(1000 * edge for edge in reversed(spacing_mm))
-    return Content(array, _known(edges), notes, None if notes else _frame(ordered[0], spacing_mm))
+    return Content(array, known_edges(edges, 7), notes, None if notes else _frame(ordered[0], spacing_mm))
 
 
 def _is_like(one: _Slice, first: _Slice) -> bool:
@@ -285,9 +285,3 @@ def _frame(first: _Slice, spacing_mm: tuple[float, ...]) -> Frame | None:
     if first.place_mm is None:
         return None
     return Frame(first.place_mm, first.direction, spacing_mm)
-
-
-def _known(edges_um: tuple[float, ...]) -> tuple[float, ...] | None:
-    """Return edges as the file has them, None where one is not told."""
-    known = all(0 < edge < math.inf for edge in edges_um)
-    return tuple(float(f"{edge:.7g}") for edge in edges_um) if known else None

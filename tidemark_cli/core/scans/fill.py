@@ -43,7 +43,7 @@ def fill_level(array: np.ndarray) -> Fill | None:
     every = tuple(slice(None, None, max(1, n // _SAMPLES)) for n in array.shape)
     corners = array[every[0]][:, [0, 0, -1, -1], [0, -1, 0, -1]]
     fill = float(np.sort(corners, axis=None)[corners.size // 2])  # a median may be a mean, and overflow
-    if (corners == fill).mean() < 0.5:
+    if array.size < _LEAST_SLICE or (corners == fill).mean() < 0.5:
         return None
     thinned = array[every]
     filled = thinned == fill
@@ -74,7 +74,7 @@ def _is_round(filled: np.ndarray) -> bool:
 
 
 def _has_corners(filled: np.ndarray) -> bool:
-    return filled.size >= _LEAST_SLICE and bool(filled[[0, 0, -1, -1], [0, -1, 0, -1]].all())
+    return bool(filled.size >= _LEAST_SLICE and filled[[0, 0, -1, -1], [0, -1, 0, -1]].all())
 
 
 def without_fill(array: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -10,10 +10,10 @@ import lazy_loader as lazy
 import numpy as np
 
 from ..errors import ContentError, FormatError
-from .content import Content
+from .content import Content, known_edges
 from .scan_names import split_member
 from .units import unit_um
-from .voxels import map_voxels, named_otherwise
+from .voxels import map_voxels, named_otherwise, widened
 
 h5py = lazy.load("h5py")
 
@@ -110,11 +110,11 @@ def _voxels(file: Path, found: Any) -> np.ndarray:
         )
     offset = found.id.get_offset()
     if offset is not None and found.dtype.kind in "uif" and len(shape) == 3:
-        return _widened(map_voxels(file, found.dtype, offset, shape))
+        return widened(map_voxels(file, found.dtype, offset, shape))
     nbytes = math.prod(shape) * found.dtype.itemsize
     if nbytes > max(file.stat().st_size, 2**20) * _MOST_PACKED:
         raise ValueError(f"{nbytes} bytes do not fit in it")
-    return _widened(np.asarray(found[()], found.dtype.newbyteorder("=")).reshape(shape))
+    return widened(np.asarray(found[()], found.dtype.newbyteorder("=")).reshape(shape))
 
 
 def _absent(file: Path, found: Any) -> tuple[str, ...]:
@@ -131,13 +131,6 @@ def _absent(file: Path, found: Any) -> tuple[str, ...]:
     blocks = math.prod(-(-length // edge) for length, edge in zip(found.shape, found.chunks, strict=True))
     missing = blocks - found.id.get_num_chunks()
     return (f"{missing} of {blocks} blocks are not there: read as {found.fillvalue}",) if missing else ()
-
-
-def _widened(array: np.ndarray) -> np.ndarray:
-    """Return half floats as float32 and truths as 0 and 255, as of other formats."""
-    if array.dtype.kind == "b":
-        return array.astype(np.uint8) * np.uint8(255)
-    return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 # --------------------------------------------------------------------------------------- voxel size
@@ -185,8 +178,7 @@ def _edges(values: Any, scale_um: float | None) -> tuple[float, ...] | None:
         return None
     edges = [float(value) * scale_um for value in np.ravel(values)]
     edges = edges * 3 if len(edges) == 1 else edges
-    known = len(edges) == 3 and all(0 < edge < math.inf for edge in edges)
-    return tuple(float(f"{edge:.6g}") for edge in edges) if known else None
+    return known_edges(edges, 6) if len(edges) == 3 else None
 
 
 def _text(value: Any) -> str:

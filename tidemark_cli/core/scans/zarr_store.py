@@ -10,9 +10,9 @@ import lazy_loader as lazy
 import numpy as np
 
 from ..errors import ContentError, FormatError
-from .content import Content
+from .content import Content, known_edges
 from .units import unit_um, unknown_unit
-from .voxels import named_otherwise
+from .voxels import named_otherwise, widened
 
 numcodecs = lazy.load("numcodecs")
 zarr = lazy.load("zarr")
@@ -66,10 +66,7 @@ def read_zarr(path: Path) -> Content:
             f"{path} is no whole Zarr folder ({type(error).__name__}: {str(error)[:100]}); copy or export it "
             "again."
         ) from error
-    if voxels.dtype.kind == "b":
-        voxels = voxels.astype(np.uint8) * np.uint8(255)
-    wanted = np.float32 if voxels.dtype == np.float16 else voxels.dtype.newbyteorder("=")
-    return Content(voxels.astype(wanted, copy=False), spacing_um, notes)
+    return Content(widened(voxels), spacing_um, notes)
 
 
 def _image(path: Path, group: Any) -> tuple[Any, tuple[float, ...] | None, tuple[str, ...]]:
@@ -98,8 +95,7 @@ def _image(path: Path, group: Any) -> tuple[Any, tuple[float, ...] | None, tuple
     edges = [
         float(step) * scale_um for step, scale_um in zip(steps[-3:], scales_um, strict=False) if scale_um
     ]
-    known = len(edges) == 3 and all(0 < edge < math.inf for edge in edges)
-    return group[finest["path"]], tuple(float(f"{e:.9g}") for e in edges) if known else None, notes
+    return group[finest["path"]], known_edges(edges) if len(edges) == 3 else None, notes
 
 
 def write_zarr(path: Path, array: np.ndarray, voxel_um: float) -> None:
