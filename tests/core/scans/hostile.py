@@ -22,7 +22,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tests.core.scans.made import MAKERS, VOXEL_UM
+from tests.core.scans.made import MAKERS, VOXEL_UM, made_slices
 from tests.helpers import draw_plug, save_bright_model
 from tidemark_cli.app import main
 from tidemark_cli.core.errors import TidemarkError
@@ -32,7 +32,11 @@ from tidemark_cli.core.scans.volume import read_volume, write_volume
 
 SIZE = ("48", "40", "40")
 TRANSFORM, MODEL = "transform", "model.safetensors"
-KINDS = (*MAKERS, TRANSFORM)
+ALL_MAKERS = MAKERS | {  # these hold 8 bits alone
+    "slices bmp": lambda folder, array: made_slices(folder, (array >> 8).astype(np.uint8), ".bmp"),
+    "slices jpg": lambda folder, array: made_slices(folder, (array >> 8).astype(np.uint8), ".jpg"),
+}
+KINDS = (*ALL_MAKERS, TRANSFORM)
 
 _HEAD = 700  # bytes at the beginning of a file in which its header mostly lies
 _TEXTS = (".log", ".vgi", ".pcr", ".nhdr", ".mhd", ".tfm", ".zattrs", ".zarray", ".zgroup", ".nrrd", ".mha")
@@ -104,7 +108,7 @@ def make_whole(folder: Path) -> None:
     """Write each kind of file, as a scan and as a mask, into folders of their own."""
     scan, mask = plug()
     for name, array in (("scan", scan), ("mask", mask)):
-        for kind, make in MAKERS.items():
+        for kind, make in ALL_MAKERS.items():
             place = folder / name / kind
             place.mkdir(parents=True)
             given = make(place, array)

@@ -108,3 +108,15 @@ def test_files_without_the_mark_and_files_that_are_empty(tmp_path):
     (folder / "last.dcm").write_bytes(b"")
     with pytest.raises(FormatError, match=r"last\.dcm is no whole DICOM image"):
         read_volume(folder)
+
+
+def test_slices_of_another_pixel_size(tmp_path):
+    folder = made_dicom(tmp_path, ARRAY)
+    image = sitk.ReadImage(str(files(folder)[3]))
+    image.SetSpacing((0.0016, 0.0016, 0.0032))
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    writer.SetFileName(str(folder / "odd.dcm"))
+    writer.Execute(image)
+    with pytest.raises(StackError, match="pixel sizes or orientations"):
+        read_volume(folder)

@@ -36,6 +36,7 @@ def scan(air: int = 20) -> np.ndarray:
         ("uint16", 50, 20000, 0),
         ("uint16", 50, 20000, 65535),
         ("float32", 0.001, 0, -1),
+        ("float32", 1, 0, -np.finfo("float32").max),
         ("int32", 1000, 0, -(2**31)),
         ("uint8", 1, 0, 255),
         ("uint8", 0.5, 90, 0),
@@ -60,6 +61,15 @@ def test_fill_becomes_air(dtype, factor, shift, fill):
     assert (got.box, got.bone.end) == (expected.box, expected.bone.end)
 
 
+def test_a_bright_border_all_around():
+    levels = np.full((100, 84, 84), 255, np.uint8)
+    levels[10:-10, 10:-10, 10:-10] = scan()
+    levels[40:44, 40:44, 40:44] = 255  # in the sample
+    whole, _ = without_fill(levels.copy())
+    assert np.array_equal(whole[10:-10, 10:-10, 10:-10], levels[10:-10, 10:-10, 10:-10])
+    assert whole[:10].max() < 30 and whole[:, :10].max() < 30
+
+
 def test_slices_of_padding_at_the_ends_are_fill_too():
     levels = np.full((100, 80, 80), -2000, np.int16)
     levels[10:-10, 8:-8, 8:-8] = scan()
@@ -73,6 +83,9 @@ def test_a_sample_that_fills_a_round_field_of_view():
     found = fill_level(levels)
     assert found is not None and found[0] == -32768
     assert found[1] == pytest.approx(9000 - 2.33 * 300, abs=50)  # the darkest hundredth
+    padded = levels.copy()
+    padded[:5] = -32768
+    assert fill_level(padded) == found
     bare = levels.copy()
     bare[:, :, :6] = -32768  # a plug that ends before a side of the slice
     assert fill_level(bare) is None

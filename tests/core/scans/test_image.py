@@ -31,3 +31,12 @@ def test_damage_and_colour_are_refused_and_the_log_level_stays(tmp_path):
     with pytest.raises(ContentError, match="colour"):
         read_image(path)
     assert logs.getLogLevel() == before
+
+
+def test_a_size_that_no_image_has_is_refused(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.bmp"), GREY)
+    data = bytearray((tmp_path / "a.bmp").read_bytes())
+    data[18:22] = (2**31 - 1).to_bytes(4, "little")  # columns
+    (tmp_path / "a.bmp").write_bytes(data)
+    with pytest.raises(FormatError, match="not a whole BMP image"):
+        read_image(tmp_path / "a.bmp")

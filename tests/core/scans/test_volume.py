@@ -737,6 +737,8 @@ def test_find_scans(tmp_path):
         is_scan(tmp_path / name) for name in (".", ".hidden.tif", "grades.csv", "empty", "gone.tif")
     )
     assert find_scans(tmp_path / "empty") == []
+    (tmp_path / "empty" / "moved.tif").symlink_to("gone.tif")
+    assert [path.name for path in find_scans(tmp_path / "empty")] == ["moved.tif"]  # its error is then told
     with pytest.raises(ScanError, match="is not a folder"):
         find_scans(tmp_path / "gone")
 

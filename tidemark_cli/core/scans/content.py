@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +47,12 @@ class Content:
     spacing_um: tuple[float, ...] | None = None
     notes: tuple[str, ...] = ()
     frame: Frame | None = None
+
+
+def known_edges(edges_um: Sequence[float], digits: int = 9) -> tuple[float, ...] | None:
+    """Return voxel edges to the digits that a header holds, or None where one of them is no length."""
+    known = len(edges_um) > 0 and all(0 < edge < math.inf for edge in edges_um)
+    return tuple(float(f"{edge:.{digits}g}") for edge in edges_um) if known else None
 
 
 def grey_levels(path: Path, pixels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -15,7 +15,7 @@ from .. import lazily
 from ..arrays import empty
 from ..errors import ContentError, FormatError, StackError
 from ..names import utf8_name
-from .content import Content, Frame
+from .content import Content, Frame, known_edges
 from .quiet import quiet_itk
 
 sitk = lazily.imported("SimpleITK")
@@ -204,8 +204,8 @@ def _one_file(header: _Slice) -> Content:
     array = _pixels(header)
     edges = tuple(1000 * edge for edge in reversed(header.spacing_mm))
     if len(array) == 1:
-        return Content(array[0], _known(edges[1:]))
-    return Content(array, _known(edges), (), _frame(header, header.spacing_mm))
+        return Content(array[0], known_edges(edges[1:], 7))
+    return Content(array, known_edges(edges, 7), (), _frame(header, header.spacing_mm))
 
 
 # -------------------------------------------------------------------------------------- many slices
@@ -214,10 +214,11 @@ def _one_file(header: _Slice) -> Content:
 def _stack(path: Path, series: list[_Slice]) -> Content:
     """Read the slices of a series in the order in which they lie."""
     first = series[0]
-    odd = next((one for one in series if (one.shape, one.frames) != (first.shape, 1)), None)
+    odd = next((one for one in series if not _is_like(one, first)), None)
     if odd is not None:
         raise StackError(
-            f"{path} has slices of different shapes ({first.path.name}, {odd.path.name}); expected one stack."
+            f"{path} has slices of different shapes, pixel sizes or orientations ({first.path.name}, "
+            f"{odd.path.name}); expected one stack."
         )
     places = _places(series)
     ordered = [one for _, one in sorted(zip(places, series, strict=True), key=lambda pair: pair[0])]
@@ -240,7 +241,14 @@ def _stack(path: Path, series: list[_Slice]) -> Content:
     array = _filled(ordered)
     spacing_mm = (*first.spacing_mm[:2], step)
     edges = tuple(1000 * edge for edge in reversed(spacing_mm))
-    return Content(array, _known(edges), notes, None if notes else _frame(ordered[0], spacing_mm))
+    return Content(array, known_edges(edges, 7), notes, None if notes else _frame(ordered[0], spacing_mm))
+
+
+def _is_like(one: _Slice, first: _Slice) -> bool:
+    edges = (*one.spacing_mm[:2], *first.spacing_mm[:2])
+    same_edges = np.allclose(edges[:2], edges[2:], rtol=_EVEN, atol=0)
+    same_axes = np.allclose(one.direction, first.direction, atol=_EVEN)
+    return (one.shape, one.frames) == (first.shape, 1) and same_edges and same_axes
 
 
 def _places(series: list[_Slice]) -> list[float]:
@@ -278,9 +286,3 @@ def _frame(first: _Slice, spacing_mm: tuple[float, ...]) -> Frame | None:
     if first.place_mm is None:
         return None
     return Frame(first.place_mm, first.direction, spacing_mm)
-
-
-def _known(edges_um: tuple[float, ...]) -> tuple[float, ...] | None:
-    """Return edges as the file has them, None where one is not told."""
-    known = all(0 < edge < math.inf for edge in edges_um)
-    return tuple(float(f"{edge:.7g}") for edge in edges_um) if known else None

@@ -31,8 +31,8 @@ def fill_level(array: np.ndarray) -> Fill | None:
     """Find a constant far outside all other grey levels, in most corners of the slices.
 
     Such as -1000, -3024, -32768, or 0 under air of 20000. Beside it lies plain air; or the same part of each
-    slice is filled, outside a field of view that reaches to all its sides: with a level far from the sample
-    that fills it, or brighter than air, which no noise leaves alone. Air that was cut off at 0 is none.
+    slice is filled, with a level brighter than air, which no noise leaves alone, or with one far from a
+    sample that fills the field of view up to its four sides. Air that was cut off at 0 is none.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ def fill_level(array: np.ndarray) -> Fill | None:
     """
     every = tuple(slice(None, None, max(1, n // _SAMPLES)) for n in array.shape)
     corners = array[every[0]][:, [0, 0, -1, -1], [0, -1, 0, -1]]
-    fill = float(np.median(corners))
-    if (corners == fill).mean() < 0.5:
+    fill = float(np.sort(corners, axis=None)[corners.size // 2])  # a median may be a mean, and overflow
+    if array.size < _LEAST_SLICE or (corners == fill).mean() < 0.5:
         return None
     thinned = sampled(array, *every)
     filled = thinned == fill
@@ -58,12 +58,13 @@ def fill_level(array: np.ndarray) -> Fill | None:
     darkest, air, brightest = np.percentile(beside, (5, 50, 95)).tolist()
     is_air = max(brightest - darkest, air - low) < _UNIFORM * (high - low)
     far = gap > _LEAST_GAP * (highest - lowest)
-    always = filled.all(axis=0)
-    steady, is_round = bool((filled == always).all()), _is_round(always)
+    partly = filled[~filled.all(axis=(1, 2))]
+    always = partly.all(axis=0)
+    bright = low < min(fill, high) and _has_corners(always)
     if is_air and far:
-        return Fill(fill, air, fill > low and is_round and not steady)
-    if is_round and high > low and ((far and steady) or fill > low):
-        return Fill(fill, low, not steady)
+        return Fill(fill, air, bright)
+    if bright or (far and (partly == always).all() and _is_round(always)):
+        return Fill(fill, low, bright)
     return None
 
 
@@ -71,8 +72,11 @@ def _is_round(filled: np.ndarray) -> bool:
     """Tell whether the corners of a slice are filled, and what is not reaches to its four sides, nearly."""
     near = max(2, min(filled.shape) // 20)
     sides = (filled[:near], filled[-near:], filled[:, :near], filled[:, -near:])
-    corners = filled[[0, 0, -1, -1], [0, -1, 0, -1]]
-    return bool(filled.size >= _LEAST_SLICE and corners.all() and not any(side.all() for side in sides))
+    return _has_corners(filled) and not any(side.all() for side in sides)
+
+
+def _has_corners(filled: np.ndarray) -> bool:
+    return bool(filled.size >= _LEAST_SLICE and filled[[0, 0, -1, -1], [0, -1, 0, -1]].all())
 
 
 def without_fill(array: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -88,8 +92,9 @@ def without_fill(array: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     outside: np.ndarray = np.ones(array.shape[1:], bool)
     if found.in_sample:
         for plane in array:
-            outside &= plane == fill
+            outside &= (plane == fill) | (plane == fill).all()
     whole = array if array.flags.writeable else empty(array.shape, array.dtype)
     for plane, read in zip(whole, array, strict=True):
-        plane[...] = np.where(outside & (read == fill), level, read)
+        filled = read == fill
+        plane[...] = np.where(filled & (outside | filled.all()), level, read)
     return whole, (f"constant {fill:g} outside the field of view read as {level:g}, the level of the air",)

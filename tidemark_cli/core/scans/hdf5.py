@@ -11,10 +11,10 @@ import numpy as np
 from .. import lazily
 from ..arrays import empty
 from ..errors import ContentError, FormatError
-from .content import Content
+from .content import Content, known_edges
 from .scan_names import split_member
 from .units import unit_um
-from .voxels import map_voxels, named_otherwise
+from .voxels import map_voxels, named_otherwise, widened
 
 h5py = lazily.imported("h5py")
 
@@ -111,19 +111,19 @@ def _voxels(file: Path, found: Any) -> np.ndarray:
         )
     offset = found.id.get_offset()
     if offset is not None and found.dtype.kind in "uif" and len(shape) == 3:
-        return _widened(map_voxels(file, found.dtype, offset, shape))
+        return widened(map_voxels(file, found.dtype, offset, shape))
     nbytes = math.prod(shape) * found.dtype.itemsize
     if nbytes > max(file.stat().st_size, 2**20) * _MOST_PACKED:
         raise ValueError(f"{nbytes} bytes do not fit in it")
     if len(shape) < 3:
-        return _widened(np.asarray(found[()], found.dtype.newbyteorder("=")).reshape(shape))
-    array = empty(shape, found.dtype.newbyteorder("="))
+        return widened(np.asarray(found[()]).reshape(shape))
+    array = empty(shape, widened(np.empty(0, found.dtype)).dtype)
     first = (0,) * (len(found.shape) - 3)  # axes of length 1
     deep = found.chunks[-3] if found.chunks else 1
     for z in range(0, shape[0], deep):
         slab = (*first, slice(z, z + deep))
-        array[z : z + deep] = found[slab]
-    return _widened(array)
+        array[z : z + deep] = widened(found[slab])
+    return array
 
 
 def _absent(file: Path, found: Any) -> tuple[str, ...]:
@@ -140,13 +140,6 @@ def _absent(file: Path, found: Any) -> tuple[str, ...]:
     blocks = math.prod(-(-length // edge) for length, edge in zip(found.shape, found.chunks, strict=True))
     missing = blocks - found.id.get_num_chunks()
     return (f"{missing} of {blocks} blocks are not there: read as {found.fillvalue}",) if missing else ()
-
-
-def _widened(array: np.ndarray) -> np.ndarray:
-    """Return half floats as float32 and truths as 0 and 255, as of other formats."""
-    if array.dtype.kind == "b":
-        return array.astype(np.uint8) * np.uint8(255)
-    return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 # --------------------------------------------------------------------------------------- voxel size
@@ -194,8 +187,7 @@ def _edges(values: Any, scale_um: float | None) -> tuple[float, ...] | None:
         return None
     edges = [float(value) * scale_um for value in np.ravel(values)]
     edges = edges * 3 if len(edges) == 1 else edges
-    known = len(edges) == 3 and all(0 < edge < math.inf for edge in edges)
-    return tuple(float(f"{edge:.6g}") for edge in edges) if known else None
+    return known_edges(edges, 6) if len(edges) == 3 else None
 
 
 def _text(value: Any) -> str:

@@ -29,8 +29,13 @@ def read_image(path: Path) -> Content:
         return read_tiff(path)
     data = np.fromfile(path, np.uint8)
     whole = _END_MARKS.get(path.suffix.lower(), b"") in data[-4096:].tobytes()
-    with quiet_opencv():
-        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if whole and data.size else None
+    try:
+        with quiet_opencv():
+            pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if whole and data.size else None
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError from error
+        pixels = None  # such as of 60000 x 60000 pixels in a few bytes
     if pixels is None:
         raise FormatError(
             f"{path} is not a whole {path.suffix[1:].upper()} image ({data.size} bytes); it may be cut short "

@@ -7,9 +7,8 @@ import re
 import tempfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from .. import lazily
 from ..arrays import empty, memmap, settled
 from ..errors import ContentError, FormatError
 from ..names import utf8_name
-from .content import Content, Frame
+from .content import Content, Frame, known_edges
 from .itk_headers import Header, read_header
 from .quiet import quiet_itk
 from .voxels import surplus
@@ -29,15 +28,16 @@ _MOST_PACKED = 1100  # zlib packs no more than 1032 bytes into one
 _HEADER_BYTES = 2**20
 _GZIP = b"\x1f\x8b"
 _TOLD_SHORT = 120
+_LOST = "its place in space is lost: {}"
 _ITK_REFUSES = (RuntimeError, UnicodeDecodeError)  # it quotes the file in its messages
 
 
-@dataclass(frozen=True)
-class _Geometry:
-    """What ITK tells of a file: voxel edges along X, Y, Z in its own unit, and the frame."""
+class _Place(NamedTuple):
+    """Voxel edges along X, Y, Z in µm, the frame, and notes of what is lost of it."""
 
-    spacing: tuple[float, ...]
-    frame: Frame | None
+    spacing_um: tuple[float, ...]
+    frame: Frame | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_itk(path: Path) -> Content:
@@ -60,33 +60,21 @@ def read_itk(path: Path) -> Content:
     if header.dtype is None:
         return _by_itk(path, header)
     array, notes = _voxels(path, header)
-    spacing_um, frame = header.spacing_um, None
     try:
-        geometry = _geometry(path, header)
+        place = _place(_told(path), header)
     except _ITK_REFUSES as error:
-        notes += (f"its place in space is lost: {_reason(error)}",)
-    else:
-        frame = geometry.frame
-        if header.mm is not None:
-            spacing_um = tuple(abs(edge) * header.mm * 1000 for edge in geometry.spacing)
-    return _content(path, array, spacing_um, frame, header, notes)
+        place = _Place(header.spacing_um, None, (_LOST.format(_reason(error)),))
+    return _content(path, array, place, header, notes)
 
 
 def _content(
-    path: Path,
-    array: np.ndarray,
-    spacing_um: tuple[float, ...],
-    frame: Frame | None,
-    header: Header,
-    notes: tuple[str, ...] = (),
+    path: Path, array: np.ndarray, place: _Place, header: Header, notes: tuple[str, ...] = ()
 ) -> Content:
     digits = 6 if ".nii" in path.name.lower() else 12  # NIfTI keeps the spacing in single precision
-    edges = tuple(float(f"{edge:.{digits}g}") for edge in spacing_um[: array.ndim][::-1])
-    if frame is not None and header.mm not in (None, 1.0):
-        origin_mm = tuple(place * header.mm for place in frame.origin_mm)
-        frame = replace(frame, origin_mm=origin_mm)
-    known = len(edges) == array.ndim and min(edges) > 0 and header.mm is not None
-    return Content(array, edges if known else None, (*header.notes, *notes), frame)
+    edges = place.spacing_um[: array.ndim][::-1]
+    known = header.mm is not None and len(edges) == array.ndim
+    notes = (*header.notes, *notes, *place.notes)
+    return Content(array, known_edges(edges, digits) if known else None, notes, place.frame)
 
 
 # ------------------------------------------------------------------------------------- voxels
@@ -174,8 +162,8 @@ def _refuse_short(header: Header, expected: int, found: int) -> None:
 # ---------------------------------------------------------------------------------------- ITK
 
 
-def _geometry(path: Path, header: Header) -> _Geometry:
-    """Return what ITK makes of a header; raise a RuntimeError where it refuses it."""
+def _told(path: Path) -> Any:
+    """Return a reader that has read a header; raise a RuntimeError where ITK refuses it."""
     name = path.name.lower()
     suffix = name[name.rfind(".nii") :] if ".nii" in name else path.suffix.lower()
     if path.name.endswith(suffix):
@@ -191,28 +179,22 @@ def _geometry(path: Path, header: Header) -> _Geometry:
             reader = _reader(copy)
             with quiet_itk():
                 reader.ReadImageInformation()
-    frame = None
-    if reader.GetDimension() >= 3:
-        frame = Frame(tuple(reader.GetOrigin()[:3]), _rotation(reader), _edges_mm(reader, header))
-    return _Geometry(tuple(reader.GetSpacing()), frame)
+    return reader
 
 
-def _edges_mm(told: Any, header: Header) -> tuple[float, ...]:
-    """Return the edges of the voxels along X, Y, Z; empty where no place or no known unit is told."""
-    return (
-        ()
-        if header.mm is None or not header.placed
-        else tuple(edge * header.mm for edge in told.GetSpacing()[:3])
-    )
-
-
-def _rotation(reader: Any) -> tuple[float, ...]:
-    """Return the 3 x 3 matrix of the first three axes; raise a RuntimeError where it is no rotation."""
-    axes = reader.GetDimension()
-    matrix = np.reshape(reader.GetDirection(), (axes, axes))[:3, :3]
+def _place(told: Any, header: Header) -> _Place:
+    """Return what ITK tells of the place of a file or an image."""
+    axes, mm = told.GetDimension(), header.mm or 1.0
+    edges_mm = tuple(edge * mm for edge in told.GetSpacing())
+    spacing_um = tuple(abs(edge) * 1000 for edge in edges_mm)
+    if axes < 3:
+        return _Place(spacing_um)
+    matrix = np.reshape(told.GetDirection(), (axes, axes))[:3, :3]
     if not np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-3):
-        raise RuntimeError("its axes do not stand at right angles")
-    return tuple(matrix.ravel().tolist())
+        return _Place(spacing_um, None, (_LOST.format("its axes do not stand at right angles"),))
+    origin_mm = tuple(place * mm for place in told.GetOrigin()[:3])
+    says = header.placed and header.mm is not None
+    return _Place(spacing_um, Frame(origin_mm, tuple(matrix.ravel().tolist()), edges_mm[:3] if says else ()))
 
 
 def _reader(path: Path) -> Any:
@@ -252,11 +234,7 @@ def _by_itk(path: Path, header: Header) -> Content:
             f"{path} cannot be read ({_reason(error)}); it may be cut short; copy or export it again."
         ) from error
     view = sitk.GetArrayViewFromImage(image).reshape(size[:3][::-1])
-    frame = None
-    if image.GetDimension() == 3:
-        frame = Frame(tuple(image.GetOrigin()), tuple(image.GetDirection()), _edges_mm(image, header))
-    spacing_um = tuple(edge * (header.mm or 0) * 1000 for edge in image.GetSpacing())
-    return _content(path, np.asarray(_KeptAlive(image, view)), spacing_um, frame, header)
+    return _content(path, np.asarray(_KeptAlive(image, view)), _place(image, header), header)
 
 
 def _reason(error: Exception) -> str:

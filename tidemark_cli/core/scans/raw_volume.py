@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FormatError
-from .content import Content
+from .content import Content, known_edges
 from .units import unit_um, unknown_unit
 from .voxels import map_voxels, surplus
 
@@ -90,8 +90,7 @@ def _pcr(sections: _Sections) -> tuple[list[int], str, int, str]:
 
 
 def _pcr_spacing(sections: _Sections) -> tuple[float, ...] | None:
-    edge_um = 1000 * float(sections["volumedata"].get("voxelsizerec", "0"))  # mm
-    return (float(f"{edge_um:.9g}"),) * 3 if edge_um > 0 else None
+    return known_edges((1000 * float(sections["volumedata"].get("voxelsizerec", "0")),) * 3)  # mm
 
 
 def _vgi(sections: _Sections) -> tuple[list[int], str, int, str]:
@@ -117,6 +116,6 @@ def _vgi_spacing(sections: _Sections) -> tuple[tuple[float, ...] | None, tuple[s
     unit = told.get("unit", "mm")
     scale_um = unit_um(unit)
     edges = [float(edge) for edge in told.get("resolution", "").split()]
-    if scale_um is None or len(edges) != 3 or min(edges) <= 0:
+    if scale_um is None or len(edges) != 3:
         return None, unknown_unit(unit)
-    return tuple(float(f"{scale_um * edge:.9g}") for edge in reversed(edges)), ()
+    return known_edges([scale_um * edge for edge in reversed(edges)]), ()

@@ -6,7 +6,6 @@ The headers are small and public. The one maintained reader (itk-ioscanco) bring
 
 from __future__ import annotations
 
-import math
 import struct
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import FormatError
-from .content import Content
+from .content import Content, known_edges
 from .voxels import map_voxels
 
 _ISQ_MAGIC = b"CTDATA-HEADER_V1"
@@ -45,7 +44,7 @@ def read_isq(path: Path) -> Content:
         raise FormatError(f"{path} holds no reconstructed scan (kind {kind}); give the ISQ file of one.")
     array = map_voxels(path, np.dtype("<i2"), (blocks + 1) * _BLOCK, (z, y, x))
     spacing_um = tuple(length / count for length, count in zip(edges_um, (x, y, z), strict=True))[::-1]
-    return Content(array, spacing_um if min(spacing_um) > 0 else None)
+    return Content(array, known_edges(spacing_um))
 
 
 class _Aim(NamedTuple):
@@ -95,8 +94,7 @@ def read_aim(path: Path) -> Content:
         found = [edge / 1000 for edge in struct.unpack("<3q", edges)]  # nm
     else:
         found = [1000 * _vax(edges[at : at + 4]) for at in (0, 4, 8)]  # mm
-    spacing_um = tuple(float(f"{edge:.6g}") for edge in reversed(found))
-    return Content(array, spacing_um if all(0 < e < math.inf for e in spacing_um) else None)
+    return Content(array, known_edges(found[::-1], 6))
 
 
 def _vax(data: bytes) -> float:

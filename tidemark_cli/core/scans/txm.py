@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import struct
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from .. import lazily
 from ..arrays import empty
 from ..errors import FormatError
-from .content import Content
+from .content import Content, known_edges
 
 olefile = lazily.imported("olefile")
 
@@ -59,9 +58,8 @@ def _slices(path: Path, ole: Any) -> Content:
         if len(data) != nbytes:
             raise ValueError(f"slice {z + 1} of {depth} has {len(data)} bytes where {nbytes} are expected")
         array[z] = np.frombuffer(data, dtype).reshape(rows, columns)
-    has_size = ole.exists("ImageInfo/PixelSize")
-    edge_um = float(f"{_number(ole, 'PixelSize', '<f'):.7g}") if has_size else 0.0
-    return Content(array, (edge_um,) * 3 if 0 < edge_um < math.inf else None)
+    edge_um = _number(ole, "PixelSize", "<f") if ole.exists("ImageInfo/PixelSize") else 0.0
+    return Content(array, known_edges((edge_um,) * 3, 7))
 
 
 def _number(ole: Any, name: str, kind: str) -> Any:

@@ -186,7 +186,8 @@ def is_scan(path: Path) -> bool:
     path = Path(path)
     if path.is_dir():
         return is_zarr(path) or is_stack(path)
-    return path.is_file() and not path.name.startswith(".") and is_file_of_a_scan(path)
+    is_there = path.is_file() or path.is_symlink()  # a link that leads nowhere must be told, not passed over
+    return is_there and not path.name.startswith(".") and is_file_of_a_scan(path)
 
 
 def is_stack(folder: Path) -> bool:

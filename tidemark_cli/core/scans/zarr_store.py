@@ -12,9 +12,9 @@ import numpy as np
 from .. import lazily
 from ..arrays import empty, sampled
 from ..errors import ContentError, FormatError, OutputError
-from .content import Content
+from .content import Content, known_edges
 from .units import unit_um, unknown_unit
-from .voxels import named_otherwise
+from .voxels import named_otherwise, widened
 
 numcodecs = lazily.imported("numcodecs")
 zarr = lazily.imported("zarr")
@@ -73,15 +73,12 @@ def read_zarr(path: Path) -> Content:
 
 def _voxels(array: Any, stack: tuple[int, ...]) -> np.ndarray:
     """Read (Z, Y, X) block by block, half floats as float32 and truths as 0 and 255."""
-    kind = np.dtype(array.dtype)
-    wanted = np.uint8 if kind.kind == "b" else np.float32 if kind == np.float16 else kind.newbyteorder("=")
-    voxels = empty(stack, wanted)
+    voxels = empty(stack, widened(np.empty(0, array.dtype)).dtype)
     first = (0,) * (array.ndim - 3)  # axes of length 1
     deep, high = array.chunks[-3:-1]
     for z, y in product(range(0, stack[0], deep), range(0, stack[1], high)):
         place = (*first, slice(z, z + deep), slice(y, y + high))
-        block = np.asarray(array[place])
-        voxels[z : z + deep, y : y + high] = block * np.uint8(255) if kind.kind == "b" else block
+        voxels[z : z + deep, y : y + high] = widened(np.asarray(array[place]))
     return voxels
 
 
@@ -111,8 +108,7 @@ def _image(path: Path, group: Any) -> tuple[Any, tuple[float, ...] | None, tuple
     edges = [
         float(step) * scale_um for step, scale_um in zip(steps[-3:], scales_um, strict=False) if scale_um
     ]
-    known = len(edges) == 3 and all(0 < edge < math.inf for edge in edges)
-    return group[finest["path"]], tuple(float(f"{e:.9g}") for e in edges) if known else None, notes
+    return group[finest["path"]], known_edges(edges) if len(edges) == 3 else None, notes
 
 
 def write_zarr(path: Path, array: np.ndarray, voxel_um: float) -> None:
