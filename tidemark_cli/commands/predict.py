@@ -196,7 +196,7 @@ def _chosen(
             raise core.errors.ContentError(
                 f"{volume.path}: expected a plug with the number {choice}, found {len(plugs)}; check --plug."
             )
-        return {"": replace(plugs[int(choice) - 1], rival=0.0)}, ()  # whoever chose it knows of the others
+        return {"": replace(plugs[int(choice) - 1], rival=0.0)}, ()  # no warning about the others
     largest = min(plugs, key=lambda plug: plug.rival)
     if len(plugs) == 1:
         return {"": largest}, ()
