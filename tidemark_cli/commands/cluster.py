@@ -25,7 +25,7 @@ from typing import Any
 from .. import __version__
 from ..core import lazily
 from ..core.errors import ClusterError
-from .on_workers import Workers, refuse_threads, refuse_version, stop
+from .on_workers import Workers, refuse_unfit, stop
 from .options import Screen
 
 dask = lazily.imported("dask")
@@ -79,7 +79,7 @@ def connected(
             yield executor
         except BaseException:
             if client.status == "running":
-                with suppress(Exception):  # of workers that go, too
+                with suppress(Exception):  # the workers may have gone as well
                     client.run(stop, executor.run, on_error="ignore")
             raise
 
@@ -198,11 +198,10 @@ def _gpus() -> list[str]:
 def _check_workers(client: Any, where: str, screen: Screen) -> None:
     """Refuse workers of another version or with several threads, and print how many there are."""
     found = client.run(pkgutil.resolve_name, "tidemark_cli:__version__", on_error="return")
-    for address, version in found.items():
-        told = "none" if isinstance(version, Exception) else version
-        refuse_version(f"the worker {address}", __version__, told)
     for address, threads in client.nthreads().items():
-        refuse_threads(f"the worker {address}", threads)
+        version = found.get(address, __version__)  # a worker that just came is checked by its first task
+        version = "none" if isinstance(version, Exception) else version
+        refuse_unfit(f"the worker {address}", __version__, version, threads)
     count = (
         f"{len(found)} worker{'s' if len(found) > 1 else ''}" if found else "no workers yet, waiting for them"
     )

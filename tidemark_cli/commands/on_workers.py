@@ -119,8 +119,7 @@ def _do(version: str, run: str, folder: str, work: Callable[[], Any]) -> Any:
     """On a worker: do some work for a client of this version, so that `stop` can stop it."""
     worker = distributed.get_worker()
     name = f"the worker {worker.address}"
-    refuse_version(name, version, __version__)
-    refuse_threads(name, worker.state.nthreads)
+    refuse_unfit(name, version, __version__, worker.state.nthreads)
     before = os.getcwd()
     with suppress(OSError):  # the folder may not be shared; absolute paths may be
         os.chdir(folder)
@@ -140,17 +139,14 @@ def stop(run: str) -> None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), interrupt)
 
 
-def refuse_version(worker: str, expected: str, found: str) -> None:
-    """Raise a ClusterError if a worker has another version of tidemark than the command."""
+def refuse_unfit(worker: str, expected: str, found: str, threads: int) -> None:
+    """Raise a ClusterError if a worker has another version of tidemark, or several threads."""
     if found != expected:
         raise ClusterError(
             f"{worker}: expected tidemark {expected}, as the command has, found {found}; install the same "
             "version in both places."
         )
 
-
-def refuse_threads(worker: str, threads: int) -> None:
-    """Raise a ClusterError if a worker would do several scans in one process."""
     if threads != 1:
         raise ClusterError(
             f"{worker}: expected 1 thread, found {threads}: a process does one scan at a time; start workers "

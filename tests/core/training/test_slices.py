@@ -1,11 +1,9 @@
 """Samples in memory and their slices: every voxel where it belongs."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from tidemark_cli.core.data.dataset import Sample, find_samples, write_sample
+from tidemark_cli.core.data.dataset import find_samples, write_sample
 from tidemark_cli.core.training.slices import Loaded, Slices, load_all, mean_and_sd
 
 
@@ -45,7 +43,7 @@ def test_every_other_slice(loaded):
 def test_slices_at_another_voxel_size():
     scan = np.zeros((4, 2, 2), np.uint8)
     scan[:2] = 100
-    sample = Loaded(Sample("A_1", Path(), None), scan, np.packbits(scan > 0, axis=0), np.zeros(256))
+    sample = Loaded(scan, np.packbits(scan > 0, axis=0), np.zeros(256))
     slices = Slices([sample], scale=2.0)
     grey, hard, _ = slices.gather(range(4))
     assert slices.shape == (8, 4) and grey.shape == hard.shape == (4, 8, 4)

@@ -121,7 +121,7 @@ class _FoldSlices:
         return steps_of(self.seen, self.settings.batch)
 
     def training(self, number: int, start: int) -> Iterator[Batch]:
-        # trained on one way up alone, a network that takes either would forget the other
+        # a network that takes the bone at either end would forget the end that it does not see
         how = replace(self.settings.augmentation, turn=0.5 if self.info.either_end else 0.0)
         chances = (self.settings.seed, self.number, number)
         batch, normalise = self.settings.batch, self._normalise[0]

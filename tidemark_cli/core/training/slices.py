@@ -16,20 +16,11 @@ from ..resize import resize
 
 @dataclass(frozen=True)
 class Loaded:
-    """A sample in memory.
+    """A sample in memory."""
 
-    Attributes
-    ----------
-    sample : which one.
-    scan : (Z, Y, X) uint8.
-    packed : (ceil(Z / 8), Y, X) uint8, the mask with eight voxels along Z in a byte.
-    histogram : (256,) int64, voxels of each grey level.
-    """
-
-    sample: Sample
-    scan: NDArray[np.uint8]
-    packed: NDArray[np.uint8]
-    histogram: NDArray[np.int64]
+    scan: NDArray[np.uint8]  # (Z, Y, X)
+    packed: NDArray[np.uint8]  # (ceil(Z / 8), Y, X), the mask with eight voxels along Z in a byte
+    histogram: NDArray[np.int64]  # (256,) voxels of each grey level
 
     def slice(self, axis: int, position: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Return one slice: grey levels and mask (0 or 1), both (Z, X) along axis 1, (Z, Y) along axis 2."""
@@ -60,7 +51,7 @@ def load_all(
                 "expected the same; make the sample again."
             )
         packed, histogram = np.packbits(mask > 0, axis=0), np.bincount(scan.ravel(), minlength=256)
-        loaded[sample.sample_id] = Loaded(sample, scan, packed, histogram)
+        loaded[sample.sample_id] = Loaded(scan, packed, histogram)
         if progress is not None:
             progress(len(loaded), len(samples))
     return loaded
@@ -69,9 +60,8 @@ def load_all(
 def mean_and_sd(samples: Sequence[Loaded]) -> tuple[float, float]:
     """Return mean and standard deviation of the grey levels of samples; the deviation is at least 1."""
     counts = np.sum([loaded.histogram for loaded in samples], axis=0)
-    levels = np.arange(256)
-    mean = (counts * levels).sum() / counts.sum()
-    variance = (counts * (levels - mean) ** 2).sum() / counts.sum()
+    mean = np.average(np.arange(256), weights=counts)
+    variance = np.average((np.arange(256) - mean) ** 2, weights=counts)
     return float(mean), max(1.0, float(np.sqrt(variance)))
 
 
@@ -93,8 +83,8 @@ class Slices:
             for axis in AXES.values()
             for position in range(0, loaded.scan.shape[axis], step)
         ]
-        sides = [(s.scan.shape[0], s.scan.shape[3 - axis]) for s in samples for axis in AXES.values()]
-        self.shape = scaled((max(h for h, _ in sides), max(w for _, w in sides)), scale)
+        shapes = [loaded.scan.shape for loaded in samples]
+        self.shape = scaled((max(z for z, _, _ in shapes), max(max(y, x) for _, y, x in shapes)), scale)
 
     def __len__(self) -> int:
         return len(self.places)
