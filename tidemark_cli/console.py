@@ -198,6 +198,6 @@ def _plain_progress(label: str) -> Advance:
 
 def _is_about_memory(error: BaseException) -> bool:
     """Return whether PyTorch (on any device) or OpenCV has run out of memory."""
-    messages = ("can't allocate memory", "out of memory", "Insufficient memory")
+    said = ("can't allocate memory", "out of memory", "Insufficient memory")
     theirs = isinstance(error, RuntimeError) or type(error).__module__ == "cv2"
-    return theirs and any(text in str(error) for text in messages)
+    return theirs and any(words in str(error) for words in said)

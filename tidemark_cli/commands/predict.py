@@ -86,6 +86,19 @@ class Outputs:
     csv: Target = None
 
 
+@dataclass(frozen=True)
+class How:
+    """What is the same for all scans."""
+
+    voxel_um: float | None
+    plug: str | None
+    models: Callable[[], Models]
+    settings: Settings
+    existing: Existing
+    screen: Screen
+    command: str
+
+
 def predict(
     inputs: Inputs,
     outputs: Outputs,
@@ -115,9 +128,9 @@ def predict(
     if any(job.outputs and core.scans.scan_names.split_member(job.scan)[0].exists() for job in jobs):
         device = settings.device if many_scans.cluster is None else None  # the workers have theirs
         _announce_models(inputs.weights, models, device, on_screen)
-    work = partial(
-        _segment,
-        inputs=replace(inputs, scans=()),  # a task does not need the names of all scans
+    how = How(
+        voxel_um=inputs.voxel_um,
+        plug=inputs.plug,
         models=models,
         settings=settings,
         existing=many_scans.existing(existing_outputs),
@@ -125,7 +138,7 @@ def predict(
         command=shlex.join(["tidemark", *sys.argv[1:]]),
     )
     with cluster.connected(many_scans.cluster, on_screen, settings.device, len(jobs)) as executor:
-        outcomes = batch.run(work, jobs, on_screen, ("scan", "tidemark"), executor)
+        outcomes = batch.run(partial(_segment, how=how), jobs, on_screen, ("scan", "tidemark"), executor)
     if table is not None:
         core.results.write_table(table, chain.from_iterable(map(_rows, jobs, outcomes)))
         if not on_screen.as_json:
@@ -150,35 +163,26 @@ def _announce_models(
     screen.notice(f"model: {name}{f', {count} averaged' if count > 1 else ''}", *device_line)
 
 
-def _segment(
-    job: Job,
-    label: str,
-    *,
-    inputs: Inputs,
-    models: Callable[[], Models],
-    settings: Settings,
-    existing: Existing,
-    screen: Screen,
-    command: str,
-) -> Outcome:
+def _segment(job: Job, label: str, how: How) -> Outcome:
     """Segment the plugs asked for in one scan, and write the outputs of each."""
     if not job.outputs:
         stats = core.results.read_stats(job.kept["stats"]) if "stats" in job.kept else None
         return Outcome("skipped", _figures(stats), (SKIPPED,), {"outputs": {}, "stats": stats})
+    screen = how.screen
     screen.notice(*(f"kept as it is, whatever made it: {path}" for path in job.kept.values()), label=label)
-    volume = core.scans.volume.read_volume(job.scan, inputs.voxel_um)
+    volume = core.scans.volume.read_volume(job.scan, how.voxel_um)
     core.results.check_images(job.outputs, volume)
-    screen.notice(*_told_before(volume, settings), label=label)
-    plugs, notes = _chosen(volume, inputs.plug, settings.bone_end)
+    screen.notice(*_told_before(volume, how.settings), label=label)
+    plugs, notes = _chosen(volume, how.plug, how.settings.bone_end)
     screen.notice(*notes, label=label)
-    todo = [(name, plug, _outputs_of(job, name, existing)) for name, plug in plugs.items()]
+    todo = [(name, plug, _outputs_of(job, name, how.existing)) for name, plug in plugs.items()]
     done = []
     for name, plug, outputs in todo:
         if outputs:
             with screen.progress(f"{label.removesuffix(': ') or job.scan.name} {name}".strip()) as advance:
-                found = core.segmentation.segment(volume, models(), settings, advance, plug)
+                found = core.segmentation.segment(volume, how.models(), how.settings, advance, plug)
             screen.notice(*found.notes, label=f"{label}{name and name + ': '}")
-            core.results.write_segmentation(outputs, volume, found, existing.allowed, command)
+            core.results.write_segmentation(outputs, volume, found, how.existing.allowed, how.command)
             done.append((name, outputs, found.stats))
     return _outcome(done)
 
