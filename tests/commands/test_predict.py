@@ -18,7 +18,7 @@ import SimpleITK as sitk
 import tifffile
 
 from tests.helpers import SURFACE_Z, VOXEL_UM, Ended, draw_plug
-from tidemark_cli.core import segmentation
+from tidemark_cli.core import memory, segmentation
 from tidemark_cli.core.errors import ScanError
 from tidemark_cli.core.network import models
 from tidemark_cli.core.pictures import preview
@@ -668,7 +668,7 @@ def test_less_memory_than_any_scan_needs_is_refused(tidemark: Tidemark, scan: Pa
 def test_a_disk_without_room_is_refused_before_the_work(
     tidemark: Tidemark, scan: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segmentation, "disk_needed", lambda *_: 10**18)
+    monkeypatch.setattr(memory, "disk_needed", lambda *_: 10**18)
     out = scan.with_name("mask.tif")
     ended = tidemark("predict", scan, "-o", out, "--weights", model, "--max-memory", "600MiB")
     assert ended.code == 1
