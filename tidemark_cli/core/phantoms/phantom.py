@@ -106,20 +106,7 @@ def draw_phantom(
     half_y, half_x = (n * voxel_um / 2 for n in shape[1:])
     extent = ((0.0, height_um), (-half_y, half_y), (-half_x, half_x))
     tissue = Tissue(rng, extent, anatomy, stain, None if kind == "plug" else _NODES)
-    pta, mask, ca4 = (np.empty(shape, np.uint8) for _ in range(3))
-
-    def draw(start: int) -> None:
-        slab = slice(start, min(start + _SLAB, shape[0]))
-        levels, hard, ca4_levels = tissue.draw(grid.slab(slab.start, slab.stop))
-        pta[slab] = np.clip(levels, 0, 255)
-        mask[slab] = hard
-        mask[slab] *= 255
-        ca4[slab] = np.clip(ca4_levels, 0, 255)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, _ in enumerate(pool.map(draw, range(0, shape[0], _SLAB))):
-            if progress:
-                progress(min((done + 1) * _SLAB, shape[0]), shape[0])
+    pta, mask, ca4 = _painted(tissue, grid, progress)
     noise = np.random.SeedSequence(scan_seed.entropy, spawn_key=(*scan_seed.spawn_key, scan_number))
     scan = _scan(noise, scanner, pta, grid, processing)
     edge_um = tissue.edge_depth(grid)[0].astype(np.float32)
@@ -224,6 +211,28 @@ def draw_slice(
     """
     rng = np.random.default_rng(seed)
     return Section.draw(rng, shape).scan(rng, shape)
+
+
+def _painted(
+    tissue: Tissue, grid: Grid, progress: Callable[[int, int], None] | None
+) -> tuple[Voxels, Voxels, Voxels]:
+    """Draw a whole volume slab by slab: under PTA, its hard tissue, and under CA4+, each (Z, Y, X) uint8."""
+    shape = grid.shape
+    pta, mask, ca4 = (np.empty(shape, np.uint8) for _ in range(3))
+
+    def draw(start: int) -> None:
+        slab = slice(start, min(start + _SLAB, shape[0]))
+        levels, hard, ca4_levels = tissue.draw(grid.slab(slab.start, slab.stop))
+        pta[slab] = np.clip(levels, 0, 255)
+        mask[slab] = hard
+        mask[slab] *= 255
+        ca4[slab] = np.clip(ca4_levels, 0, 255)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, _ in enumerate(pool.map(draw, range(0, shape[0], _SLAB))):
+            if progress:
+                progress(min((done + 1) * _SLAB, shape[0]), shape[0])
+    return pta, mask, ca4
 
 
 def _scan(
