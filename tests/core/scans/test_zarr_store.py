@@ -105,3 +105,11 @@ def test_a_scale_of_the_whole_image_and_axes_in_another_order(tmp_path: Path):
     content = read_zarr(tmp_path / "a.zarr")
     assert content.spacing_um == (4, 4, 4)
     assert "named x, y, z" in content.notes[0]
+
+
+def test_a_folder_that_lost_its_mark_is_still_told_of_as_zarr(tmp_path: Path):
+    write_volume(tmp_path / "a.zarr", ARRAY, 3.2)
+    (tmp_path / "a.zarr" / ".zgroup").unlink()
+    assert find_scans(tmp_path / "a.zarr") == [tmp_path / "a.zarr"]
+    with pytest.raises(FormatError, match="no whole Zarr folder"):
+        read_volume(tmp_path / "a.zarr")

@@ -27,8 +27,9 @@ _MOST_BYTES = 2**44
 
 
 def is_zarr(path: Path) -> bool:
-    """Tell whether a folder is a Zarr group or array."""
-    return path.is_dir() and any((path / mark).is_file() for mark in _MARKS)
+    """Tell whether a folder is a Zarr group or array, by its marks or, where these are lost, its name."""
+    named = path.suffix.lower() in ZARR_SUFFIXES
+    return path.is_dir() and (named or any((path / mark).is_file() for mark in _MARKS))
 
 
 def read_zarr(path: Path) -> Content:
