@@ -61,7 +61,10 @@ def compare_greys(scan: np.ndarray, mask: np.ndarray, surface: Surface, tissue_l
     Nothing left out or filled where no tidemark was found; a brightness of 1 without cartilage or background.
     """
     step = max(1, round(CELL_UM / surface.voxel_um), math.ceil((scan.size / MOST_CELLS) ** (1 / 3)))
-    grey, hard = _cell_means(scan, step), _cell_means(mask, step) / max(int(mask.max()), 1)
+    grey, hard = (
+        _cell_means(scan, step),
+        _cell_means(mask, step) / max(1, *(int(plane.max()) for plane in mask)),
+    )
     height_um = block_medians(surface.height_um, step)[: grey.shape[1], : grey.shape[2]]
     known = np.isfinite(height_um)
     found = hard > 0.9
