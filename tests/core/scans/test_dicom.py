@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import locale
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,14 @@ from tidemark_cli.core.scans.dicom import holds_dicom, read_dicom
 from tidemark_cli.core.scans.volume import find_scans, read_volume
 
 ARRAY = np.arange(600, dtype=np.uint16).reshape(10, 5, 12)
+
+
+@pytest.fixture(autouse=True)
+def same_locale() -> Iterator[None]:
+    """Give back the locale: ITK's writer of DICOM leaves "C"."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)
 
 
 def files(folder: Path) -> list[Path]:
