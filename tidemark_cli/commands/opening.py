@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Annotated, Any
@@ -14,8 +14,6 @@ from .. import core
 from ..core.settings import Settings
 from .from_fields import Look
 from .jobs import Job, described
-
-TURN_S = 5e-4  # a reader of many short pieces waits so long for its turn beside other Python, not 5 ms
 
 
 @dataclass(frozen=True)
@@ -60,55 +58,76 @@ class Opened:
     notes: tuple[str, ...]
 
 
-def open_scan(
-    job: Job,
-    *,
-    voxel_um: float | None,
-    plug: str | None,
-    memory: Memory,
-    settings: Settings,
-    models: Callable[[], Sequence[Any]],
-) -> Opened:
-    """Read a scan, and find in it the plugs asked for: one by its number, "all", or None for the largest."""
-    room = memory.room(job.outputs, settings)
-    with core.arrays.reading_into(room):
-        volume = core.scans.volume.read_volume(job.scan, voxel_um)
-    core.results.check_images(job.outputs, volume)
-    array, uncertainty = volume.array, settings.uncertainty
-    need = core.memory.memory_needed(array.shape, array.itemsize, uncertainty)
-    notes = [f"{described(volume)}, about {_size(need)} of memory", *volume.notes]
-    if core.arrays.on_disk(array):
+@dataclass(frozen=True)
+class Opening:
+    """How each scan is opened.
+
+    Attributes
+    ----------
+    plug : the number of the one asked for, "all", or None for the largest.
+    models : loads the networks.
+    """
+
+    voxel_um: float | None
+    plug: str | None
+    memory: Memory
+    settings: Settings
+    models: Callable[[], Sequence[Any]]
+
+    def __call__(self, job: Job) -> Opened:
+        """Read a scan, and find in it the plugs asked for."""
+        return self.with_plugs(job, *self.read(job))
+
+    def read(self, job: Job) -> tuple[core.scans.volume.Volume, tuple[str, ...]]:
+        """Read a scan; return it, and what the user should hear."""
+        room = self.memory.room(job.outputs, self.settings)
+        with core.arrays.reading_into(room):
+            volume = core.scans.volume.read_volume(job.scan, self.voxel_um)
+        array, uncertainty = volume.array, self.settings.uncertainty
+        need = core.memory.memory_needed(array.shape, array.itemsize, uncertainty)
+        notes = (f"{described(volume)}, about {_size(need)} of memory", *volume.notes)
+        if not core.arrays.on_disk(array):
+            return volume, notes
         allowed, least = room.most + core.memory.BASE_BYTES, core.memory.least_memory(array.shape)
-        if memory.max_memory is not None and allowed < least:
+        if self.memory.max_memory is not None and allowed < least:
             raise core.errors.ScanError(
                 f"{volume.path} needs {_size(least)} of memory at the least, {_size(allowed)} are allowed; "
                 "give a larger --max-memory."
             )
-        on_disk = core.memory.disk_needed(array.shape, array.itemsize, uncertainty, len(models()))
+        on_disk = core.memory.disk_needed(array.shape, array.itemsize, uncertainty, len(self.models()))
         room.check_disk(on_disk)
-        notes.append(f"over {_size(allowed)}: up to {_size(on_disk)} go through files in {room.folder}")
-    with core.errors.about(volume.path):
-        plugs = core.anatomy.plug.find_plugs(array, volume.voxel_um, settings.bone_end)
-        chosen, told = _chosen(plugs, plug)
-    return Opened(volume, chosen, (*notes, *told))
+        told = f"over {_size(allowed)}: up to {_size(on_disk)} go through files in {room.folder}"
+        return volume, (*notes, told)
 
+    def with_plugs(self, job: Job, volume: core.scans.volume.Volume, notes: tuple[str, ...]) -> Opened:
+        """Find the plugs asked for in a scan that was read, and check that its outputs can hold it."""
+        with core.errors.about(volume.path):
+            plugs = core.anatomy.plug.find_plugs(volume.array, volume.voxel_um, self.settings.bone_end)
+            chosen, told = _chosen(plugs, self.plug)
+        core.results.check_images(job.outputs, volume)  # which loads PyTorch
+        return Opened(volume, chosen, (*notes, *told))
 
-def begun(open_scan: Callable[[Job], Opened], job: Job) -> Callable[[Job], Opened]:
-    """Begin to open a scan in a thread that ends with the program; return what waits for it."""
-    future: Future[Opened] = Future()
-    interval_s = sys.getswitchinterval()
-    sys.setswitchinterval(TURN_S)
+    def begun(self, job: Job) -> Callable[[Job], Opened]:
+        """Read a scan, begin to find its plugs in a thread, and return what waits for them.
 
-    def run() -> None:
-        try:
-            future.set_result(open_scan(job))
-        except BaseException as error:
-            future.set_exception(error)
-        finally:
-            sys.setswitchinterval(interval_s)
+        Only that: a reader of many short pieces would wait for Python at each while PyTorch is imported. An
+        error is raised by what waits.
+        """
+        future: Future[Opened] = Future()
 
-    Thread(target=run, daemon=True).start()
-    return lambda _: future.result()
+        def run(work: Callable[[], None]) -> None:
+            try:
+                work()
+            except BaseException as error:
+                future.set_exception(error)
+
+        def read() -> None:
+            found = self.read(job)
+            work = partial(run, lambda: future.set_result(self.with_plugs(job, *found)))
+            Thread(target=work, daemon=True).start()
+
+        run(read)
+        return lambda _: future.result()
 
 
 def _chosen(

@@ -14,11 +14,11 @@ from typing import Annotated, Any
 
 from .. import core
 from ..core.settings import Settings, VoxelSize
-from . import batch, cluster, opening
+from . import batch, cluster
 from .batch import Outcome
 from .from_fields import Look, Without
 from .jobs import SKIPPED, Job, named_file, plan_jobs, running_on, texts, volume_suffixes
-from .opening import Memory, Opened
+from .opening import Memory, Opened, Opening
 from .options import Existing, Screen, Spread, Target, entry
 
 Models = Sequence["core.network.unet.UNet"]
@@ -114,16 +114,10 @@ def predict(
         core.files.check_writable(table, existing_outputs.allowed)
     settings = replace(segmentation, uncertainty=outputs.uncertainty is not None)
     models = partial(_models, inputs.weights, secrets.token_hex(8))
-    open_scan: Callable[[Job], Opened] = partial(
-        opening.open_scan,
-        voxel_um=inputs.voxel_um,
-        plug=inputs.plug,
-        memory=memory,
-        settings=settings,
-        models=models,
-    )
+    opening = Opening(inputs.voxel_um, inputs.plug, memory, settings, models)
+    open_scan: Callable[[Job], Opened] = opening
     if len(jobs) == 1 and jobs[0].outputs and many_scans.cluster is None:
-        open_scan = opening.begun(open_scan, jobs[0])  # while PyTorch and Matplotlib are loaded
+        open_scan = opening.begun(jobs[0])  # PyTorch and Matplotlib are loaded meanwhile
     if any(job.outputs and core.scans.scan_names.split_member(job.scan)[0].exists() for job in jobs):
         device = settings.device if many_scans.cluster is None else None  # the workers have theirs
         _announce_models(inputs.weights, models, device, on_screen)
