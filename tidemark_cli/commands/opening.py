@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Annotated, Any
 
 from .. import core
@@ -113,20 +111,11 @@ class Opening:
         Only that: a reader of many short pieces would wait for Python at each while PyTorch is imported. An
         error is raised by what waits.
         """
-        future: Future[Opened] = Future()
-
-        def run(work: Callable[[], None]) -> None:
-            try:
-                work()
-            except BaseException as error:
-                future.set_exception(error)
-
-        def read() -> None:
-            found = self.read(job)
-            work = partial(run, lambda: future.set_result(self.with_plugs(job, *found)))
-            Thread(target=work, daemon=True).start()
-
-        run(read)
+        try:
+            future = ThreadPoolExecutor(1).submit(self.with_plugs, job, *self.read(job))
+        except Exception as error:
+            future = Future()
+            future.set_exception(error)
         return lambda _: future.result()
 
 
