@@ -101,6 +101,7 @@ def test_large_scans_labelled_in_parts_give_the_same(monkeypatch: pytest.MonkeyP
     for z in range(4, 22, 4):  # pinholes all along Z, over every seam of the slabs
         probability[z : z + 2, 8 + z, 8] = 0
     whole = clean_mask(probability, 0.5, UM)
+    monkeypatch.setattr(module, "ISLAND_CELLS", 2000)
     monkeypatch.setattr(module, "LABEL_VOXELS", 2000)
     np.testing.assert_array_equal(clean_mask(probability, 0.5, UM), whole)
     assert whole[4:24, 5:35, 8].all()
@@ -118,7 +119,7 @@ def test_pieces_are_told_apart_by_two_cells_of_a_third_the_size(monkeypatch: pyt
     probability = bone((60, 42, 42))
     probability[33:39, 12:18, 12:18] = 200  # 216 voxels, seven above the bone: an island
     probability[27:33, 30:36, 30:36] = 200  # two above it: connected in cells of three voxels
-    monkeypatch.setattr(module, "LABEL_VOXELS", 37 * 38 * 38 // 20)  # of the box round both
+    monkeypatch.setattr(module, "ISLAND_CELLS", 37 * 38 * 38 // 20)  # of the box round both
     cleaned = clean_mask(probability, 0.5, UM)
     assert not cleaned[33:39].any()
     assert np.count_nonzero(cleaned) == 23 * 38 * 38 + 216

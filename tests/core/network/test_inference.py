@@ -178,10 +178,10 @@ WHOLE = np.ones((60, 7, 4), bool)
 
 
 def tall_scan() -> np.ndarray:
-    """Hard tissue in rows 260 to 279 of 600: slice 31 says to look in rows 135 to 404, cells 130 to 409."""
+    """Hard tissue in rows 260 to 279 of 600: slice 31 says to look in rows 151 to 389, cells 150 to 389."""
     scan = np.zeros((600, 70, 40), np.uint8)
     scan[260:280, :35] = 255
-    scan[[120, 135, 404, 415], 5] = 255  # which slice 31 does not show
+    scan[[140, 151, 388, 400], 5] = 255  # which slice 31 does not show
     return scan
 
 
@@ -189,9 +189,9 @@ def tall_scan() -> np.ndarray:
 def test_heights_without_hard_tissue_are_left_out(bright: Bright, planes: list[str]) -> None:
     scan, net = tall_scan(), bright()
     near = scan.copy()
-    near[:130] = near[410:] = 0
+    near[:150] = near[390:] = 0
     assert np.array_equal(run(scan, net, planes=planes, outline=WHOLE).probability > 127, near > 0)
-    scan[[120, 415], 31] = 255  # now it does
+    scan[[140, 400], 31] = 255  # now it does
     assert np.array_equal(run(scan, net, planes=planes, outline=WHOLE).probability > 127, scan > 0)
 
 
@@ -224,7 +224,7 @@ def test_the_heights_are_those_of_all_models(bright: Bright) -> None:
     with torch.no_grad():
         eager.head.bias += 20  # type: ignore[operator]
     found = run(scan, bright(), eager, outline=WHOLE, planes=["zx"]).probability
-    assert (found[415, 5] > 127).all()
+    assert (found[400, 5] > 127).all()
 
 
 def test_heights_of_a_finer_scan(bright: Bright) -> None:

@@ -23,6 +23,7 @@ CAP_COVER_UM = 100.0  # cartilage over a real piece
 CAP_FILLED = 0.7  # share of it that is tissue: chondrons and fissures are not, marrow is mostly empty
 CAP_TISSUE_UM = 500.0  # or so much soft tissue anywhere under it: nothing but cartilage is so thick
 CAP_VOXELS = 8 * 2**20  # look for caps in at most this many voxels
+ISLAND_CELLS = 16 * 2**20  # look for islands in at most this many voxels, or cells of some
 LABEL_VOXELS = 64 * 2**20  # label at most this many voxels at once: 256 MiB of labels
 THREADS = 2  # that look for pinholes, each in a part
 
@@ -53,9 +54,9 @@ def clean_mask(
     Returns
     -------
     ``(Z, Y, X)`` uint8, 0 or 255; all 0 where nothing exceeds the threshold. Beside this array, at
-    most half of its size and 0.5 GB are held. Where the hard tissue spans more than 64 million
+    most half of its size and 0.5 GB are held. Where the hard tissue spans more than 16 million
     voxels, islands are found at half the resolution: what lies within two voxels counts as
-    connected. From 512 million on it is a third, from 1,728 million on a quarter, and so on.
+    connected. From 128 million on it is a third, from 432 million on a quarter, and so on.
 
     Raises
     ------
@@ -159,7 +160,7 @@ def _bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
 
 def _remove_islands(mask: np.ndarray, smallest: float) -> None:
     """Clear, in place, the pieces of less than `smallest` voxels and less than 5 % of the largest."""
-    factor = math.ceil((mask.size / LABEL_VOXELS) ** (1 / 3))
+    factor = math.ceil((mask.size / ISLAND_CELLS) ** (1 / 3))
     counts = _pooled(mask, factor)
     labels = _pieces(counts > 0, 26)
     sizes = np.zeros(int(labels.max()) + 1)

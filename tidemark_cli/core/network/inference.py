@@ -26,7 +26,7 @@ from .unet import UNet
 
 MARGIN_UM = 100.0  # round the plug, as far as its box reaches
 SCOUTS_UM = 200.0  # between the slices that tell at which heights there is hard tissue
-REACH_UM = 400.0  # the other slices are computed so far below and above it
+REACH_UM = 350.0  # the other slices are computed so far below and above it
 FAINT = 0.5  # of the threshold: above it a voxel may be hard tissue
 
 Array = np.ndarray
@@ -114,7 +114,7 @@ class Predictor:
         voxel_um : its voxel size in µm; slices are resampled in-plane where it is not the model's.
         outline : (z, y, x) bool, the plug, on any coarser grid over the extent of the array. Slices count
             by what they cut of it, and what is not within 100 µm of it (or a cell of the grid) is 0; so is
-            what lies more than 400 µm below or above all that may be hard tissue in a slice every 200 µm, of
+            what lies more than 350 µm below or above all that may be hard tissue in a slice every 200 µm, of
             the first plane and any model. Where they show none, all heights are computed. None: the plug
             fills the array, and all of it is predicted.
         progress : called with (slices done, slices in all).
