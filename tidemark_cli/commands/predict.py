@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from .. import core
-from ..core.settings import Settings, VoxelSize
+from ..core.settings import EMBEDDED, Settings, VoxelSize
 from . import batch, cluster
 from .batch import Outcome
 from .from_fields import Look, Without
@@ -116,11 +116,14 @@ def predict(
     models = partial(_models, inputs.weights, secrets.token_hex(8))
     opening = Opening(inputs.voxel_um, inputs.plug, memory, settings, models)
     open_scan: Callable[[Job], Opened] = opening
-    if len(jobs) == 1 and jobs[0].outputs and many_scans.cluster is None:
-        open_scan = opening.begun(jobs[0])  # PyTorch and Matplotlib are loaded meanwhile
     if any(job.outputs and core.scans.scan_names.split_member(job.scan)[0].exists() for job in jobs):
+        embedded = str(inputs.weights or EMBEDDED) == EMBEDDED
+        if embedded:
+            on_screen.notice("model: the embedded one, trained on phantoms only")
+            if len(jobs) == 1 and many_scans.cluster is None:
+                open_scan = opening.begun(jobs[0])  # PyTorch and Matplotlib are loaded meanwhile
         device = settings.device if many_scans.cluster is None else None  # the workers have theirs
-        _announce_models(inputs.weights, models, device, on_screen)
+        _announce(None if embedded else inputs.weights, models, device, on_screen)
         assert outputs.preview is None or core.pictures.preview
     work = partial(
         _segment,
@@ -146,15 +149,12 @@ def _models(weights: Path | None, run: str) -> Models:
     return core.network.models.load_models(weights)
 
 
-def _announce_models(
-    weights: Path | None, models: Callable[[], Models], device: str | None, screen: Screen
-) -> None:
-    """Load the models, and print what they are and, if known, the device."""
+def _announce(weights: Path | None, models: Callable[[], Models], device: str | None, screen: Screen) -> None:
+    """Load the models, and print what is known of others than the embedded one, and of the device."""
     device_line = () if device is None else (running_on(device),)
     count = len(models())
-    embedded = str(weights or "default") == core.network.models.EMBEDDED
-    name = "the embedded one, trained on phantoms only" if embedded else weights
-    screen.notice(f"model: {name}{f', {count} averaged' if count > 1 else ''}", *device_line)
+    model_line = () if weights is None else (f"model: {weights}{f', {count} averaged' if count > 1 else ''}",)
+    screen.notice(*model_line, *device_line)
 
 
 def _segment(

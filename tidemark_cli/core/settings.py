@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, get_type_hints
 
 BoneEnd = Literal["auto", "first", "last"]
+EMBEDDED = "default"  # names the model inside the package, wherever a model is named
 Kind = Literal["plug", "wide", "block", "slab"]  # of sample that a phantom is of
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from ..cache import installed_weights, weights_folder
 from ..errors import ModelError
+from ..settings import EMBEDDED
 from .unet import UNet, load_model
-
-EMBEDDED = "default"  # names the model inside the package, wherever a model is named
 
 
 def load_one(name: str) -> UNet:

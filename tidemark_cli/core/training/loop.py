@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..files import written_whole
-from ..network.models import EMBEDDED, load_one
+from ..network.models import load_one
 from ..network.unet import ModelInfo, UNet
+from ..settings import EMBEDDED
 from .losses import Loss
 from .settings import FoldTraining, PhantomTraining
 from .validation import Checked, forward, validate
