@@ -211,8 +211,9 @@ def _fill_pinholes(mask: np.ndarray, largest: float) -> None:
 
 def _tiles(shape: tuple[int, ...], overlap: int) -> Iterator[tuple[slice, slice]]:
     """Cut Z, and Y where that is not enough, into tiles of bounded size; neighbours share `overlap`."""
-    depth = max(4 * overlap, LABEL_VOXELS // max(1, shape[1] * shape[2]))
-    rows = max(4 * overlap, LABEL_VOXELS // max(1, min(depth, shape[0]) * shape[2]))
+    most = LABEL_VOXELS // 2  # half, since holes are told of in more arrays than islands
+    depth = max(4 * overlap, most // max(1, shape[1] * shape[2]))
+    rows = max(4 * overlap, most // max(1, min(depth, shape[0]) * shape[2]))
     for z in _sides(shape[0], depth, overlap):
         for y in _sides(shape[1], rows, overlap):
             yield z, y
