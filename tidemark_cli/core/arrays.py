@@ -24,7 +24,7 @@ import numpy as np
 from .errors import OutputError
 
 SEEN_BYTES = 2**24  # of one file that may be in memory before its pages are dropped
-SLAB_BYTES = 2**25  # of planes that are copied at once
+SLAB_BYTES = 2**24  # of planes that are copied at once
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class Sliced:
 
 
 def slabs(array: np.ndarray) -> Iterator[slice]:
-    """Cut Z into slabs of at most 32 MiB, or of a plane."""
+    """Cut Z into slabs of at most 16 MiB, or of a plane."""
     planes = max(1, SLAB_BYTES * len(array) // max(1, array.nbytes))
     for first in range(0, len(array), planes):
         yield slice(first, min(first + planes, len(array)))

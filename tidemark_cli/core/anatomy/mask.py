@@ -24,7 +24,7 @@ CAP_FILLED = 0.7  # share of it that is tissue: chondrons and fissures are not, 
 CAP_TISSUE_UM = 500.0  # or so much soft tissue anywhere under it: nothing but cartilage is so thick
 CAP_VOXELS = 8 * 2**20  # look for caps in at most this many voxels
 ISLAND_CELLS = 16 * 2**20  # look for islands in at most this many voxels, or cells of some
-LABEL_VOXELS = 64 * 2**20  # label at most this many voxels at once: 256 MiB of labels
+LABEL_VOXELS = 32 * 2**20  # look for pinholes in at most this many at once: 128 MiB of labels
 THREADS = 2  # that look for pinholes, each in a part
 
 
