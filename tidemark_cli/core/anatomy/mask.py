@@ -11,7 +11,7 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
-from ..arrays import sampled
+from ..arrays import on_disk, sampled
 
 ISLAND_UM3 = 5e5  # a ball 98 µm wide
 ISLAND_UM2 = 2.5e3  # in a single slice: a disc 56 µm wide
@@ -209,7 +209,8 @@ def _fill_pinholes(mask: np.ndarray, largest: float) -> None:
             for plane, of_plane in zip(mask[tile], labels, strict=True):
                 plane[small[of_plane]] = 255
 
-    with ThreadPoolExecutor(THREADS) as pool:
+    # on disk one after the other: what two threads take and free by turns, the C library keeps
+    with ThreadPoolExecutor(1 if on_disk(mask) else THREADS) as pool:
         list(pool.map(fill, _tiles(mask.shape, reach)))
 
 
