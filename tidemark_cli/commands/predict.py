@@ -121,10 +121,11 @@ def predict(
         if embedded:
             on_screen.notice("model: the embedded one, trained on phantoms only")
             if len(jobs) == 1 and many_scans.cluster is None:
-                open_scan = opening.begun(jobs[0])  # PyTorch and Matplotlib are loaded meanwhile
+                open_scan = opening.begun(jobs[0])  # PyTorch is loaded meanwhile
         device = settings.device if many_scans.cluster is None else None  # the workers have theirs
         _announce(None if embedded else inputs.weights, models, device, on_screen)
-        assert outputs.preview is None or core.pictures.preview
+        if outputs.preview is not None and many_scans.cluster is None:
+            assert core.pictures.preview  # loads Matplotlib, beside the thread that finds the plugs
     work = partial(
         _segment,
         open_scan=open_scan,

@@ -163,9 +163,7 @@ def _remove_islands(mask: np.ndarray, smallest: float) -> None:
     factor = math.ceil((mask.size / ISLAND_CELLS) ** (1 / 3))
     counts = _pooled(mask, factor)
     labels = _pieces(counts > 0, 26)
-    sizes = np.zeros(int(labels.max()) + 1)
-    for plane, count in zip(labels, counts, strict=True):
-        sizes += np.bincount(plane.ravel(), weights=count.ravel(), minlength=sizes.size)
+    sizes = _sizes(labels, counts)
     gone = sizes < min(smallest, ISLAND_SHARE * sizes[1:].max())
     gone[0] = False
     if not gone.any():
@@ -214,11 +212,12 @@ def _fill_pinholes(mask: np.ndarray, largest: float) -> None:
         list(pool.map(fill, _tiles(mask.shape, reach)))
 
 
-def _sizes(labels: np.ndarray) -> np.ndarray:
-    """Return how many voxels of ``(Z, Y, X)`` have each label, from 0 on."""
-    sizes = np.zeros(int(labels.max()) + 1, np.int64)
-    for plane in labels:
-        sizes += np.bincount(plane.ravel(), minlength=sizes.size)
+def _sizes(labels: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
+    """Return how many voxels of ``(Z, Y, X)`` have each label, from 0 on; `counts` are those of each cell."""
+    sizes = np.zeros(int(labels.max()) + 1)
+    for z, plane in enumerate(labels):
+        weights = None if counts is None else counts[z].ravel()
+        sizes += np.bincount(plane.ravel(), weights, sizes.size)
     return sizes
 
 
