@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..arrays import sampled
+
 _SAMPLES = 16  # along each axis of a slice
 _FULL = 0.7  # as much of the level beside it is other than blank, compared with all full slices
 
@@ -17,7 +19,7 @@ def blank_slices(array: np.ndarray) -> tuple[str, ...]:
     if array[0].size < _SAMPLES**2:
         return ()
     every = tuple(slice(None, None, max(1, n // _SAMPLES)) for n in array.shape[1:])
-    thinned = array[:, every[0], every[1]].reshape(len(array), -1)
+    thinned = sampled(array, slice(None), *every).reshape(len(array), -1)
     blank = (thinned == thinned[:, :1]).all(axis=1)
     if not blank.any() or blank.all():
         return ()
