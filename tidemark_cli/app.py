@@ -71,6 +71,7 @@ def main() -> NoReturn:
     code = ended.code if isinstance(ended, SystemExit) else 1
     if code == console.INTERRUPTED or (signals and code):
         ended = KeyboardInterrupt()  # Typer has handled it, or a library raised another error for it
+    exec("")  # else `python -m` ends by SIGINT where the last exec() of a library was interrupted
     sys.exit(ended.code if isinstance(ended, SystemExit) else console.show_error(ended))
 
 

@@ -95,7 +95,7 @@ def test_killed_at_any_moment(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=str)
-def test_an_interruption_in_the_network_ends_with_130(
+def test_an_interruption_after_the_first_line_ends_with_130(
     number: signal.Signals, scan: Path, model: Path, tmp_path: Path
 ) -> None:
     with subprocess.Popen(command(scan, model, tmp_path), text=True, stderr=subprocess.PIPE) as run:

@@ -74,7 +74,7 @@ class Opening:
 
     def __call__(self, job: Job) -> Opened:
         """Read a scan, and find in it the plugs asked for."""
-        return self.with_plugs(job, *self.read(job))
+        return self.with_plugs(*self.read(job))
 
     def read(self, job: Job) -> tuple[core.scans.volume.Volume, tuple[str, ...]]:
         """Read a scan; return it, and what the user should hear."""
@@ -97,22 +97,22 @@ class Opening:
         told = f"over {_size(allowed)}: up to {_size(on_disk)} go through files in {room.folder}"
         return volume, (*notes, told)
 
-    def with_plugs(self, job: Job, volume: core.scans.volume.Volume, notes: tuple[str, ...]) -> Opened:
-        """Find the plugs asked for in a scan that was read, and check that its outputs can hold it."""
+    def with_plugs(self, volume: core.scans.volume.Volume, notes: tuple[str, ...]) -> Opened:
+        """Find the plugs asked for in a scan that was read."""
         with core.errors.about(volume.path):
             plugs = core.anatomy.plug.find_plugs(volume.array, volume.voxel_um, self.settings.bone_end)
             chosen, told = _chosen(plugs, self.plug)
-        core.results.check_images(job.outputs, volume)  # which loads PyTorch
         return Opened(volume, chosen, (*notes, *told))
 
     def begun(self, job: Job) -> Callable[[Job], Opened]:
         """Read a scan, begin to find its plugs in a thread, and return what waits for them.
 
         Only that: a reader of many short pieces would wait for Python at each while PyTorch is imported. An
-        error is raised by what waits.
+        error is raised by what waits. Nothing in the thread may load PyTorch, which ends the process where an
+        interrupted import of it is tried again.
         """
         try:
-            future = ThreadPoolExecutor(1).submit(self.with_plugs, job, *self.read(job))
+            future = ThreadPoolExecutor(1).submit(self.with_plugs, *self.read(job))
         except Exception as error:
             future = Future()
             future.set_exception(error)

@@ -176,6 +176,7 @@ def _segment(
     screen.notice(*(f"kept as it is, whatever made it: {path}" for path in job.kept.values()), label=label)
     opened = open_scan(job)
     volume = opened.volume
+    core.results.check_images(job.outputs, volume)
     screen.notice(*opened.notes, label=label)
     todo = [(name, plug, _outputs_of(job, name, existing)) for name, plug in opened.plugs.items()]
     done = []
