@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from tidemark_cli.core.errors import OutputError
-from tidemark_cli.core.files import all_or_none, check_writable, folder_whole, written_whole
+from tidemark_cli.core.files import (
+    all_or_none,
+    check_room,
+    check_writable,
+    folder_whole,
+    readable_size,
+    written_whole,
+)
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="names, modes and locks of POSIX")
 any_name = pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names there are Unicode")
@@ -193,3 +200,24 @@ def test_a_share_that_tells_late_that_it_is_full(
 def test_a_very_long_name_can_be_written(tmp_path: Path) -> None:
     write(tmp_path / f"{'a' * 240}.txt", "new")
     assert contents(tmp_path) == {f"{'a' * 240}.txt": "new"}
+
+
+def test_room_on_the_disk(tmp_path: Path) -> None:
+    check_room(tmp_path, 1, "make room")
+    with pytest.raises(OutputError, match=r"931322574\.6 GiB are needed, .*iB are free; make room\."):
+        check_room(tmp_path, 10**18, "make room")
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1024, "1.0 KiB"),
+        (3 << 20, "3.0 MiB"),
+        (5 << 30, "5.0 GiB"),
+        (3 << 40, "3072.0 GiB"),
+    ],
+)
+def test_readable_size(count: int, text: str) -> None:
+    assert readable_size(count) == text

@@ -45,7 +45,7 @@ def list_all(
     if as_json:
         console.result_json({"home": str(core.cache.home()), **known, "assets": found})
     elif not quiet:
-        sizes = [downloads.fetch.readable_size(one.size_bytes) if one.size_bytes else "" for one in assets]
+        sizes = [core.files.readable_size(one.size_bytes) if one.size_bytes else "" for one in assets]
         rows = [(a.kind, a.name, size, a.state, str(a.path)) for a, size in zip(assets, sizes, strict=True)]
         console.result_table(("what", "name", "size", "state", "where"), rows)
         screen.notice("get more with tidemark download dataset or tidemark download weights --url REGISTRY")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from .. import core
+from ..core.files import readable_size
 from ..core.settings import Settings
 from .from_fields import Look
 from .jobs import Job, described
@@ -38,7 +39,9 @@ class Memory:
         free = core.memory.memory_available() * 9 // 10
         most = free if self.max_memory is None else core.memory.parse_size(self.max_memory)
         folder = next(iter(outputs.values())).absolute().parent
-        return core.arrays.Room(most - core.memory.BASE_BYTES, 2 + settings.uncertainty, folder)
+        return core.arrays.Room(
+            most - core.memory.BASE_BYTES, core.memory.beside_bytes(settings.uncertainty), folder
+        )
 
 
 @dataclass(frozen=True)
@@ -83,18 +86,20 @@ class Opening:
             volume = core.scans.volume.read_volume(job.scan, self.voxel_um)
         array, uncertainty = volume.array, self.settings.uncertainty
         need = core.memory.memory_needed(array.shape, array.itemsize, uncertainty)
-        notes = (f"{described(volume)}, about {_size(need)} of memory", *volume.notes)
+        notes = (f"{described(volume)}, about {readable_size(need)} of memory", *volume.notes)
         if not core.arrays.on_disk(array):
             return volume, notes
         allowed, least = room.most + core.memory.BASE_BYTES, core.memory.least_memory(array.shape)
         if self.memory.max_memory is not None and allowed < least:
             raise core.errors.ScanError(
-                f"{volume.path} needs {_size(least)} of memory at the least, {_size(allowed)} are allowed; "
-                "give a larger --max-memory."
+                f"{volume.path} needs {readable_size(least)} of memory at the least, "
+                f"{readable_size(allowed)} are allowed; give a larger --max-memory."
             )
         on_disk = core.memory.disk_needed(array.shape, array.itemsize, uncertainty, len(self.models()))
         room.check_disk(on_disk)
-        told = f"over {_size(allowed)}: up to {_size(on_disk)} go through files in {room.folder}"
+        told = (
+            f"over {readable_size(allowed)}: up to {readable_size(on_disk)} go through files in {room.folder}"
+        )
         return volume, (*notes, told)
 
     def with_plugs(self, volume: core.scans.volume.Volume, notes: tuple[str, ...]) -> Opened:
@@ -139,7 +144,3 @@ def _chosen(
         f"warning: the scan holds {len(plugs)} plugs ({places}); {plugs.index(largest) + 1} is segmented: "
         "--plug N takes another, --plug all each",
     )
-
-
-def _size(count: float) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

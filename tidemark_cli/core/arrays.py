@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import mmap
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,9 +21,11 @@ from typing import Any
 import numpy as np
 
 from .errors import OutputError
+from .files import check_room, readable_size
 
 SEEN_BYTES = 2**24  # of one file that may be in memory before its pages are dropped
 SLAB_BYTES = 2**24  # of planes that are copied at once
+_ANOTHER_DISK = "free some space, or write the outputs to another disk"
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,7 @@ class Room:
 
     def check_disk(self, needed: int) -> None:
         """Raise an OutputError where the disk has less than so many bytes free."""
-        free = shutil.disk_usage(self.folder).free
-        if needed > free:
-            raise OutputError(
-                f"{self.folder} has {free / 1e9:.1f} GB free; expected {needed / 1e9:.1f} GB for what memory "
-                "does not hold; free some space, or write the outputs to another disk."
-            )
+        check_room(self.folder, needed, _ANOTHER_DISK)
 
 
 _room: ContextVar[Room | None] = ContextVar("_room", default=None)
@@ -254,8 +250,8 @@ def _in_file(shape: Sequence[int], dtype: np.dtype, folder: Path) -> np.ndarray:
             return _bounded(np.memmap(file, dtype, "r+", shape=tuple(shape)), folder)
     except OSError as error:
         raise OutputError(
-            f"{folder} took no file of {size / 1e9:.1f} GB in place of memory: {error.strerror or error}; "
-            "free some space, or write the outputs to another disk."
+            f"{folder} took no file of {readable_size(size)} in place of memory: {error.strerror or error}; "
+            f"{_ANOTHER_DISK}."
         ) from error
 
 

@@ -167,6 +167,23 @@ def folder_whole(folder: Path, replace: bool) -> Iterator[Path]:
             shutil.rmtree(rest, ignore_errors=True)
 
 
+def check_room(folder: Path, need: int, advice: str) -> None:
+    """Raise an OutputError, which ends with an advice, if the disk of a folder has fewer bytes free."""
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        raise OutputError(
+            f"{folder}: {readable_size(need)} are needed, {readable_size(free)} are free; {advice}."
+        )
+
+
+def readable_size(count: float) -> str:
+    """Return a number of bytes for people: "12 bytes", "3.4 MiB"."""
+    if count < 1024:
+        return f"{count:.0f} bytes"
+    power = 1 if count < 1 << 20 else 2 if count < 1 << 30 else 3
+    return f"{count / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
+
+
 def _refused(path: Path, error: OSError) -> OutputError:
     """Return what is told where the system refuses to write."""
     advice = "; there is no room left: free some space and run again" if error.errno in NO_ROOM else ""

@@ -33,10 +33,18 @@ def memory_available(root: Path = Path("/")) -> int:
 def memory_needed(shape: Sequence[int], itemsize: int, uncertainty: bool) -> int:
     """Estimate the peak memory of `segmentation.segment`, in bytes, before it runs.
 
-    The scan is counted whole; the mask, the probability and what cleaning takes beside them fill
-    only the box round the plug, and together count as two bytes a voxel of the scan.
+    The scan and what is made beside it (`beside_bytes`) are counted whole.
     """
-    return math.prod(shape) * (itemsize + 2 + uncertainty) + BASE_BYTES
+    return math.prod(shape) * (itemsize + beside_bytes(uncertainty)) + BASE_BYTES
+
+
+def beside_bytes(uncertainty: bool) -> int:
+    """Return the bytes, for each voxel of a scan, of the volumes that are made beside it.
+
+    The mask, the probability and what cleaning takes fill only the box round the plug, and together count as
+    two bytes a voxel of the scan.
+    """
+    return 2 + uncertainty
 
 
 def least_memory(shape: Sequence[int]) -> int:

@@ -16,7 +16,7 @@ import requests
 
 from tests.server import Site, serving
 from tidemark_cli.core.downloads import fetch as module
-from tidemark_cli.core.downloads.fetch import Feedback, fetch, readable_size, shown
+from tidemark_cli.core.downloads.fetch import Feedback, fetch, shown
 from tidemark_cli.core.errors import AssetError, OutputError
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
@@ -295,18 +295,3 @@ def test_nothing_else_reaches_the_network() -> None:
             if any(name in ways or name.partition(".")[0] in ways for name in names):
                 users.add(path.name)
     assert users == {"fetch.py", "cluster.py"}  # a cluster is reached where --cluster asks for it
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0 bytes"),
-        (1023, "1023 bytes"),
-        (1024, "1.0 KiB"),
-        (3 << 20, "3.0 MiB"),
-        (5 << 30, "5.0 GiB"),
-        (3 << 40, "3072.0 GiB"),
-    ],
-)
-def test_readable_size(count: int, text: str) -> None:
-    assert readable_size(count) == text

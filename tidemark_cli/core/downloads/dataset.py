@@ -8,9 +8,9 @@ from pathlib import Path
 
 from .. import cache
 from ..errors import AssetError, OutputError
-from ..files import REGISTRY, folder_whole, write_registry
+from ..files import REGISTRY, check_room, folder_whole, write_registry
 from .archive import unpack
-from .fetch import SILENT, Feedback, check_room, fetch, kept, shown
+from .fetch import ANOTHER_DISK, SILENT, Feedback, fetch, kept, shown
 
 DATASET_URL = "http://mipt-ml.oulu.fi/data/mCTSegmentation/PTA_dataset.tar.gz"
 ARCHIVE = "PTA_dataset.tar.gz"
@@ -190,7 +190,7 @@ def _install(archive: Path, sha256: str, target: Path, overwrite: bool, feedback
     """Unpack an archive, keep it if it was fetched, and remember its checksum."""
     fetched, checksums = archive == _fetched_archive(), {ARCHIVE: f"sha256:{sha256}"}
     target.parent.mkdir(parents=True, exist_ok=True)
-    check_room(target.parent, archive.stat().st_size)
+    check_room(target.parent, archive.stat().st_size, ANOTHER_DISK)
     try:
         with folder_whole(target, overwrite) as stage:
             with feedback.progress(f"unpacking {archive.name}") as advance:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -15,9 +14,10 @@ from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from ... import __version__
 from ..errors import AssetError, OutputError
-from ..files import replace
+from ..files import check_room, readable_size, replace
 
 CONNECT_S, STALL_S = 10, 30  # seconds without an answer, or without a byte, before another attempt
+ANOTHER_DISK = "make room, or name a folder on another disk (-o, or TIDEMARK_HOME for downloads)"
 WAITS_S = (1, 2, 4, 8)  # between attempts; after as many that bring nothing new, it gives up
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses worth another attempt
 CHUNK = 1 << 14  # bytes; a stalled chunk is lost
@@ -88,14 +88,6 @@ def kept(target: Path) -> tuple[int, str]:
     return part.stat().st_size if tag and part.is_file() else 0, tag
 
 
-def readable_size(count: float) -> str:
-    """Return a number of bytes for people: "12 bytes", "3.4 MiB"."""
-    if count < 1024:
-        return f"{count:.0f} bytes"
-    power = 1 if count < 1 << 20 else 2 if count < 1 << 30 else 3
-    return f"{count / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
-
-
 def is_url(place: str) -> bool:
     """Return whether `place` is ``http(s)://host/...`` rather than a path or anything else."""
     try:
@@ -111,16 +103,6 @@ def shown(url: str) -> str:
         return url
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
-def check_room(folder: Path, need: int) -> None:
-    """Raise an OutputError if the disk of `folder` has fewer than `need` bytes free."""
-    free = shutil.disk_usage(folder).free
-    if need > free:
-        raise OutputError(
-            f"{folder}: {readable_size(need)} are needed, {readable_size(free)} are free; make room, or "
-            "name a folder on another disk (-o, or TIDEMARK_HOME for downloads)."
-        )
 
 
 def _persist(session: Session, url: str, target: Path, feedback: Feedback, limit: int | None) -> None:
@@ -152,7 +134,7 @@ def _attempt(session: Session, url: str, target: Path, feedback: Feedback, limit
         start = have if response.status_code == 206 else 0
         length = response.headers.get("Content-Length", "")
         missing = int(length) if length.isdecimal() else None
-        check_room(target.parent, missing or 0)
+        check_room(target.parent, missing or 0, ANOTHER_DISK)
         size = "of unknown size" if missing is None else readable_size(start + missing)
         feedback.tell(f"{target.name}: {size}{f', resuming at {readable_size(start)}' if start else ''}")
         with feedback.progress(f"downloading {target.name}") as advance:
