@@ -49,7 +49,7 @@ class Settings:
     ----------
     threshold : hard tissue is where the probability is above it. Without it, the model's.
     planes : slicing planes to predict and average. Without it, the model's.
-    step : predict every so many slices and interpolate those between; 1 predicts each, as the paper does. 2
+    step : predict every Nth slice and interpolate those between; 1 predicts each, as the paper does. 2
         halves the time of the paper's network; large steps smooth the tidemark. Without it, the model's.
     offset_um : raise the tidemark by so many µm towards the cartilage surface; a negative number lowers it.
         Minus the bias that `tidemark metrics` reports corrects that bias. Mask, surface and numbers move;

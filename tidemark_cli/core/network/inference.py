@@ -62,7 +62,7 @@ class Predictor:
     models : networks to average, each with its own normalisation, voxel size, planes and step.
     device : from `choose_device`.
     planes : "zx", "zy" or both, in place of the models' own. Planes without extent are dropped.
-    step : predict every so many slices of the array and interpolate those between; 1 predicts each, as the
+    step : predict every Nth slice of the array and interpolate those between; 1 predicts each, as the
         paper does. None takes the models' own, in slices of their voxel size.
     threshold : of the caller: what exceeds half of it may be hard tissue. None takes the models' own.
     uncertainty : whether to keep the disagreement of planes and models too.
