@@ -48,7 +48,7 @@ class Room:
         return math.prod(shape) * (itemsize + self.beside) <= self.most
 
     def check_disk(self, needed: int) -> None:
-        """Raise an OutputError where the disk has less than so many bytes free."""
+        """Raise an OutputError where the disk has fewer than this many bytes free."""
         check_room(self.folder, needed, _ANOTHER_DISK)
 
 

@@ -51,7 +51,7 @@ class Settings:
     planes : slicing planes to predict and average. Without it, the model's.
     step : predict every Nth slice and interpolate those between; 1 predicts each, as the paper does. 2
         halves the time of the paper's network; large steps smooth the tidemark. Without it, the model's.
-    offset_um : raise the tidemark by so many µm towards the cartilage surface; a negative number lowers it.
+    offset_um : raise the tidemark by this many µm towards the cartilage surface; a negative number lowers it.
         Minus the bias that `tidemark metrics` reports corrects that bias. Mask, surface and numbers move;
         probability and confidence stay.
     bone_end : at which end of Z the bone lies. auto guesses it from the grey levels; with the embedded model

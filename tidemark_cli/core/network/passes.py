@@ -126,7 +126,7 @@ class Pass:
     def hard_rows(
         self, array: Array, network: Fused, normalise: Normalise, pool: ThreadPoolExecutor, every: int
     ) -> Array:
-        """Return (Z,) uint8, the highest probability in each row of one slice of so many."""
+        """Return (Z,) uint8, the highest probability in each row, of one slice out of `every`."""
         stack, view = np.moveaxis(array, self.axis, 0), self.views[0]
         highest = np.zeros(len(array), np.uint8)
 

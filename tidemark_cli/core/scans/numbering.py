@@ -11,7 +11,7 @@ from pathlib import Path
 _SIGNED = re.compile(r"(?<![^\W_])-[0-9]+|[0-9]+")  # a minus behind a letter or a digit is a hyphen
 _UNSIGNED = re.compile(r"[0-9]+")
 _HEXADECIMAL = (re.compile(r"[0-9a-f]{2,}"), re.compile(r"[0-9A-F]{2,}"))
-_MOST_GAPS = 2.0  # a number inside a name counts slices where at least one in so many is there
+_MOST_GAPS = 2.0  # a number inside a name counts slices where at least one in this many is there
 _MOST_GAPS_HEXADECIMAL = 1.25
 
 

@@ -34,7 +34,7 @@ _PNG_DTYPES = ("uint8", "uint16")
 _PLAUSIBLE_UM = (0.01, 500.0)  # ITK says 1 mm where a file tells nothing
 _ISOTROPY = 0.01
 BLOCK_BYTES = 2**24
-_PICTURES_A_SCAN = 10  # at most so many pictures lie beside each scan; more are slices
+_PICTURES_A_SCAN = 10  # at most this many pictures lie beside each scan; more are slices
 
 
 @dataclass(frozen=True)
