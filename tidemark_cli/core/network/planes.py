@@ -84,8 +84,8 @@ def find_windows(near: Array, shape: tuple[int, ...], axis: int, multiple: float
     near : from `find_near`.
     shape : of the scan, (Z, Y, X).
     axis : along which the slices are stacked.
-    multiple : sides are multiples of this many voxels, as far as the slice reaches. They begin at multiples of
-        half of it, so that most neighbours have one window and go through the network together.
+    multiple : sides are multiples of this many voxels, as far as the slice reaches. They begin at multiples
+        of half of it, so that most neighbours have one window and go through the network together.
 
     Returns
     -------
