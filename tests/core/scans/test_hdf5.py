@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.core.scans.made import made_hdf5, made_packed_hdf5
+from tidemark_cli.core.arrays import Room, on_disk, reading_into
 from tidemark_cli.core.errors import ContentError, FormatError
 from tidemark_cli.core.scans.hdf5 import read_hdf5
 from tidemark_cli.core.scans.volume import read_volume
@@ -71,6 +72,19 @@ def test_what_lies_in_one_piece_is_mapped(path):
     with h5py.File(path, "w") as h5:
         h5["data"] = ARRAY
     assert isinstance(read_hdf5(path).array, np.memmap)
+
+
+@pytest.mark.parametrize(
+    ("stored", "read_as"), [("<f2", "f4"), (">f2", "f4"), (">u2", "u2"), ("<f4", "f4"), ("?", "u1")]
+)
+def test_what_is_widened_goes_to_the_disk_where_memory_does_not_hold_it(stored, read_as, path):
+    values = (ARRAY % 2).astype(stored)
+    with h5py.File(path, "w") as h5:
+        h5["data"] = values
+    with reading_into(Room(0, 2, path.parent)):
+        read = read_hdf5(path).array
+    assert on_disk(read) and read.dtype == read_as
+    assert np.array_equal(read, (ARRAY % 2) * (255 if stored == "?" else 1))
 
 
 def test_damage_in_a_packed_file_is_seen(tmp_path):

@@ -109,15 +109,16 @@ def _voxels(file: Path, found: Any) -> np.ndarray:
             f"{file}:{found.name} has the shape {found.shape} of {found.dtype}; expected grey levels along "
             "Z, Y, X."
         )
-    offset = found.id.get_offset()
-    if offset is not None and found.dtype.kind in "uif" and len(shape) == 3:
-        return widened(map_voxels(file, found.dtype, offset, shape))
+    offset, read_as = found.id.get_offset(), widened(np.empty(0, found.dtype)).dtype
+    as_stored = found.dtype.kind == read_as.kind and found.dtype.itemsize == read_as.itemsize
+    if offset is not None and as_stored and len(shape) == 3:
+        return map_voxels(file, found.dtype, offset, shape)
     nbytes = math.prod(shape) * found.dtype.itemsize
     if nbytes > max(file.stat().st_size, 2**20) * _MOST_PACKED:
         raise ValueError(f"{nbytes} bytes do not fit in it")
     if len(shape) < 3:
         return widened(np.asarray(found[()]).reshape(shape))
-    array = empty(shape, widened(np.empty(0, found.dtype)).dtype)
+    array = empty(shape, read_as)
     first = (0,) * (len(found.shape) - 3)  # axes of length 1
     deep = found.chunks[-3] if found.chunks else 1
     for z in range(0, shape[0], deep):
