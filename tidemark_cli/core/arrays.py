@@ -155,7 +155,7 @@ def zeros(shape: Sequence[int], dtype: Any, beside: np.ndarray) -> np.ndarray:
 
 def on_disk(array: np.ndarray) -> bool:
     """Tell whether an array lies in a file of which only a part may be in memory."""
-    return isinstance(array, Mapped)
+    return isinstance(array, Mapped) and array.pages is not None  # without pages: a copy in memory
 
 
 def zeros_along(axis: int, beside: np.ndarray, dtype: Any) -> np.ndarray:

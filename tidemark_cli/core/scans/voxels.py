@@ -16,8 +16,8 @@ def widened(array: np.ndarray) -> np.ndarray:
     """Return half floats as float32, truths as 0 and 255, anything else in native byte order."""
     if array.dtype.kind == "b":
         return array.astype(np.uint8) * np.uint8(255)
-    wanted = np.dtype(np.float32) if array.dtype == np.float16 else array.dtype.newbyteorder("=")
-    return array.astype(wanted, copy=False)
+    native = array.dtype.newbyteorder("=")
+    return array.astype(np.float32 if native == np.float16 else native, copy=False)
 
 
 def surplus(path: Path, nbytes: int) -> tuple[str, ...]:
