@@ -175,6 +175,9 @@ def test_a_model_to_start_from_tells_the_sizes(
     settings = planned("--init", start)
     assert (settings.width, settings.depth, settings.stem) == (2, 3, 2)
     assert planned("--init", start, "--depth", 4).depth == 4  # which the engine refuses
+    save_model(start, UNet(ModelInfo(width=2, depth=3, filters=(2, 3, 3))))
+    assert planned("--init", start).filters == planned("--filters", 2, 3, 3).filters == (2, 3, 3)
+    assert planned("--init", start, "--depth", 4).filters is None
 
 
 def test_the_embedded_model_is_a_start_by_its_name(

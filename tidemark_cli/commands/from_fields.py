@@ -41,6 +41,7 @@ class Look:
 LOOKS = {  # of fields in core, which knows no command line
     "crop": Look("ROWS COLUMNS"),
     "device": Look("auto|cpu|cuda[:N]|mps"),
+    "filters": Look("NUMBER..."),
     "gamma": Look("LOW HIGH"),
     "init": Look("MODEL|default"),
     "loss": Look("NAME"),
@@ -188,11 +189,12 @@ def checked(kind: type[Kind], chosen: Mapping[str, Any]) -> Kind:
 def _value(hint: Any, given: Mapping[str, Any]) -> Any:
     """Return the value of a parameter of the function, from the options given."""
     kind, extras = _parts(hint)
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     if either := _first(Either, extras):
         names = {one.name for kind in either.kinds.values() for one in fields(kind)} & given.keys()
         return {name: given[name] for name in names if given[name] is not None and given[name] is not False}
     chosen = {one.name: given[one.name] for one in _options(kind, extras)}
-    return checked(kind, {n: tuple(v) if isinstance(v, list) else v for n, v in chosen.items()})
+    return checked(kind, chosen)
 
 
 def _parameters(hint: Any, panel: str) -> Iterator[inspect.Parameter]:

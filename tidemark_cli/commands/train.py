@@ -215,11 +215,11 @@ def _refuse_changes(settings: object, given: Given) -> None:
 
 def _with_sizes(given: Given) -> Given:
     """Add the sizes of the model to start from, where they are not given."""
-    sizes = ("width", "depth", "stem")
-    if "init" not in given or set(sizes) <= given.keys():
+    if "init" not in given or {"width", "depth", "stem"} <= given.keys():
         return given
     info = core.network.models.load_one(given["init"]).info
-    return {name: getattr(info, name) for name in sizes} | given
+    filters = None if {"width", "depth"} & given.keys() else info.filters
+    return {"width": info.width, "depth": info.depth, "stem": info.stem, "filters": filters} | given
 
 
 def _table(

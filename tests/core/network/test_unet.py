@@ -146,7 +146,29 @@ def test_what_are_not_the_parameters_of_a_network_is_refused(name: str, tmp_path
         load_model(tmp_path / "fold_0.pth")
 
 
-@pytest.mark.parametrize("wrong", [{"normalisation": "x"}, {"depth": 30}, {"width": 10**6}])
+def test_filters_need_not_be_doubled(tmp_path: Path) -> None:
+    info = ModelInfo(width=2, depth=3, stem=2, filters=(2, 3, 3))
+    net = random_net(info)
+    assert net.down[1][0][0].weight.shape == (3, 2, 3, 3) and net.up[2][0][0].weight.shape == (3, 6, 3, 3)
+    assert net.up[0][1][0].weight.shape == (2, 2, 3, 3) and net.head.weight.shape == (4, 2, 1, 1)
+    save_model(tmp_path / "m.safetensors", net)
+    assert load_model(tmp_path / "m.safetensors").info == info and info.levels == (2, 3, 3)
+    assert ModelInfo().levels == (24, 48, 96, 192, 384, 768)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"normalisation": "x"},
+        {"depth": 30},
+        {"width": 10**6},
+        {"filters": [1, 2]},
+        {"filters": [2, 0]},
+        {"filters": [2, "x"]},
+        {"filters": [2, 2.5]},
+        {"filters": [2, 10**6]},
+    ],
+)
 def test_a_header_that_cannot_be_is_refused(wrong: dict[str, object], tmp_path: Path) -> None:
     net = random_net(TINY)
     header = {"tidemark": json.dumps(asdict(net.info) | wrong)}
@@ -258,7 +280,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     net = random_net(TINY)
     net.info = ModelInfo(width=4, depth=2)
     save_model(tmp_path / "m.safetensors", net)
-    with pytest.raises(ModelError, match="do not fit a U-Net of width 4, depth 2"):
+    with pytest.raises(ModelError, match=r"do not fit a U-Net with \(4, 8\) filters"):
         load_model(tmp_path / "m.safetensors")
 
 

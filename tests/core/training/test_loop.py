@@ -163,7 +163,7 @@ def test_a_start_is_of_the_size_asked_for(tmp_path: Path, kind: type[FoldTrainin
     assert start and same(
         list(new_network(start.info, 0, start).state_dict().values()), list(start.state_dict().values())
     )
-    with pytest.raises(ModelError, match=r"start\.safetensors: expected width, depth and stem \(4, 2, 1\)"):
+    with pytest.raises(ModelError, match=r"start\.safetensors: expected filters \(4, 8\) and stem 1"):
         load_start(kind(**sizes | {"width": 4}, init=str(path)))
 
 

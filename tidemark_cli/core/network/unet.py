@@ -36,6 +36,7 @@ class ModelInfo:
     depth : number of levels, each followed by a 2 x 2 max-pool (paper: 6).
     stem : side of the pixel blocks folded into channels before the first level and unfolded after
         the last (1: none, as in the paper; 2: the network computes at half the resolution).
+    filters : of each level, the finest first, where they are not doubled.
     normalisation : ``{"kind": "standard", "mean": m, "std": s}`` standardises grey levels (the
         paper's way); ``{"kind": "window", "low": p, "high": q}`` maps the scan's p-th and q-th
         percentiles to 0 and 1.
@@ -53,6 +54,7 @@ class ModelInfo:
     width: int = 24
     depth: int = 6
     stem: int = 1
+    filters: tuple[int, ...] | None = None
     normalisation: dict[str, Any] = field(
         default_factory=lambda: {"kind": "standard", "mean": 88.904, "std": 62.049}
     )
@@ -75,10 +77,18 @@ class ModelInfo:
             raise ValueError(f"normalisation {self.normalisation} is unknown")
         if min(self.width, self.depth, self.stem, self.step) < 1 or not self.voxel_um > 0:
             raise ValueError("width, depth, stem, step and voxel size must be above 0")
-        if self.depth > _DEEPEST or self.width * 2**self.depth > _WIDEST:
+        if self.depth > _DEEPEST or self.width * 2**self.depth > _WIDEST or max(self.levels) > _WIDEST:
             raise ValueError(f"width {self.width} and depth {self.depth} make too large a network")
+        whole = all(isinstance(filters, int) and filters > 0 for filters in self.levels)
+        if not whole or (self.levels[0], len(self.levels)) != (self.width, self.depth):
+            raise ValueError(f"filters {self.filters} are not those of {self.depth} levels from {self.width}")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold {self.threshold} is not within 0 to 1")
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Filters of each level, the finest first."""
+        return self.filters or tuple(self.width * 2**level for level in range(self.depth))
 
     @property
     def multiple(self) -> int:
@@ -117,11 +127,12 @@ class UNet(nn.Module):
     def __init__(self, info: ModelInfo) -> None:
         super().__init__()
         self.info = info
-        widths = [info.width * 2**level for level in range(info.depth)]
-        inputs = [info.stem**2, *widths[:-1]]
-        self.down = nn.ModuleList(_module(i, o) for i, o in zip(inputs, widths, strict=True))
-        self.center = _block(widths[-1], widths[-1])
-        self.up = nn.ModuleList(_module(2 * o, max(o // 2, info.width)) for o in widths)
+        levels = info.levels
+        inputs = [info.stem**2, *levels[:-1]]
+        self.down = nn.ModuleList(_module(i, o) for i, o in zip(inputs, levels, strict=True))
+        self.center = _block(levels[-1], levels[-1])
+        finer = [info.width, *levels[:-1]]
+        self.up = nn.ModuleList(_module(2 * i, o) for i, o in zip(levels, finer, strict=True))
         self.head = nn.Conv2d(info.width, info.stem**2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -195,8 +206,9 @@ def _read_safetensors(path: Path, with_weights: bool = True) -> tuple[ModelInfo,
     if header is None:
         raise ModelError(f"{path} was not written by tidemark: its header has no 'tidemark' entry.")
     try:
-        settings = json.loads(header)
-        info = ModelInfo(**settings | {"planes": tuple(settings["planes"])})
+        settings = dict(json.loads(header))
+        lists = {name: tuple(value) for name, value in settings.items() if isinstance(value, list)}
+        info = ModelInfo(**settings | lists)
     except (ValueError, KeyError, TypeError) as error:
         message = f"{path}: the header is damaged or of another tidemark ({error}); fetch it again."
         raise ModelError(message) from error
@@ -273,6 +285,6 @@ def _network(info: ModelInfo, weights: dict[str, Tensor], path: Path) -> UNet:
         net.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
-        size = f"a U-Net of width {info.width}, depth {info.depth}"
+        size = f"a U-Net with {info.levels} filters"
         raise ModelError(f"{path}: the weights do not fit {size}: {reason}") from error
     return net.eval()

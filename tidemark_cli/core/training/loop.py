@@ -229,15 +229,16 @@ def load_start(settings: FoldTraining | PhantomTraining) -> UNet | None:
     Raises
     ------
     ModelError
-        If it is not a model, or its width, depth or stem differs from the settings.
+        If it is not a model, or its filters or stem differ from the settings.
     """
     if settings.init is None:
         return None
     start = load_one(settings.init)
-    sizes = [(one.width, one.depth, one.stem) for one in (settings, start.info)]
-    if sizes[0] != sizes[1]:
+    asked, found = ((one.levels, one.stem) for one in (settings.model_info(), start.info))
+    if asked != found:
         raise ModelError(
-            f"{settings.init}: expected width, depth and stem {sizes[0]} as asked for, found {sizes[1]}."
+            f"{settings.init}: expected filters {asked[0]} and stem {asked[1]} as asked for, "
+            f"found {found[0]} and {found[1]}."
         )
     return start
 

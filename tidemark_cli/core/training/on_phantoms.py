@@ -186,7 +186,8 @@ def read_settings(run: Path) -> PhantomTraining:
     if content.get("kind", "phantoms") != "phantoms":
         raise OutputError(f"{run} holds a run on a dataset; resume it with that, without --phantom.")
     try:
-        return PhantomTraining(**content["settings"])
+        filters = content["settings"].get("filters")
+        return PhantomTraining(**content["settings"] | {"filters": filters and tuple(filters)})
     except (TypeError, ValueError) as error:
         raise OutputError(f"{run / DESCRIPTION} is damaged ({error}); start another run.") from error
 

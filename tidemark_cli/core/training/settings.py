@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Count = Annotated[int, Limits(1)]
 Share = Annotated[float, Limits(0, 1)]
 NotNegative = Annotated[float, Limits(0)]
+Filters = Annotated[tuple[int, ...] | None, Limits(1)]
 
 # the paper's for cross-entropy, focal loss and equation 1; the other two are like the last one
 THRESHOLDS = {"bce": 0.5, "focal": 0.5, "jaccard": 0.3, "bce-jaccard": 0.3, "bce-logjaccard": 0.3}
@@ -63,6 +64,7 @@ class FoldTraining:
     width : filters at the first level, doubled at each further one.
     depth : levels of the network.
     stem : side of the blocks of pixels that the network takes as one.
+    filters : number of filters of each level, the finest first, in place of width and depth.
     pad : rows and columns that smaller slices are zero-padded to. By default they fit the slices: 800 800 for
         the paper's 768 x 448.
     crop : rows and columns of the part cut out at random. By default they fit the slices: 640 384 for the
@@ -75,7 +77,7 @@ class FoldTraining:
     seed : seed of folds, weights, order and augmentation.
     voxel_um : voxel size of the dataset in µm, which its files do not hold; the networks carry it. If they
         start from a model, slices are resampled to its voxel size, as in a prediction.
-    init : start from this model instead of random weights, with its width, depth and stem; default is the
+    init : start from this model instead of random weights, with its filters and stem; default is the
         embedded model. Its normalisation, voxel size, planes, threshold and batch norm statistics stay, and
         as epoch 0 it is kept if no epoch is better. It must not have been trained on these subjects.
     paper : make the choices of the paper's code: epochs chosen on the held-out fold itself (else on an inner
@@ -92,6 +94,7 @@ class FoldTraining:
     width: Count = 24
     depth: Annotated[int, Limits(1, 8)] = 6
     stem: Annotated[int, Limits(1, 4)] = 1
+    filters: Filters = None
     pad: tuple[int, int] | None = None
     crop: tuple[int, int] | None = None
     flip: Share = Augmentation.flip
@@ -130,9 +133,10 @@ class FoldTraining:
     def model_info(self) -> ModelInfo:
         """The network to train from random weights, without its normalisation of grey levels."""
         return network.unet.ModelInfo(
-            width=self.width,
-            depth=self.depth,
+            width=self.filters[0] if self.filters else self.width,
+            depth=len(self.filters or range(self.depth)),
             stem=self.stem,
+            filters=self.filters,
             voxel_um=self.voxel_um,
             threshold=THRESHOLDS[self.loss],
             loss=self.loss,
@@ -155,10 +159,11 @@ class PhantomTraining:
     width : filters at the first level, doubled at each further one.
     depth : levels of the network.
     stem : side of the blocks of pixels that the network takes as one.
+    filters : number of filters of each level, the finest first, in place of width and depth.
     threshold : probability above which a voxel is hard tissue, written into the model.
     validate_every : slices between two validations.
     validation_slices : number of fixed slices to validate on.
-    init : start from this model instead of random weights, with its width, depth and stem; default is the
+    init : start from this model instead of random weights, with its filters and stem; default is the
         embedded model.
     """
 
@@ -172,6 +177,7 @@ class PhantomTraining:
     width: Count = 16
     depth: Annotated[int, Limits(1, 8)] = 5
     stem: Annotated[int, Limits(1, 4)] = 2
+    filters: Filters = None
     threshold: Share = 0.5
     validate_every: Count = 2_000
     validation_slices: Count = 64
@@ -179,10 +185,11 @@ class PhantomTraining:
 
     def __post_init__(self) -> None:
         check_limits(self)
-        multiple = self.model_info().multiple
+        info = self.model_info()
+        multiple = info.multiple
         if self.rows % multiple or self.columns % multiple:
             raise ValueError(
-                f"depth {self.depth} and stem {self.stem} need slices with sides of multiples of {multiple}, "
+                f"depth {info.depth} and stem {self.stem} need slices with sides of multiples of {multiple}, "
                 f"phantom slices have {self.rows} x {self.columns}; give a smaller depth or stem"
             )
 
@@ -190,9 +197,10 @@ class PhantomTraining:
         """The network to train."""
         told = {"trained_on": "phantoms only, no real image", "tidemark": __version__}
         return network.unet.ModelInfo(
-            width=self.width,
-            depth=self.depth,
+            width=self.filters[0] if self.filters else self.width,
+            depth=len(self.filters or range(self.depth)),
             stem=self.stem,
+            filters=self.filters,
             normalisation={"kind": "window", "low": 1.0, "high": 99.0},
             voxel_um=phantoms.phantom.VOXEL_UM,
             coarsest_um=phantoms.phantom.COARSEST_UM,
