@@ -30,8 +30,7 @@ TINY = PhantomTraining(
     batch=2,
     rows=32,
     columns=16,
-    width=2,
-    depth=2,
+    filters=(2, 3),
     stem=2,
     validate_every=4,
     validation_slices=3,
@@ -46,7 +45,7 @@ def train(run, settings=TINY, **options):
 
 def test_a_run_holds_its_settings_its_log_and_a_model(tmp_path):
     model = load_model(train(tmp_path / "run", replace(TINY, threshold=0.4)))
-    assert model.info.width == 2 and model.info.either_end and model.info.threshold == 0.4
+    assert model.info.filters == (2, 3) and model.info.either_end and model.info.threshold == 0.4
     assert model.info.training["seed"] == 5
     assert json.loads((tmp_path / "run/run.json").read_text())["settings"]["slices"] == 12
     rows = list(csv.DictReader((tmp_path / "run/log.csv").read_text().splitlines()))
@@ -91,7 +90,7 @@ def test_an_existing_run_is_not_overwritten_and_a_missing_one_not_resumed(tmp_pa
 
 
 def test_a_bad_start_leaves_no_run_behind(tmp_path):
-    wide = train(tmp_path / "wide", replace(TINY, slices=2, width=3))
+    wide = train(tmp_path / "wide", replace(TINY, slices=2, filters=(3, 3)))
     for init in (wide, tmp_path / "none.safetensors"):
         with pytest.raises(ModelError, match=init.name):
             train(tmp_path / "run", replace(TINY, init=str(init)))
