@@ -204,7 +204,7 @@ class PhantomTraining:
             normalisation={"kind": "window", "low": 1.0, "high": 99.0},
             voxel_um=phantoms.phantom.VOXEL_UM,
             coarsest_um=phantoms.phantom.COARSEST_UM,
-            step=2,  # slices are closer than the tidemark's finest features
+            step=3,  # slices are closer than the tidemark's finest features
             threshold=self.threshold,
             either_end=True,
             training=told | described(self),
