@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from html import escape
 from typing import Any
@@ -246,15 +247,17 @@ def _measured(
     scan, mask = plug.view(volume.array), plug.view(found.mask)
     drop_caps(mask, scan, plug.tissue_level, voxel_um)
     surface = find_surface(mask, voxel_um, probability, settings.threshold)
-    thickness_um = cartilage_thickness(scan, plug.tissue_level, surface)
-    tissue = np.zeros(surface.height_um.shape, np.int32)
-    for plane in scan:
-        tissue += plane > plug.tissue_level
+    with ThreadPoolExecutor(1) as beside:
+        grey = beside.submit(compare_greys, scan, mask, surface, plug.tissue_level)
+        thickness_um = cartilage_thickness(scan, plug.tissue_level, surface)
+        tissue = np.zeros(surface.height_um.shape, np.int32)
+        for plane in scan:
+            tissue += plane > plug.tissue_level
     # where the mask contradicts the grey levels, the surer they were the less it is believed
     as_guessed = found.bone is None or (found.bone.end == "first") == (plug.bone.end == guess.bone.end)
     doubts = Doubts(
         agreement=1.0 if as_guessed else 1 - guess.bone.confidence,
-        grey=compare_greys(scan, mask, surface, plug.tissue_level),
+        grey=grey.result(),
         coarseness=voxel_um / min(net.info.coarsest_um or net.info.voxel_um for net in models),
         rival=plug.rival,
         assumed_scale=volume.voxel_source == "default",
