@@ -317,7 +317,7 @@ def _near(mask: np.ndarray, radius: float) -> np.ndarray:
     """Return what lies within `radius` samples of the mask: a ball dilates it, disc by disc."""
     depth, height, width = mask.shape
     gap = int(radius)
-    # in one picture, with gaps that no disc reaches across: a call for each plane would wait for Python each time
+    # in one picture, with gaps that no disc reaches across: each call may have to wait for another thread
     planes = np.pad(mask.astype(np.uint8), ((0, 0), (0, gap), (0, 0))).reshape(-1, width)
     near = np.zeros(mask.shape, np.uint8)
     for apart in range(min(gap, depth - 1) + 1):
