@@ -296,9 +296,8 @@ def _outlines(tissue: np.ndarray, sample_um: float, share: float) -> list[tuple[
     if tissue.all() or not tissue.any():
         return [(tissue, 0.0)]
     opening = max(1.0, OPENING_UM / 2 / sample_um)
-    thick = ~_near(~tissue, opening)
-    if not thick.any():
-        thick = tissue
+    opened = ~_near(~tissue, opening)
+    thick = opened if opened.any() else tissue
     radius = _radius(CLOSING_UM / 2, sample_um, tissue.shape)
     grown = _near(thick, radius + opening)
     labels, count = ndimage.label(grown, np.ones((3, 3, 3)))
@@ -315,8 +314,7 @@ def _outlines(tissue: np.ndarray, sample_um: float, share: float) -> list[tuple[
 
 def _near(mask: np.ndarray, radius: float) -> np.ndarray:
     """Return what lies within `radius` samples of the mask: a ball dilates it, disc by disc."""
-    depth, height, width = mask.shape
-    gap = int(radius)
+    (depth, height, width), gap = mask.shape, int(radius)
     # in one picture, with gaps that no disc reaches across: each call may have to wait for another thread
     planes = np.pad(mask.astype(np.uint8), ((0, 0), (0, gap), (0, 0))).reshape(-1, width)
     near = np.zeros(mask.shape, np.uint8)
@@ -324,7 +322,7 @@ def _near(mask: np.ndarray, radius: float) -> np.ndarray:
         side = int(math.sqrt(radius**2 - apart**2))
         y, x = np.ogrid[-side : side + 1, -side : side + 1]
         disc = (y**2 + x**2 <= radius**2 - apart**2).astype(np.uint8)
-        wide = cv2.dilate(planes, disc).reshape(depth, -1, width)[:, :height]
+        wide: np.ndarray = cv2.dilate(planes, disc).reshape(depth, -1, width)[:, :height]
         near[apart:] |= wide[: len(wide) - apart]
         near[: len(near) - apart] |= wide[apart:]
     return near.astype(bool)
