@@ -8,7 +8,7 @@ from typing import Annotated
 
 import pytest
 
-from tidemark_cli.core.settings import Limits, Settings, check_limits
+from tidemark_cli.core.settings import Limits, Settings, check_limits, with_tuples
 
 
 @dataclass(frozen=True)
@@ -42,3 +42,9 @@ def test_a_segmentation_cannot_be_asked_for_beyond_them() -> None:
     for wrong in ({"threshold": 1.5}, {"step": 0}, {"offset_um": math.nan}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Settings(**wrong)
+
+
+def test_lists_become_tuples() -> None:
+    assert with_tuples({"a": [1, 2], "b": "x", "c": None}) == {"a": (1, 2), "b": "x", "c": None}
+    with pytest.raises((TypeError, ValueError)):
+        with_tuples([1, 2])  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from ..core.settings import Limits, check_limits
+from ..core.settings import Limits, check_limits, with_tuples
 
 Kind = TypeVar("Kind")
 Extra = TypeVar("Extra")
@@ -189,7 +189,7 @@ def checked(kind: type[Kind], chosen: Mapping[str, Any]) -> Kind:
 def _value(hint: Any, given: Mapping[str, Any]) -> Any:
     """Return the value of a parameter of the function, from the options given."""
     kind, extras = _parts(hint)
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    given = with_tuples(given)
     if either := _first(Either, extras):
         names = {one.name for kind in either.kinds.values() for one in fields(kind)} & given.keys()
         return {name: given[name] for name in names if given[name] is not None and given[name] is not False}

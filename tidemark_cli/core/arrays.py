@@ -148,8 +148,8 @@ def settled(array: np.ndarray) -> np.ndarray:
 
 def zeros(shape: Sequence[int], dtype: Any, beside: np.ndarray) -> np.ndarray:
     """Return a volume (Z, Y, X) of zeros that lies where another does: in memory, or on the same disk."""
-    if isinstance(beside, Mapped) and beside.pages is not None:
-        return _in_file(shape, np.dtype(dtype), beside.pages.folder)
+    if on_disk(beside):
+        return _in_file(shape, np.dtype(dtype), beside.pages.folder)  # type: ignore[attr-defined]
     return np.zeros(shape, dtype)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 BoneEnd = Literal["auto", "first", "last"]
 EMBEDDED = "default"  # names the model inside the package, wherever a model is named
@@ -30,6 +31,17 @@ def check_limits(settings: object) -> None:
             for number in value if isinstance(value, tuple) else (value,):
                 if number is not None and not (math.isfinite(number) and limits.low <= number <= limits.high):
                     raise ValueError(f"{name}: expected {_told(limits)}, found {number}")
+
+
+def with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a data class, tuples in place of the lists that JSON and the command line give.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no mapping, as in a damaged file.
+    """
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in dict(values).items()}
 
 
 def _told(limits: Limits) -> str:

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from ..errors import ModelError
 from ..files import written_whole
+from ..settings import with_tuples
 
 _DEEPEST, _WIDEST = 12, 2**14  # levels and channels: a damaged header must not take all memory
 
@@ -206,9 +207,7 @@ def _read_safetensors(path: Path, with_weights: bool = True) -> tuple[ModelInfo,
     if header is None:
         raise ModelError(f"{path} was not written by tidemark: its header has no 'tidemark' entry.")
     try:
-        settings = dict(json.loads(header))
-        lists = {name: tuple(value) for name, value in settings.items() if isinstance(value, list)}
-        info = ModelInfo(**settings | lists)
+        info = ModelInfo(**with_tuples(json.loads(header)))
     except (ValueError, KeyError, TypeError) as error:
         message = f"{path}: the header is damaged or of another tidemark ({error}); fetch it again."
         raise ModelError(message) from error

@@ -38,6 +38,7 @@ from ..errors import DatasetError, ModelError, OutputError
 from ..files import REGISTRY, write_registry
 from ..network.passes import scale_between
 from ..network.unet import load_model, read_info
+from ..settings import with_tuples
 from .augment import fitting
 from .folds import Fold, check_folds, is_stratified, split_folds
 from .loop import load_start, located
@@ -221,8 +222,7 @@ def reopen_run(folder: Path, dataset: Path) -> FoldRun:
     if content.get("kind") != ON_DATASET:
         raise OutputError(f"{folder} holds a run on phantoms; resume it with --phantom, without a DATASET.")
     try:
-        lists = {name: tuple(value) for name, value in content["settings"].items() if isinstance(value, list)}
-        settings = FoldTraining(**content["settings"] | lists)
+        settings = FoldTraining(**with_tuples(content["settings"]))
         threshold = float(content["threshold"])
         parts = [{name: tuple(fold[name]) for name in Fold.__annotations__} for fold in content["folds"]]
         folds = tuple(Fold(**part) for part in parts)

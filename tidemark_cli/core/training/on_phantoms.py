@@ -22,6 +22,7 @@ from ..network.devices import choose_device, cores, sharing_cores
 from ..network.greylevels import normaliser
 from ..network.unet import save_model
 from ..phantoms.phantom import draw_slice
+from ..settings import with_tuples
 from .loop import Batch, Recipe, Row, Trainer, load_start, located, new_network
 from .losses import bce_log_jaccard
 from .settings import PhantomTraining
@@ -186,8 +187,7 @@ def read_settings(run: Path) -> PhantomTraining:
     if content.get("kind", "phantoms") != "phantoms":
         raise OutputError(f"{run} holds a run on a dataset; resume it with that, without --phantom.")
     try:
-        filters = content["settings"].get("filters")
-        return PhantomTraining(**content["settings"] | {"filters": filters and tuple(filters)})
+        return PhantomTraining(**with_tuples(content["settings"]))
     except (TypeError, ValueError) as error:
         raise OutputError(f"{run / DESCRIPTION} is damaged ({error}); start another run.") from error
 

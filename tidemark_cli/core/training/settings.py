@@ -133,10 +133,7 @@ class FoldTraining:
     def model_info(self) -> ModelInfo:
         """The network to train from random weights, without its normalisation of grey levels."""
         return network.unet.ModelInfo(
-            width=self.filters[0] if self.filters else self.width,
-            depth=len(self.filters or range(self.depth)),
-            stem=self.stem,
-            filters=self.filters,
+            **_sizes(self),
             voxel_um=self.voxel_um,
             threshold=THRESHOLDS[self.loss],
             loss=self.loss,
@@ -197,10 +194,7 @@ class PhantomTraining:
         """The network to train."""
         told = {"trained_on": "phantoms only, no real image", "tidemark": __version__}
         return network.unet.ModelInfo(
-            width=self.filters[0] if self.filters else self.width,
-            depth=len(self.filters or range(self.depth)),
-            stem=self.stem,
-            filters=self.filters,
+            **_sizes(self),
             normalisation={"kind": "window", "low": 1.0, "high": 99.0},
             voxel_um=phantoms.phantom.VOXEL_UM,
             coarsest_um=phantoms.phantom.COARSEST_UM,
@@ -209,6 +203,13 @@ class PhantomTraining:
             either_end=True,
             training=told | described(self),
         )
+
+
+def _sizes(settings: FoldTraining | PhantomTraining) -> dict[str, Any]:
+    """Return the sizes of the network: filters come before width and depth."""
+    filters = settings.filters
+    width, depth = (filters[0], len(filters)) if filters else (settings.width, settings.depth)
+    return {"width": width, "depth": depth, "stem": settings.stem, "filters": filters}
 
 
 def described(settings: FoldTraining | PhantomTraining) -> dict[str, Any]:
