@@ -130,7 +130,7 @@ def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffFile]]
 def _series(tif: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
     """Return the images of a file as tifffile groups its pages; none where these are of several kinds."""
     try:
-        return tif.series
+        return list(tif.series)
     except RuntimeError:
         return []
 
@@ -191,7 +191,7 @@ def _one_block(tif: tifffile.TiffFile) -> _Stack | None:
     series = _series(tif)
     if len(series) != 1 or series[0].dataoffset is None or tif.pages.first.is_reduced:
         return None
-    sizes = dict(zip(series[0].get_axes(squeeze=False), series[0].get_shape(squeeze=False), strict=True))
+    sizes = dict(zip(series[0].axes, series[0].shape, strict=True))
     if sizes.get("S", 1) > 1 or "Y" not in sizes or "X" not in sizes:
         return None
     depth = math.prod(length for axis, length in sizes.items() if axis not in "YXS")
@@ -258,7 +258,7 @@ def _with_axis(path: Path, tif: tifffile.TiffFile, stack: _Stack, notes: tuple[s
     series = _series(tif)
     if not series:
         return replace(stack, notes=notes)
-    lengths = list(zip(series[0].get_axes(squeeze=False), series[0].get_shape(squeeze=False), strict=True))
+    lengths = list(zip(series[0].axes, series[0].shape, strict=True))
     stacked = [(axis, length) for axis, length in lengths if axis not in "YXS" and length > 1]
     if math.prod(length for _, length in stacked) * len(series) != stack.shape[0]:
         stacked = []  # the texts are not of these pages
