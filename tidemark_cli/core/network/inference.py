@@ -85,8 +85,7 @@ class Predictor:
     ) -> None:
         if not models:
             raise ModelError("there is no model to predict with: expected at least one.")
-        if device.type == "cpu":
-            keep_freed_memory()
+        keep_freed_memory()
         self.networks = [Fused(net, device) for net in models]
         self.device, self.planes, self.step = device, planes, step
         self.threshold, self.uncertainty = threshold, uncertainty

@@ -10,6 +10,7 @@ from itertools import groupby, pairwise
 import cv2
 import numpy as np
 
+from ..arrays import picked_slices
 from ..errors import ContentError, ModelError
 from .fused import Fused
 from .greylevels import Normalise
@@ -109,11 +110,10 @@ class Pass:
         ahead: tuple[list[int], list[_Batch]] | None = None
         for first in range(0, len(self.positions), read):
             numbers = self.positions[first : first + read]
-            block = np.ascontiguousarray(stack[numbers[0] : numbers[-1] + 1])
             batches = []
             for window, group in groupby(numbers, self.windows.__getitem__):
                 alike = list(group)
-                slices = block[[p - numbers[0] for p in alike]][:, window[0], window[1]]
+                slices = picked_slices(stack, alike, *window)
                 if slices.size:
                     starts = range(0, len(alike), size)
                     batches += [submit(alike[k : k + size], slices[k : k + size]) for k in starts]

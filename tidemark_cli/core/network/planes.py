@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
+from ..arrays import by_rows
+
 AXES = {"zx": 1, "zy": 2}  # the axis of (Z, Y, X) along which the slices of a plane are stacked
 FULL_CHORD = 0.5  # of the longest in the plane: slices that cut so much of the plug count the same
 LEAST_CHORD = 0.01  # beside the plug both planes count the same
@@ -135,8 +137,11 @@ def blend(volume: Array, block: Array, axis: int, start: int, chords: dict[int, 
     chords : from `find_chords`. Where they are equal this is the mean, a half rounded down.
     """
     place = np.moveaxis(volume, axis, 0)[start : start + len(block)]
-    mixed = np.ascontiguousarray(place)
+    mixed = np.empty(block.shape, np.uint8)
+    for new_row, row in by_rows(mixed, place):
+        new_row[...] = row
     others = chords[3 - axis]  # (Z, columns)
     for slice_, new, own in zip(mixed, block, chords[axis].T[start : start + len(block)], strict=True):
         cv2.blendLinear(slice_, new, others, np.repeat(own[:, None], others.shape[1], axis=1), slice_)
-    place[...] = mixed
+    for row, new_row in by_rows(place, mixed):
+        row[...] = new_row
