@@ -22,8 +22,8 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from floor import Load, Rates, load_of, measured
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
 from tidemark_cli.core.anatomy.plug import find_plug
 from tidemark_cli.core.errors import ModelError
@@ -99,27 +99,6 @@ def plain_way(net: UNet, slices: np.ndarray) -> np.ndarray:
     return np.stack(found)
 
 
-def gflop(net: UNet, shape: tuple[int, int]) -> float:
-    """Billions of operations that the network takes for a slice."""
-    sides = [n + -n % net.info.multiple for n in shape]
-    with torch.device("meta"):
-        net, x = UNet(net.info).eval(), torch.zeros(1, 1, *sides)
-    with FlopCounterMode(display=False) as counter:
-        net(x)
-    return counter.get_total_flops() / 1e9
-
-
-def peak_gflops(device: torch.device) -> float:
-    """Billions of operations a second of a large matrix product in the dtype that `predict` uses."""
-    a = torch.randn(2048, 2048, device=device).to(fast_dtype(device))
-
-    def product() -> np.ndarray:
-        return (a @ a)[:1, :1].float().cpu().numpy()
-
-    product()
-    return 2 * 2048**3 / min(timed(product)[0] for _ in range(5)) / 1e9
-
-
 Blocks = dict[str, dict[int, np.ndarray]]  # plane, first slice of a block: probabilities of it, 0 to 255
 
 
@@ -149,8 +128,21 @@ def watched() -> Iterator[list[tuple[int, int]]]:
         Fused.__call__ = call  # type: ignore[method-assign]
 
 
-def total_gflop(net: UNet, shapes: list[tuple[int, int]]) -> float:
-    return sum(count * gflop(net, shape) for shape, count in Counter(shapes).items())
+def total(net: UNet, shapes: list[tuple[int, int]], rates: Rates) -> Load:
+    return sum(
+        (load_of(net, shape, rates.dtype) * count for shape, count in Counter(shapes).items()), Load(0, 0)
+    )
+
+
+def timed_ours(
+    net: UNet, scan: np.ndarray, step: int | None, device: torch.device
+) -> tuple[float, Prediction, list[tuple[int, int]]]:
+    """Return the seconds, what was predicted, and the shapes of the slices that were computed."""
+    if device.type == "cuda":
+        ours(net, scan, step, device)  # the first call loads the kernels
+    with watched() as shapes:
+        ours_s, found = timed(partial(ours, net, scan, step, device))
+    return ours_s, found, shapes
 
 
 def equal_share(plain: Blocks, probability: np.ndarray, threshold: float) -> float:
@@ -173,9 +165,8 @@ def embedded() -> tuple[str, UNet]:
         return "embedded model (random weights)", UNet(PhantomTraining().model_info()).eval()
 
 
-def report(name: str, seconds: float, plain_s: float, floor_s: float | None, detail: str) -> None:
-    floor = "" if floor_s is None else f", floor {floor_s:.1f} s"
-    print(f"{name}: {seconds:.1f} s, {plain_s / seconds:.1f} times as fast{floor}; {detail}", flush=True)
+def report(name: str, seconds: float, plain_s: float, detail: str) -> None:
+    print(f"{name}: {seconds:.2f} s, {plain_s / seconds:.1f} times as fast; {detail}", flush=True)
 
 
 def main() -> None:
@@ -208,21 +199,19 @@ def main() -> None:
             block_s, plain[plane][int(at)] = timed(partial(plain_way, paper, stack[at : at + BLOCK]))
             seconds.append(block_s / BLOCK)
     plain_s = slices * float(np.mean(seconds))
-    report("paper's network, the plain way", plain_s, plain_s, None, f"from {len(seconds) * BLOCK} slices")
-    peak = peak_gflops(device)
+    report("paper's network, the plain way", plain_s, plain_s, f"from {len(seconds) * BLOCK} slices")
+    print(f"finding the plug, a part of what follows: {timed(partial(find_plug, scan, VOXEL_UM))[0]:.2f} s")
+    rates = measured(device)
     for step in (1, 2):
-        with watched() as shapes:
-            ours_s, found = timed(partial(ours, paper, scan, step, device))
+        ours_s, found, shapes = timed_ours(paper, scan, step, device)
         equal = equal_share(plain, found.probability, paper.info.threshold)
-        floor_s = total_gflop(paper, shapes) / peak
-        detail = f"{sum(found.slices.values())} slices; masks equal in {100 * equal:.3f} % of voxels"
-        report(f"paper's network, predict --step {step}", ours_s, plain_s, floor_s, detail)
+        detail = f"{rates.floor(total(paper, shapes, rates))}; masks equal in {100 * equal:.3f} % of voxels"
+        report(f"paper's network, predict --step {step}", ours_s, plain_s, f"{len(shapes)} slices, {detail}")
     name, net = embedded()
-    with watched() as shapes:
-        ours_s, found = timed(partial(ours, net, scan, None, device))
-    floor_s = total_gflop(net, shapes) / peak
-    report(f"{name}, predict", ours_s, plain_s, floor_s, f"{sum(found.slices.values())} slices")
-    print(f"floor: the network's operations at the measured {peak:.0f} GFLOP/s of a {dtype} matrix product")
+    ours_s, _, shapes = timed_ours(net, scan, None, device)
+    detail = f"{len(shapes)} slices, {rates.floor(total(net, shapes, rates))}"
+    report(f"{name}, predict", ours_s, plain_s, detail)
+    print(f"floors: of the network alone, at {rates}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whether training waits for data: the loop against bare steps of the network on the same batches.
+"""Whether training waits for data: the loop against bare steps on the same batches, and the floor of these.
 
 python tests/benchmarks/bench_train.py [--size Z Y X] [--batch N] [--steps N] [--device cpu]
 """
@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from floor import load_of, measured
 from torch import Tensor
 
 from tidemark_cli.core.data.dataset import find_samples, write_sample
@@ -75,12 +76,19 @@ def main() -> None:
 
     train(net, list(epoch(0))[:1], device)  # the first step sets itself up
     totals = {"the loop": 0.0, "bare steps": 0.0}
+    slices_seen = 0
     for number in range(arguments.rounds):
         held = list(epoch(number))
         for name, batches in (("bare steps", held), ("the loop", epoch(number))):
             seconds, count = train(net, batches, device)
             totals[name] += seconds
+            slices_seen += count if name == "bare steps" else 0
             print(f"{name}: {count / seconds:.2f} slices a second", flush=True)
+    rates = measured(device)
+    # forwards, and backwards for the inputs and for the weights
+    load = load_of(net, arguments.crop, rates.dtype) * 3 * slices_seen
+    print(f"bare steps: {slices_seen} slices in {totals['bare steps']:.2f} s, {rates.floor(load)}")
+    print(f"the floor is at {rates}")
     print(f"the loop has {totals['bare steps'] / totals['the loop']:.3f} of the throughput of bare steps")
 
 

@@ -33,7 +33,7 @@ def kept(block: nn.Module, count: int, normal: Tensor) -> Tensor:
 
 def pruned(net: UNet, filters: tuple[int, ...]) -> UNet:
     """Return a smaller network with the weights of the filters that are kept."""
-    small = UNet(replace(net.info, filters=filters, training={}))
+    small = UNet(replace(net.info, width=filters[0], filters=filters, training={}))
     normal = torch.randn(4096, 1, generator=torch.Generator().manual_seed(SEED))
 
     def take(old: nn.Module, new: nn.Module, seen: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class Fused:
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def batch_size(self, shape: tuple[int, int], voxels: int) -> int:
-        """Slices at a time: more keep a GPU busy, but spill out of a processor's caches; beside a GPU, too.
+        """Slices at a time: more keep a GPU busy, but spill out of the processor's caches while made ready.
 
         A slice is computed at `shape` and brings `voxels` of the scan with it, itself and those skipped.
         """
