@@ -213,6 +213,37 @@ def test_a_film_over_the_cartilage_goes_where_nothing_but_cartilage_can_be_under
     assert (mask[:20] == 255).all()
 
 
+@pytest.mark.parametrize(
+    ("gap_um", "width", "bone_width", "goes"),
+    [
+        (510, 14, 20, True),  # 196 of 400 columns
+        (490, 14, 20, False),
+        (510, 15, 20, False),  # 225 of 400: a plate cut off by marrow as grey as tissue is as wide
+        (510, 5, 8, False),  # beside the bone, not above it
+    ],
+)
+def test_a_piece_within_the_cartilage_goes_where_it_is_narrow_and_high_above_bone(
+    gap_um: int, width: int, bone_width: int, goes: bool
+) -> None:
+    mask, scan = np.zeros((120, 20, 20), np.uint8), np.zeros((120, 20, 20), np.uint8)
+    scan[:110] = 100
+    mask[:20, :, :bone_width] = 255
+    piece = np.s_[20 + gap_um // 10 :, 20 - width :, 20 - width :]
+    mask[piece][:4] = 255  # under 350 µm of cartilage
+    drop_caps(mask, scan, 50, UM)
+    assert mask[20:].any() != goes
+    assert np.count_nonzero(mask[:20]) == 20 * 20 * bone_width
+
+
+def test_marrow_as_grey_as_tissue_is_no_cartilage_between() -> None:
+    mask, scan = np.zeros((120, 20, 20), np.uint8), np.full((120, 20, 20), 100, np.uint8)
+    mask[60:64] = 255  # a plate over 600 µm of marrow
+    mask[94:98, 3:9, 3:9] = 255  # 300 µm above it
+    before = mask.copy()
+    drop_caps(mask, scan, 50, UM)
+    np.testing.assert_array_equal(mask, before)
+
+
 def test_caps_are_found_on_a_coarse_grid_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CAP_VOXELS", 4000)
     mask, scan = plug_with(np.s_[46:50, 3:12, 3:12])

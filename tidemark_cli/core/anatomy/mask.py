@@ -83,13 +83,14 @@ def clean_mask(
 
 
 def drop_caps(mask: np.ndarray, scan: np.ndarray, tissue_level: float, voxel_um: float) -> None:
-    """Clear, in place, pieces that lie on or over the cartilage instead of under it.
+    """Clear, in place, pieces that lie on, over or in the cartilage instead of under it.
 
-    A brightly stained articular surface can look like bone to a network, and so can a film over it, or a line
-    drawn above it in a picture. A *cap* is a piece, not the largest, that in the median over its columns has
-    soft tissue in 70 % of the 200 µm below it, or 500 µm of it anywhere below, and less than 100 µm of
-    tissue above it. A real piece of the plate has the whole cartilage above it, and marrow,
-    or hard tissue, below.
+    A brightly stained articular surface can look like bone to a network, and so can a film over it, a line
+    drawn above it in a picture, or a part of the cartilage. A *cap* is a piece, not the largest, that in the
+    median over its columns has soft tissue in 70 % of the 200 µm below it, or 500 µm of it anywhere below,
+    and less than 100 µm of tissue above it. A real piece of the plate has the whole cartilage above it, and
+    marrow, or hard tissue, below. A piece at most half as wide as the largest, with 500 µm of soft tissue
+    between both, lies within the cartilage, whatever is above it.
 
     Parameters
     ----------
@@ -106,10 +107,12 @@ def drop_caps(mask: np.ndarray, scan: np.ndarray, tissue_level: float, voxel_um:
     if len(sizes) < 3:  # background and one piece
         return
     tissue = sampled(scan, *grid) > tissue_level
+    largest = int(1 + sizes[1:].argmax())
+    width = int(np.count_nonzero((labels == largest).any(axis=0)))
     for piece, (z, y, x) in enumerate(cc3d.statistics(labels)["bounding_boxes"]):
-        if piece in (0, 1 + sizes[1:].argmax()):
+        if piece in (0, largest):
             continue
-        if _is_cap(labels[:, y, x], tissue[:, y, x], piece, step * voxel_um):
+        if _is_cap(labels[:, y, x], tissue[:, y, x], piece, largest, width, step * voxel_um):
             # one cell more on each side: the piece may begin between the grid's samples
             box = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in (z, y, x))
             cap = ndimage.binary_dilation(labels[box] == piece, np.ones((3, 3, 3), bool))
@@ -119,21 +122,32 @@ def drop_caps(mask: np.ndarray, scan: np.ndarray, tissue_level: float, voxel_um:
                 plane[clear[: plane.shape[0], : plane.shape[1]]] = 0
 
 
-def _is_cap(labels: np.ndarray, tissue: np.ndarray, piece: int, voxel_um: float) -> bool:
-    """Tell whether `piece` lies on cartilage; ``(Z, Y, X)``, bone first."""
+def _is_cap(
+    labels: np.ndarray, tissue: np.ndarray, piece: int, largest: int, width: int, voxel_um: float
+) -> bool:
+    """Tell whether `piece` lies on or in cartilage; ``(Z, Y, X)``, bone first; `width` is of the largest."""
     ours = labels == piece
     columns = ours.any(axis=0)
     height = np.arange(len(labels))[:, None]
-    ours, hard, soft = ours[:, columns], labels[:, columns] > 0, tissue[:, columns]  # (Z, columns)
+    ours, found, soft = ours[:, columns], labels[:, columns], tissue[:, columns]  # (Z, columns)
     bottom = ours.argmax(axis=0)
     top = len(labels) - 1 - ours[::-1].argmax(axis=0)
     reach = max(1, round(CAP_GAP_UM / voxel_um))
-    under = soft & ~hard & (height < bottom)
+    under = soft & (found == 0) & (height < bottom)
     near = under & (height >= bottom - reach)
     cover = soft & (height > top)
+    beneath = (found == largest) & (height < bottom)
+    between = under & np.logical_or.accumulate(beneath) & ~np.logical_or.accumulate(beneath[::-1])[::-1]
+    if 2 * np.count_nonzero(columns) <= width and _thickness_um(between, voxel_um) >= CAP_TISSUE_UM:
+        return True  # within the cartilage
     on_cartilage = np.median(near.sum(axis=0)) >= CAP_FILLED * reach
-    over_cartilage = np.median(under.sum(axis=0)) * voxel_um >= CAP_TISSUE_UM
-    return bool((on_cartilage or over_cartilage) and np.median(cover.sum(axis=0)) * voxel_um < CAP_COVER_UM)
+    over_cartilage = _thickness_um(under, voxel_um) >= CAP_TISSUE_UM
+    return bool((on_cartilage or over_cartilage) and _thickness_um(cover, voxel_um) < CAP_COVER_UM)
+
+
+def _thickness_um(voxels: np.ndarray, voxel_um: float) -> float:
+    """Return how much of its columns these voxels ``(Z, columns)`` fill, in the median."""
+    return float(np.median(voxels.sum(axis=0))) * voxel_um
 
 
 def _threshold(probability: np.ndarray, threshold: float, mask: np.ndarray) -> None:
