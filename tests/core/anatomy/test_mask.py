@@ -216,13 +216,13 @@ def test_a_film_over_the_cartilage_goes_where_nothing_but_cartilage_can_be_under
 @pytest.mark.parametrize(
     ("gap_um", "width", "bone_width", "goes"),
     [
-        (510, 14, 20, True),  # 196 of 400 columns
-        (490, 14, 20, False),
-        (510, 15, 20, False),  # 225 of 400: a plate cut off by marrow as grey as tissue is as wide
+        (510, 17, 20, True),  # 289 of 400 columns
+        (490, 17, 20, False),
+        (510, 18, 20, False),  # 324 of 400: a plate cut off by marrow as grey as tissue is as wide
         (510, 5, 8, False),  # beside the bone, not above it
     ],
 )
-def test_a_piece_within_the_cartilage_goes_where_it_is_narrow_and_high_above_bone(
+def test_a_piece_within_the_cartilage_goes_where_it_is_small_and_high_above_bone(
     gap_um: int, width: int, bone_width: int, goes: bool
 ) -> None:
     mask, scan = np.zeros((120, 20, 20), np.uint8), np.zeros((120, 20, 20), np.uint8)
@@ -233,6 +233,19 @@ def test_a_piece_within_the_cartilage_goes_where_it_is_narrow_and_high_above_bon
     drop_caps(mask, scan, 50, UM)
     assert mask[20:].any() != goes
     assert np.count_nonzero(mask[:20]) == 20 * 20 * bone_width
+
+
+def test_a_plate_in_fragments_over_grey_marrow_stays() -> None:
+    mask, scan = np.zeros((120, 40, 40), np.uint8), np.full((120, 40, 40), 100, np.uint8)
+    mask[:10] = 255
+    for y, x in np.ndindex(4, 4):  # tiles over 1296 of 1600 columns
+        mask[70:74, 10 * y : 10 * y + 9, 10 * x : 10 * x + 9] = 255
+    before = mask.copy()
+    drop_caps(mask, scan, 50, UM)
+    np.testing.assert_array_equal(mask, before)
+    mask[70:74, :, 30:] = 0  # 972 of 1600 columns
+    drop_caps(mask, scan, 50, UM)
+    assert not mask[70:].any()
 
 
 def test_marrow_as_grey_as_tissue_is_no_cartilage_between() -> None:

@@ -22,6 +22,7 @@ CAP_GAP_UM = 200.0  # look for cartilage this far under a false piece on its sur
 CAP_COVER_UM = 100.0  # cartilage over a real piece
 CAP_FILLED = 0.7  # share of it that is tissue: chondrons and fissures are not, marrow is mostly empty
 CAP_TISSUE_UM = 500.0  # or so much soft tissue anywhere under it: nothing but cartilage is so thick
+CAP_PLATE = 0.75  # share of the bone's columns that a plate is over, but no piece within the cartilage
 CAP_VOXELS = 8 * 2**20  # look for caps in at most this many voxels
 ISLAND_CELLS = 16 * 2**20  # look for islands in at most this many voxels, or cells of some
 LABEL_VOXELS = 32 * 2**20  # look for pinholes in at most this many at once: 128 MiB of labels
@@ -89,8 +90,9 @@ def drop_caps(mask: np.ndarray, scan: np.ndarray, tissue_level: float, voxel_um:
     drawn above it in a picture, or a part of the cartilage. A *cap* is a piece, not the largest, that in the
     median over its columns has soft tissue in 70 % of the 200 µm below it, or 500 µm of it anywhere below,
     and less than 100 µm of tissue above it. A real piece of the plate has the whole cartilage above it, and
-    marrow, or hard tissue, below. A piece at most half as wide as the largest, with 500 µm of soft tissue
-    between both, lies within the cartilage, whatever is above it.
+    marrow, or hard tissue, below. Pieces with 500 µm of soft tissue between them and the largest lie within
+    the cartilage, whatever is above them, if all together are over at most three quarters as many columns as
+    the largest: a plate over marrow as grey as tissue is over nearly all of them, in fragments, too.
 
     Parameters
     ----------
@@ -107,12 +109,13 @@ def drop_caps(mask: np.ndarray, scan: np.ndarray, tissue_level: float, voxel_um:
     if len(sizes) < 3:  # background and one piece
         return
     tissue = sampled(scan, *grid) > tissue_level
+    boxes = cc3d.statistics(labels)["bounding_boxes"]
     largest = int(1 + sizes[1:].argmax())
-    width = int(np.count_nonzero((labels == largest).any(axis=0)))
-    for piece, (z, y, x) in enumerate(cc3d.statistics(labels)["bounding_boxes"]):
-        if piece in (0, largest):
-            continue
-        if _is_cap(labels[:, y, x], tissue[:, y, x], piece, largest, width, step * voxel_um):
+    others = [(piece, box) for piece, box in enumerate(boxes) if piece not in (0, largest)]
+    um = step * voxel_um
+    within = _within_cartilage(labels, tissue, others, largest, um)
+    for piece, (z, y, x) in others:
+        if piece in within or _is_cap(labels[:, y, x], tissue[:, y, x], piece, um):
             # one cell more on each side: the piece may begin between the grid's samples
             box = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in (z, y, x))
             cap = ndimage.binary_dilation(labels[box] == piece, np.ones((3, 3, 3), bool))
@@ -122,24 +125,43 @@ def drop_caps(mask: np.ndarray, scan: np.ndarray, tissue_level: float, voxel_um:
                 plane[clear[: plane.shape[0], : plane.shape[1]]] = 0
 
 
-def _is_cap(
-    labels: np.ndarray, tissue: np.ndarray, piece: int, largest: int, width: int, voxel_um: float
-) -> bool:
-    """Tell whether `piece` lies on or in cartilage; ``(Z, Y, X)``, bone first; `width` is of the largest."""
+def _within_cartilage(
+    labels: np.ndarray,
+    tissue: np.ndarray,
+    others: list[tuple[int, tuple[slice, slice, slice]]],
+    largest: int,
+    voxel_um: float,
+) -> set[int]:
+    """Return which pieces, of those with their boxes, lie high above the largest; none if over most of it."""
+    high, over = set(), np.zeros(labels.shape[1:], bool)
+    for piece, (_, y, x) in others:
+        around = labels[:, y, x]
+        columns = (around == piece).any(axis=0)
+        found, soft = around[:, columns], tissue[:, y, x][:, columns]  # (Z, columns)
+        height = np.arange(len(labels))[:, None]
+        bottom = (found == piece).argmax(axis=0)
+        beneath = (found == largest) & (height < bottom)
+        roof = np.where(beneath.any(axis=0), len(labels) - 1 - beneath[::-1].argmax(axis=0), len(labels))
+        between = soft & (found == 0) & (height > roof) & (height < bottom)
+        if _thickness_um(between, voxel_um) >= CAP_TISSUE_UM:
+            high.add(piece)
+            over[y, x] |= columns
+    plate = np.count_nonzero(over) > CAP_PLATE * np.count_nonzero((labels == largest).any(axis=0))
+    return set() if plate else high
+
+
+def _is_cap(labels: np.ndarray, tissue: np.ndarray, piece: int, voxel_um: float) -> bool:
+    """Tell whether `piece` lies on or over cartilage; ``(Z, Y, X)``, bone first."""
     ours = labels == piece
     columns = ours.any(axis=0)
     height = np.arange(len(labels))[:, None]
-    ours, found, soft = ours[:, columns], labels[:, columns], tissue[:, columns]  # (Z, columns)
+    ours, hard, soft = ours[:, columns], labels[:, columns] > 0, tissue[:, columns]  # (Z, columns)
     bottom = ours.argmax(axis=0)
     top = len(labels) - 1 - ours[::-1].argmax(axis=0)
     reach = max(1, round(CAP_GAP_UM / voxel_um))
-    under = soft & (found == 0) & (height < bottom)
+    under = soft & ~hard & (height < bottom)
     near = under & (height >= bottom - reach)
     cover = soft & (height > top)
-    beneath = (found == largest) & (height < bottom)
-    between = under & np.logical_or.accumulate(beneath) & ~np.logical_or.accumulate(beneath[::-1])[::-1]
-    if 2 * np.count_nonzero(columns) <= width and _thickness_um(between, voxel_um) >= CAP_TISSUE_UM:
-        return True  # within the cartilage
     on_cartilage = np.median(near.sum(axis=0)) >= CAP_FILLED * reach
     over_cartilage = _thickness_um(under, voxel_um) >= CAP_TISSUE_UM
     return bool((on_cartilage or over_cartilage) and _thickness_um(cover, voxel_um) < CAP_COVER_UM)
