@@ -6,11 +6,9 @@ python tests/benchmarks/bench_network.py [--device cuda] [--slices N ...] [--bat
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 
 import torch
-from floor import Rates, load_of, measured
+from floor import load_of, measured, seconds
 
 from tidemark_cli.core.network.devices import choose_device, fast_dtype
 from tidemark_cli.core.network.fused import Fused
@@ -20,66 +18,38 @@ from tidemark_cli.core.training.loop import step
 from tidemark_cli.core.training.losses import bce_log_jaccard
 
 
-def seconds(work: Callable[[], object], device: torch.device, repeat: int) -> float:
-    """Return the mean over repeats, after two that set themselves up."""
-    for round_ in (2, repeat):
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        start = time.perf_counter()
-        for _ in range(round_):
-            work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-    return (time.perf_counter() - start) / repeat
-
-
 @torch.inference_mode()
 def predict_s(
-    net: UNet,
-    count: int,
-    shape: tuple[int, int],
-    dtype: torch.dtype,
-    device: torch.device,
-    graph: bool,
-    repeat: int,
+    net: UNet, x: torch.Tensor, dtype: torch.dtype, graph: bool, search: bool, repeat: int
 ) -> float:
-    """Return the seconds for so many slices at once."""
-    fused = Fused(net, device).net.to(dtype)
-    sides = [n + -n % net.info.multiple for n in shape]
-    x = torch.randn(count, 1, *sides, device=device).to(dtype).contiguous(memory_format=torch.channels_last)
-    if not graph:
-        return seconds(lambda: fused(x), device, repeat)
-    fused(x)
-    captured = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(captured):
+    """Return the seconds for slices (N, 1, H, W) at once.
+
+    Parameters
+    ----------
+    graph : whether to compute them as a CUDA graph.
+    search : whether cuDNN searches for the fastest way.
+    """
+    fused = Fused(net, x.device).net.to(dtype)
+    x = x.to(dtype).contiguous(memory_format=torch.channels_last)
+    torch.backends.cudnn.benchmark = search
+    try:
+        if not graph:
+            return seconds(lambda: fused(x), x.device, repeat)
         fused(x)
-    return seconds(captured.replay, device, repeat)
+        captured = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(captured):
+            fused(x)
+        return seconds(captured.replay, x.device, repeat)
+    finally:
+        torch.backends.cudnn.benchmark = False
 
 
-def train_s(
-    net: UNet,
-    count: int,
-    shape: tuple[int, int],
-    layout: torch.memory_format,
-    device: torch.device,
-    repeat: int,
-) -> float:
-    """Return the seconds for a step of training on so many slices."""
-    net = net.to(device, memory_format=layout)  # type: ignore[call-overload]
+def train_s(net: UNet, x: torch.Tensor, repeat: int) -> float:
+    """Return the seconds for a step of training on slices (N, 1, H, W)."""
+    net = net.to(x.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-4, weight_decay=1e-4)
-    x = torch.randn(count, 1, *shape, device=device)
-    hard = (torch.rand(x.shape, device=device) > 0.5).float()
-    return seconds(lambda: step(net, optimiser, x, hard, bce_log_jaccard, device), device, repeat)
-
-
-def report(
-    name: str, all_s: float, count: int, net: UNet, shape: tuple[int, int], rates: Rates, times: int
-) -> None:
-    load = load_of(net, shape, rates.dtype) * times
-    floor = (
-        f"{1e3 * load.gflop / rates.gflops:.3f} (operations), {1e3 * load.gbyte / rates.gbytes:.3f} (memory)"
-    )
-    print(f"{name}: {1e3 * all_s / count:.3f} ms a slice, floor {floor}", flush=True)
+    hard = (torch.rand(x.shape, device=x.device) > 0.5).float()
+    return seconds(lambda: step(net, optimiser, x, hard, bce_log_jaccard, x.device), x.device, repeat)
 
 
 def main() -> None:
@@ -91,30 +61,33 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=10)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    device, repeat = choose_device(options.device), options.repeat
-    rates, cuda = measured(device), device.type == "cuda"
+    device = choose_device(options.device)
+    cuda, fast = device.type == "cuda", fast_dtype(device)
     name = torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability()
-    print(f"{name}, PyTorch {torch.__version__}, {torch.get_num_threads()} threads: {rates}", flush=True)
-    fast = fast_dtype(device)
-    dtypes = [fast] + [other for other in (torch.float16, torch.float32) if cuda and other != fast]
-    nets = {"the embedded network": load_models(None)[0], "the paper's": UNet(ModelInfo())}
-    for title, net in nets.items():
+    print(f"{name}, PyTorch {torch.__version__}, {torch.get_num_threads()} threads", flush=True)
+    dtypes = dict.fromkeys([fast, torch.float16, torch.float32] if cuda else [fast])
+    rates = {dtype: measured(device, dtype) for dtype in dtypes}
+    for each in rates.values():
+        print(each, flush=True)
+    ways = [(dtype, False, False) for dtype in dtypes] + [(fast, False, True), (fast, True, False)] * cuda
+    for title, net in {
+        "the embedded network": load_models(None)[0],
+        "the paper's": UNet(ModelInfo()),
+    }.items():
         for count in options.slices:
-            for dtype in dtypes:
-                took = predict_s(net, count, options.size, dtype, device, False, repeat)
-                report(f"{title}, {count} at once, {dtype}", took, count, net, options.size, rates, 1)
-            if cuda:
-                torch.backends.cudnn.benchmark = True
-                took = predict_s(net, count, options.size, fast, device, False, repeat)
-                report("- cuDNN searching for the fastest", took, count, net, options.size, rates, 1)
-                torch.backends.cudnn.benchmark = False
-                took = predict_s(net, count, options.size, fast, device, True, repeat)
-                report("- as a CUDA graph", took, count, net, options.size, rates, 1)
-    for title, net in nets.items():
-        for layout in (torch.channels_last, torch.contiguous_format):
-            took = train_s(net, options.batch, options.crop, layout, device, repeat)
-            what = f"{title}, a step of training on {options.batch}, {layout}"
-            report(what, took, options.batch, net, options.crop, rates, 3)
+            x = torch.randn(count, 1, *options.size, device=device)
+            for dtype, graph, search in ways:
+                took = predict_s(net, x, dtype, graph, search, options.repeat) / count
+                how = f"{dtype}{', a CUDA graph' * graph}{', cuDNN searching' * search}"
+                floor = rates[dtype].floor(load_of(net, options.size, dtype), "ms")
+                print(f"{title}, {count} at once, {how}: {1e3 * took:.3f} ms a slice, {floor}", flush=True)
+        x = torch.randn(options.batch, 1, *options.crop, device=device)
+        took = train_s(net, x, options.repeat) / options.batch
+        # forwards, and backwards for the inputs and for the weights
+        floor = rates[fast].floor(load_of(net, options.crop, fast) * 3, "ms")
+        print(
+            f"{title}, training on {options.batch}, {fast}: {1e3 * took:.3f} ms a slice, {floor}", flush=True
+        )
 
 
 if __name__ == "__main__":

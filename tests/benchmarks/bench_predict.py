@@ -201,7 +201,7 @@ def main() -> None:
     plain_s = slices * float(np.mean(seconds))
     report("paper's network, the plain way", plain_s, plain_s, f"from {len(seconds) * BLOCK} slices")
     print(f"finding the plug, a part of what follows: {timed(partial(find_plug, scan, VOXEL_UM))[0]:.2f} s")
-    rates = measured(device)
+    rates = measured(device, fast_dtype(device))
     for step in (1, 2):
         ours_s, found, shapes = timed_ours(paper, scan, step, device)
         equal = equal_share(plain, found.probability, paper.info.threshold)

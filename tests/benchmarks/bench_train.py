@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from floor import load_of, measured
+from floor import load_of, measured, synchronise
 from torch import Tensor
 
 from tidemark_cli.core.data.dataset import find_samples, write_sample
@@ -36,8 +36,7 @@ def train(net: UNet, batches: Iterable[tuple[Tensor, Tensor]], device: torch.dev
     for x, target in batches:
         step(net, optimiser, x, target, bce_log_jaccard, device)
         slices += len(x)
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    synchronise(device)
     return time.perf_counter() - start, slices
 
 
@@ -84,7 +83,7 @@ def main() -> None:
             totals[name] += seconds
             slices_seen += count if name == "bare steps" else 0
             print(f"{name}: {count / seconds:.2f} slices a second", flush=True)
-    rates = measured(device)
+    rates = measured(device, fast_dtype(device))
     # forwards, and backwards for the inputs and for the weights
     load = load_of(net, arguments.crop, rates.dtype) * 3 * slices_seen
     print(f"bare steps: {slices_seen} slices in {totals['bare steps']:.2f} s, {rates.floor(load)}")

@@ -1,4 +1,4 @@
-"""The least time that a device needs for a network: for its operations, and for the memory of its layers."""
+"""The least time that a device needs for a network: for its operations, and for memory without caches."""
 
 from __future__ import annotations
 
@@ -10,26 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tidemark_cli.core.network.devices import fast_dtype
 from tidemark_cli.core.network.unet import UNet
-
-
-@dataclass(frozen=True)
-class Rates:
-    """What a device was measured to do: billions of operations, and of bytes read or written, a second."""
-
-    gflops: float
-    gbytes: float
-    dtype: torch.dtype
-
-    def floor(self, load: Load) -> str:
-        """Say how long the device needs at least."""
-        operations_s, memory_s = load.gflop / self.gflops, load.gbyte / self.gbytes
-        return f"floor {operations_s:.2f} s (operations), {memory_s:.2f} s (memory)"
-
-    def __str__(self) -> str:
-        name = str(self.dtype).removeprefix("torch.")
-        return f"{self.gflops:.0f} GFLOP/s of a {name} matrix product, {self.gbytes:.0f} GB/s of a copy"
 
 
 @dataclass(frozen=True)
@@ -46,27 +27,51 @@ class Load:
         return Load(self.gflop * times, self.gbyte * times)
 
 
-def measured(device: torch.device) -> Rates:
-    """Measure large matrix products, in the dtype that `predict` uses, and copies: the best of five."""
-    cuda, dtype = device.type == "cuda", fast_dtype(device)
+@dataclass(frozen=True)
+class Rates:
+    """What a device was measured to do: billions of operations, and of bytes read or written, a second."""
 
-    def best(work: Callable[[], object]) -> float:
-        seconds = []
-        for _ in range(7):
-            if cuda:
-                torch.cuda.synchronize()
-            start = time.perf_counter()
+    gflops: float
+    gbytes: float
+    dtype: torch.dtype
+
+    def floor(self, load: Load, unit: str = "s") -> str:
+        """Say how long the device needs at least, in "s" or "ms"."""
+        times = {"s": 1, "ms": 1000}[unit]
+        operations, memory = load.gflop / self.gflops * times, load.gbyte / self.gbytes * times
+        return f"floor {operations:.3g} {unit} (operations), {memory:.3g} {unit} (memory without caches)"
+
+    def __str__(self) -> str:
+        name = str(self.dtype).removeprefix("torch.")
+        return f"{self.gflops:.0f} GFLOP/s of a {name} matrix product, {self.gbytes:.0f} GB/s of a copy"
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a GPU has done all that it was given."""
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()
+
+
+def seconds(work: Callable[[], object], device: torch.device, repeat: int) -> float:
+    """Return the mean over repeats, after two that set themselves up."""
+    start = 0.0
+    for count in (2, repeat):
+        synchronise(device)
+        start = time.perf_counter()
+        for _ in range(count):
             work()
-            if cuda:
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - start)
-        return min(seconds[2:])  # the first ones set themselves up
+        synchronise(device)
+    return (time.perf_counter() - start) / repeat
 
-    side, size = (8192, 2**32) if cuda else (2048, 2**28)
+
+def measured(device: torch.device, dtype: torch.dtype) -> Rates:
+    """Measure a large matrix product and a copy of a large array."""
+    side, size = (2048, 2**28) if device.type == "cpu" else (8192, 2**30)
     a = torch.randn(side, side, device=device).to(dtype)
     source = torch.zeros(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    product_s, copy_s = best(lambda: a @ a), best(lambda: target.copy_(source))
+    product_s = seconds(lambda: a @ a, device, 5)
+    copy_s = seconds(lambda: target.copy_(source), device, 5)
     return Rates(2 * side**3 / product_s / 1e9, 2 * size / copy_s / 1e9, dtype)
 
 

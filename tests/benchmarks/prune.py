@@ -1,6 +1,6 @@
 """Prune a network: keep of each layer the filters that vary most, as a start for further training.
 
-    python tests/benchmarks/prune.py MODEL OUT --filters 16 24 48 64 64
+    python tests/benchmarks/prune.py MODEL OUT --filters 12 24 48 64 64
 
 The embedded model was made this way from an earlier one. How much a filter varies is the standard deviation
 of what it gives after batch norm and ReLU, for inputs that batch norm makes normal. The statistics of batch

@@ -231,7 +231,18 @@ def sampled(array: np.ndarray, first: slice, *others: slice | int) -> np.ndarray
 
 
 def picked_slices(stack: np.ndarray, numbers: Sequence[int], rows: slice, columns: slice) -> np.ndarray:
-    """Return a copy of a part of some slices of a stack (slices, Z, columns)."""
+    """Copy a part of some slices.
+
+    Parameters
+    ----------
+    stack : (slices, Z, columns), any view of a scan; of one on disk each slice lies in one piece.
+    numbers : of the slices.
+    rows, columns : what of them.
+
+    Returns
+    -------
+    (slices, rows, columns) of the dtype of the stack.
+    """
     part = stack[:, rows, columns]
     copy = np.empty((len(numbers), *part.shape[1:]), stack.dtype)
     if part.strides[-1] == part.itemsize:
@@ -246,7 +257,7 @@ def picked_slices(stack: np.ndarray, numbers: Sequence[int], rows: slice, column
 def by_rows(*stacks: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
     """Yield views (slices, columns) of stacks (slices, Z, columns), row by row along Z.
 
-    A row fits into the caches: strided slices are copied so in a third of the time.
+    Strided slices are best copied so, because a row fits into the caches.
     """
     return zip(*(stack.swapaxes(0, 1) for stack in stacks), strict=True)
 
