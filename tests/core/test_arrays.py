@@ -160,3 +160,13 @@ def test_a_disk_without_room_is_refused_before_and_while(
     monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
     with reading_into(room), pytest.raises(OutputError, match="No space left on device; free some space"):
         arrays.empty(SHAPE, np.uint8)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_slices_are_picked_alike_however_they_lie(axis: int) -> None:
+    scan = np.arange(4 * 5 * 6, dtype=np.uint16).reshape(4, 5, 6)
+    stack = np.moveaxis(scan, axis, 0)
+    for other in (stack, np.ascontiguousarray(stack), stack[:, ::-1]):
+        found = arrays.picked_slices(other, [0, 3, 4], slice(1, 3), slice(2, 5))
+        np.testing.assert_array_equal(found, other[[0, 3, 4], 1:3, 2:5])
+        assert found.dtype == np.uint16 and not np.shares_memory(found, scan)
