@@ -78,10 +78,10 @@ def main() -> None:
     slices_seen = 0
     for number in range(arguments.rounds):
         held = list(epoch(number))
+        slices_seen += sum(len(x) for x, _ in held)
         for name, batches in (("bare steps", held), ("the loop", epoch(number))):
             seconds, count = train(net, batches, device)
             totals[name] += seconds
-            slices_seen += count if name == "bare steps" else 0
             print(f"{name}: {count / seconds:.2f} slices a second", flush=True)
     rates = measured(device, fast_dtype(device))
     # forwards, and backwards for the inputs and for the weights

@@ -135,11 +135,8 @@ def _within_cartilage(
     """Return which pieces, of those with their boxes, lie high above the largest; none if over most of it."""
     high, over = set(), np.zeros(labels.shape[1:], bool)
     for piece, (_, y, x) in others:
-        around = labels[:, y, x]
-        columns = (around == piece).any(axis=0)
-        found, soft = around[:, columns], tissue[:, y, x][:, columns]  # (Z, columns)
+        columns, found, soft, bottom = _columns_of(labels[:, y, x], tissue[:, y, x], piece)
         height = np.arange(len(labels))[:, None]
-        bottom = (found == piece).argmax(axis=0)
         beneath = (found == largest) & (height < bottom)
         roof = np.where(beneath.any(axis=0), len(labels) - 1 - beneath[::-1].argmax(axis=0), len(labels))
         between = soft & (found == 0) & (height > roof) & (height < bottom)
@@ -152,19 +149,25 @@ def _within_cartilage(
 
 def _is_cap(labels: np.ndarray, tissue: np.ndarray, piece: int, voxel_um: float) -> bool:
     """Tell whether `piece` lies on or over cartilage; ``(Z, Y, X)``, bone first."""
-    ours = labels == piece
-    columns = ours.any(axis=0)
+    _, found, soft, bottom = _columns_of(labels, tissue, piece)
     height = np.arange(len(labels))[:, None]
-    ours, hard, soft = ours[:, columns], labels[:, columns] > 0, tissue[:, columns]  # (Z, columns)
-    bottom = ours.argmax(axis=0)
-    top = len(labels) - 1 - ours[::-1].argmax(axis=0)
+    top = len(labels) - 1 - (found == piece)[::-1].argmax(axis=0)
     reach = max(1, round(CAP_GAP_UM / voxel_um))
-    under = soft & ~hard & (height < bottom)
+    under = soft & (found == 0) & (height < bottom)
     near = under & (height >= bottom - reach)
     cover = soft & (height > top)
     on_cartilage = np.median(near.sum(axis=0)) >= CAP_FILLED * reach
     over_cartilage = _thickness_um(under, voxel_um) >= CAP_TISSUE_UM
     return bool((on_cartilage or over_cartilage) and _thickness_um(cover, voxel_um) < CAP_COVER_UM)
+
+
+def _columns_of(
+    labels: np.ndarray, tissue: np.ndarray, piece: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the columns (Y, X) that a piece is over, their labels and tissue (Z, columns), its bottom."""
+    columns = (labels == piece).any(axis=0)
+    found = labels[:, columns]
+    return columns, found, tissue[:, columns], (found == piece).argmax(axis=0)
 
 
 def _thickness_um(voxels: np.ndarray, voxel_um: float) -> float:

@@ -106,9 +106,8 @@ class Pass:
             return list(whole.items())
 
         stride = (self.positions[-1] - self.positions[0]) // len(self.positions) + 1
-        read = size * -(
-            -min(READ_AT_ONCE, max(1, 2 * READ_AT_ONCE // stride)) // size
-        )  # with those interpolated
+        most = min(READ_AT_ONCE, max(1, 2 * READ_AT_ONCE // stride))  # each brings those interpolated with it
+        read = size * -(-most // size)
         ahead: tuple[list[int], list[_Batch]] | None = None
         for first in range(0, len(self.positions), read):
             numbers = self.positions[first : first + read]
