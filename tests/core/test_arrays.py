@@ -94,28 +94,6 @@ def test_results_lie_where_their_scan_does(room: Room) -> None:
     assert not volume.any()
 
 
-def test_slices_are_laid_in_one_piece_on_disk_alone(room: Room) -> None:
-    assert arrays.Sliced(NUMBERS).along(1) is NUMBERS
-    scan = arrays.Sliced(arrays.settled(NUMBERS))
-    for axis in (1, 2):
-        laid = scan.along(axis)
-        assert np.array_equal(laid, NUMBERS)
-        assert all(part.flags.c_contiguous for part in np.moveaxis(laid, axis, 0))
-        assert scan.along(axis) is laid
-
-
-@pytest.mark.parametrize("axis", [1, 2])
-def test_blocks_of_slices_come_as_slabs_of_z_from_disk(room: Room, axis: int) -> None:
-    slices = np.moveaxis(NUMBERS, axis, 0)
-    blocks = [(0, slices[:3]), (3, slices[3:])]
-    in_memory = list(arrays.in_slabs(blocks, axis, beside=NUMBERS))
-    assert [(slab, start) for slab, start, _ in in_memory] == [(slice(None), 0), (slice(None), 3)]
-    from_disk = list(arrays.in_slabs(blocks, axis, beside=arrays.settled(NUMBERS)))
-    assert [(slab, start) for slab, start, _ in from_disk] == [(slice(z, z + 1), 0) for z in range(3)]
-    for slab, _, block in from_disk:
-        assert np.array_equal(np.moveaxis(block, 0, axis), NUMBERS[slab])
-
-
 def test_a_part_and_one_voxel_of_each_column_are_read_plane_by_plane(room: Room) -> None:
     volume = arrays.settled(NUMBERS)
     assert arrays.sampled(volume, slice(None, None, 2), slice(1, 3), 4).tolist() == [[9, 14], [49, 54]]
@@ -163,10 +141,24 @@ def test_a_disk_without_room_is_refused_before_and_while(
 
 
 @pytest.mark.parametrize("axis", [1, 2])
-def test_slices_are_picked_alike_however_they_lie(axis: int) -> None:
+def test_slices_are_copied_alike_however_they_lie_in_memory_and_on_disk(room: Room, axis: int) -> None:
     scan = np.arange(4 * 5 * 6, dtype=np.uint16).reshape(4, 5, 6)
-    stack = np.moveaxis(scan, axis, 0)
-    for other in (stack, np.ascontiguousarray(stack), stack[:, ::-1]):
-        found = arrays.picked_slices(other, [0, 3, 4], slice(1, 3), slice(2, 5))
-        np.testing.assert_array_equal(found, other[[0, 3, 4], 1:3, 2:5])
-        assert found.dtype == np.uint16 and not np.shares_memory(found, scan)
+    spooled = arrays.settled(scan)
+    for array, disk in ((scan, scan), (scan[::-1, :, ::-1], spooled[::-1, :, ::-1])):
+        expected = np.moveaxis(array, axis, 0)[[0, 4], 1:3, 2:5]
+        for each in (array, disk, array.swapaxes(1, 2).copy().swapaxes(1, 2)):
+            found = arrays.Slices(each, axis, [0, 3, 4]).picked([0, 4], slice(1, 3), slice(2, 5))
+            np.testing.assert_array_equal(found, expected)
+            assert type(found) is np.ndarray and found.dtype == np.uint16
+            assert not np.shares_memory(found, each)
+
+
+def test_on_disk_only_the_slices_asked_for_are_laid_out(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan, sizes = arrays.settled(NUMBERS), []
+    allocate = getattr(os, "posix_fallocate", None)
+    if allocate is None:
+        pytest.skip("the system does not allocate files")
+    monkeypatch.setattr(os, "posix_fallocate", lambda *of: (sizes.append(of[2]), allocate(*of)))
+    arrays.Slices(scan, 1, [0, 3])
+    arrays.Slices(NUMBERS, 1, [0, 3])
+    assert sizes == [2 * 3 * 5]

@@ -365,7 +365,7 @@ def test_memory_is_that_of_the_scan_its_results_and_the_program() -> None:
     assert memory_needed(shape, 4, True) == 7 * size + 2**30
 
 
-@pytest.mark.parametrize("planes", [None, ("zy",)])
+@pytest.mark.parametrize(("planes", "step"), [(None, 1), (None, 3), (("zy",), 2)])
 def test_over_the_disk_everything_is_the_same(
     plug: np.ndarray,
     net: UNet,
@@ -373,6 +373,7 @@ def test_over_the_disk_everything_is_the_same(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     planes: tuple[Any, ...] | None,
+    step: int,
 ) -> None:
     monkeypatch.setattr(arrays, "SEEN_BYTES", 4096)
     monkeypatch.setattr(arrays, "SLAB_BYTES", 2**16)
@@ -380,7 +381,7 @@ def test_over_the_disk_everything_is_the_same(
     other.info = replace(net.info, normalisation={"kind": "window", "low": 1.0, "high": 99.0})
     drilled = np.pad(plug, ((10, 24), (16, 30), (20, 12)))[::-1].astype(np.uint16) * 7
     drilled[60:80, 50:52, 56:58] = 10
-    settings = replace(ALL, planes=planes, offset_um=20.0)
+    settings = replace(ALL, planes=planes, step=step, offset_um=20.0)
     whole = run(drilled, net, other, settings=settings)
     with arrays.reading_into(arrays.Room(0, 2, tmp_path)):
         spooled = arrays.settled(drilled)

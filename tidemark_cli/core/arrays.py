@@ -11,7 +11,7 @@ import math
 import mmap
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -158,33 +158,33 @@ def on_disk(array: np.ndarray) -> bool:
     return isinstance(array, Mapped) and array.pages is not None  # without pages: a copy in memory
 
 
-def zeros_along(axis: int, beside: np.ndarray, dtype: Any) -> np.ndarray:
-    """Return zeros (Z, Y, X) of another's shape whose slices along an axis each lie in one piece."""
-    shape = list(beside.shape)
-    return np.moveaxis(zeros([shape.pop(axis), *shape], dtype, beside), 0, axis)
+class Slices:
+    """Some slices of a scan along an axis, of which parts are copied.
 
+    A slice that lies strided in a file costs as much to read as all of the scan, so of a scan on disk these
+    slices are laid in a file of their own first.
 
-class Sliced:
-    """A scan (Z, Y, X) to be read slice by slice, along one axis after the other.
-
-    A slice that lies strided in a file costs as much to read as all of it, so of a scan on disk there is a
-    copy for one axis at a time.
+    Parameters
+    ----------
+    array : the scan (Z, Y, X).
+    axis : along which the slices are stacked.
+    numbers : of the slices, in rising order.
     """
 
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
-        self._axis: int | None = None
-        self._copy = array
+    def __init__(self, array: np.ndarray, axis: int, numbers: Sequence[int]) -> None:
+        self._stack = np.moveaxis(array, axis, 0)
+        self._numbers = np.arange(len(self._stack))
+        if on_disk(array):
+            laid = zeros((len(numbers), *self._stack.shape[1:]), array.dtype, beside=array)
+            for slab in slabs(array):
+                part = np.moveaxis(sampled(array, slab), axis, 0)
+                laid[:, slab] = _picked_slices(part, numbers)
+            self._stack, self._numbers = laid, np.asarray(numbers)
 
-    def along(self, axis: int) -> np.ndarray:
-        """Return the scan (Z, Y, X), its slices along an axis each in one piece where it lies on disk."""
-        if on_disk(self.array) and axis != self._axis:
-            self._copy, self._axis = self.array, None  # before there is another
-            copy = zeros_along(axis, self.array, self.array.dtype)
-            for slab in slabs(self.array):
-                copy[slab] = self.array[slab]
-            self._copy, self._axis = copy, axis
-        return self._copy
+    def picked(self, numbers: Sequence[int], rows: slice, columns: slice) -> np.ndarray:
+        """Copy a part of some of the slices: (slices, rows, columns) of the dtype of the scan."""
+        places = np.searchsorted(self._numbers, numbers)
+        return _picked_slices(self._stack[:, rows, columns], places)
 
 
 def slabs(array: np.ndarray) -> Iterator[slice]:
@@ -192,33 +192,6 @@ def slabs(array: np.ndarray) -> Iterator[slice]:
     planes = max(1, SLAB_BYTES * len(array) // max(1, array.nbytes))
     for first in range(0, len(array), planes):
         yield slice(first, min(first + planes, len(array)))
-
-
-def in_slabs(
-    blocks: Iterable[tuple[int, np.ndarray]], axis: int, beside: np.ndarray
-) -> Iterator[tuple[slice, int, np.ndarray]]:
-    """Give blocks of slices, stacked along an axis, as they come; beside a scan on disk cut along Z.
-
-    Parameters
-    ----------
-    blocks : (number of the first slice, (slices, Z, columns) uint8), without gaps.
-    axis : along which the slices are stacked.
-
-    Yields
-    ------
-    Which part of Z it is, the number of the first slice, and the (slices, that part of Z, columns).
-    """
-    if not on_disk(beside):
-        for start, block in blocks:
-            yield slice(None), start, block
-        return
-    whole = zeros_along(axis, beside, np.uint8)
-    stack = np.moveaxis(whole, axis, 0)
-    for start, block in blocks:
-        stack[start : start + len(block)] = block
-    for slab in slabs(whole):
-        # slice by slice: of each file page that a strided view touches, the system brings its neighbours, too
-        yield slab, 0, sampled(stack, slice(None), slab)
 
 
 def sampled(array: np.ndarray, first: slice, *others: slice | int) -> np.ndarray:
@@ -230,27 +203,15 @@ def sampled(array: np.ndarray, first: slice, *others: slice | int) -> np.ndarray
     return copy
 
 
-def picked_slices(stack: np.ndarray, numbers: Sequence[int], rows: slice, columns: slice) -> np.ndarray:
-    """Copy a part of some slices.
-
-    Parameters
-    ----------
-    stack : (slices, Z, columns), any view of a scan; of one on disk each slice lies in one piece.
-    numbers : of the slices.
-    rows, columns : what of them.
-
-    Returns
-    -------
-    (slices, rows, columns) of the dtype of the stack.
-    """
-    part = stack[:, rows, columns]
-    copy = np.empty((len(numbers), *part.shape[1:]), stack.dtype)
-    if part.strides[-1] == part.itemsize:
-        for new, number in zip(copy, numbers, strict=True):
-            new[...] = part[number]
+def _picked_slices(stack: np.ndarray, places: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Copy the slices at these places of a stack (slices, Z, columns)."""
+    copy = np.empty((len(places), *stack.shape[1:]), stack.dtype)
+    if stack.strides[-1] == stack.itemsize:
+        for new, place in zip(copy, places, strict=True):
+            new[...] = stack[place]
     else:
-        for new, row in by_rows(copy, part):
-            new[...] = row[numbers]
+        for new, row in by_rows(copy, stack):
+            new[...] = row[places]
     return copy
 
 

@@ -70,8 +70,7 @@ def clean_mask(
     if not 0 <= threshold <= 1:
         raise ValueError(f"The threshold must lie within 0 to 1; found {threshold}.")
     mask = np.zeros(probability.shape, np.uint8) if out is None else out
-    _threshold(probability, threshold, mask)
-    inner = _bounding_box(mask)
+    inner = _threshold(probability, threshold, mask)
     if inner is None:
         return mask
     if 1 in mask.shape:
@@ -175,26 +174,33 @@ def _thickness_um(voxels: np.ndarray, voxel_um: float) -> float:
     return float(np.median(voxels.sum(axis=0))) * voxel_um
 
 
-def _threshold(probability: np.ndarray, threshold: float, mask: np.ndarray) -> None:
-    """Put 255 into `mask` where ``probability / 255 > threshold``, without a temporary volume."""
+def _threshold(
+    probability: np.ndarray, threshold: float, mask: np.ndarray
+) -> tuple[slice, slice, slice] | None:
+    """Put 255 into `mask` where ``probability / 255 > threshold``; return the box round it, None if empty."""
     levels = np.flatnonzero(np.arange(256) / 255 > threshold)
-    if levels.size:
-        for plane, out in zip(probability, mask, strict=True):
-            out[plane >= levels[0]] = 255
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
-    """Return the box around the foreground, or None where there is none."""
-    flat = np.zeros(mask.shape[1:], np.uint8)
-    filled = np.zeros(len(mask), bool)
-    for index, plane in enumerate(mask):
-        np.maximum(flat, plane, out=flat)
-        filled[index] = plane.any()
-    if not filled.any():
+    least = int(levels[0]) if levels.size else 256
+    sides = [np.zeros(length, bool) for length in mask.shape]
+    for number, (plane, out) in enumerate(zip(probability, mask, strict=True)):
+        hard = plane >= least
+        lines = hard.any(axis=1)
+        if lines.any():
+            rows = _extent(lines)
+            # nothing is written where all is 0: a volume on disk takes no room there
+            np.multiply(hard[rows], np.uint8(255), out=out[rows])
+            sides[0][number] = True
+            sides[1] |= lines
+            sides[2] |= hard[rows].any(axis=0)
+    if not sides[0].any():
         return None
-    sides = [np.flatnonzero(line) for line in (filled, flat.any(1), flat.any(0))]
-    z, y, x = (slice(int(side[0]), int(side[-1]) + 1) for side in sides)
+    z, y, x = map(_extent, sides)
     return z, y, x
+
+
+def _extent(line: np.ndarray) -> slice:
+    """Return where a line that is not all False is True, from the first to the last."""
+    places = np.flatnonzero(line)
+    return slice(int(places[0]), int(places[-1]) + 1)
 
 
 def _remove_islands(mask: np.ndarray, smallest: float) -> None:

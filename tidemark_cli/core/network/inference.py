@@ -20,7 +20,7 @@ from ..errors import ModelError
 from .devices import keep_freed_memory, streams
 from .fused import Fused
 from .greylevels import Normalise, normaliser
-from .passes import Pass, filled, plan_passes
+from .passes import Pass, plan_passes
 from .planes import AXES, blend, clear_far, cut_rows, find_chords, find_near
 from .unet import UNet
 
@@ -126,7 +126,6 @@ class Predictor:
             If a model wants a plane that is unknown.
         """
         near = find_near(outline, array.shape, MARGIN_UM / voxel_um)
-        scan = arrays.Sliced(array)
         normalisers = [normaliser(array, network.info) for network in self.networks]
 
         def plan() -> list[list[Pass]]:
@@ -135,12 +134,12 @@ class Predictor:
 
         with _pool(self.device) as pool:
             if outline is not None and 1 not in array.shape:
-                rows = self._hard_rows(scan, plan(), normalisers, pool, max(1, round(SCOUTS_UM / voxel_um)))
+                rows = self._hard_rows(array, plan(), normalisers, pool, max(1, round(SCOUTS_UM / voxel_um)))
                 cut_rows(near, rows, REACH_UM / voxel_um)
             passes = plan()
             tick = _counter(sum(len(item.predicted) for item in chain(*passes)), progress)
             chords = find_chords(outline, array.shape)
-            found = self._averaged(scan, passes, normalisers, chords, pool, tick)
+            found = self._averaged(array, passes, normalisers, chords, pool, tick)
         for volume in found:
             if volume is not None:
                 clear_far(volume, near)
@@ -152,7 +151,7 @@ class Predictor:
 
     def _hard_rows(
         self,
-        scan: arrays.Sliced,
+        scan: Array,
         passes: list[list[Pass]],
         normalisers: list[Normalise],
         pool: ThreadPoolExecutor,
@@ -162,13 +161,13 @@ class Predictor:
         rows = np.zeros(1, bool)
         for network, (first, *_), normalise in zip(self.networks, passes, normalisers, strict=True):
             threshold = network.info.threshold if self.threshold is None else self.threshold
-            highest = first.hard_rows(scan.along(first.axis), network, normalise, pool, every)
+            highest = first.hard_rows(scan, network, normalise, pool, every)
             rows = rows | (highest > 255 * FAINT * threshold)
         return rows
 
     def _averaged(
         self,
-        scan: arrays.Sliced,
+        scan: Array,
         passes: list[list[Pass]],
         normalisers: list[Normalise],
         chords: dict[int, Array],
@@ -176,17 +175,16 @@ class Predictor:
         tick: Callable[[int], None],
     ) -> tuple[Array, Array | None]:
         """Return the mean over planes and models, and the disagreement where that is asked for."""
-        shape = scan.array.shape
-        extremes = _Range(scan.array) if self.uncertainty else None
-        volume = arrays.zeros(shape, np.uint8, beside=scan.array)
+        shape = scan.shape
+        extremes = _Range(scan) if self.uncertainty else None
+        volume = arrays.zeros(shape, np.uint8, beside=scan)
         # models are summed in 16 bits: averaged one by one in 8, their rounding would add up
-        every = arrays.zeros(shape, np.uint16, beside=scan.array) if len(passes) > 1 else None
+        every = arrays.zeros(shape, np.uint16, beside=scan) if len(passes) > 1 else None
 
         for network, of_model, normalise in zip(self.networks, passes, normalisers, strict=True):
             for item in of_model:
-                batches = item.run(scan.along(item.axis), network, normalise, pool, tick)
-                _add(volume, filled(batches), item.axis, None if item is of_model[0] else chords, extremes)
-                del batches  # what they read may lie on disk
+                blocks = item.run(scan, network, normalise, pool, tick)
+                _add(volume, blocks, item.axis, None if item is of_model[0] else chords, extremes)
             if every is not None:
                 for summed, plane in zip(every, volume, strict=True):
                     summed += plane
@@ -198,13 +196,13 @@ class Predictor:
 
 def _add(
     volume: Array,
-    blocks: Iterator[tuple[int, Array]],
+    blocks: Iterator[tuple[slice, int, Array]],
     axis: int,
     chords: dict[int, Array] | None,
     extremes: _Range | None,
 ) -> None:
     """Put the slices of a plane into the volume, or where there are chords mix them into it."""
-    for slab, start, block in arrays.in_slabs(blocks, axis, beside=volume):
+    for slab, start, block in blocks:
         part = volume[slab]
         if chords is None:
             np.moveaxis(part, axis, 0)[start : start + len(block)] = block

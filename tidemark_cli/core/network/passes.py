@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise
 
 import cv2
 import numpy as np
 
-from ..arrays import picked_slices
+from ..arrays import Slices, on_disk, sampled, slabs, zeros
 from ..errors import ContentError, ModelError
 from .fused import Fused
 from .greylevels import Normalise
@@ -84,12 +84,42 @@ class Pass:
         normalise: Normalise,
         pool: ThreadPoolExecutor,
         tick: Callable[[int], None],
+    ) -> Iterator[tuple[slice, int, Array]]:
+        """Yield the probabilities of all slices, without gaps, 0 outside their windows.
+
+        Yields
+        ------
+        A part of Z, the number of the first slice, and (slices, that part of Z, columns) uint8: whole slices,
+        some at a time, as they come; of an array on disk all slices, slab by slab along Z.
+        """
+        batches = self._predictions(array, network, normalise, pool, tick)
+        if not on_disk(array):
+            for first, block in filled(batches):
+                yield slice(None), first, block
+            return
+        height, width = array.shape[0], array.shape[3 - self.axis]
+        predicted = zeros((len(self.positions), height, width), np.uint8, beside=array)
+        for place, (_, image) in enumerate(chain.from_iterable(batches)):
+            predicted[place] = image
+        for slab in slabs(array):
+            # slice by slice: of each page that a strided view touches, the system brings its neighbours, too
+            parts = sampled(predicted, slice(None), slab)
+            for first, block in filled([list(zip(self.positions, parts, strict=True))]):
+                yield slab, first, block
+
+    def _predictions(
+        self,
+        array: Array,
+        network: Fused,
+        normalise: Normalise,
+        pool: ThreadPoolExecutor,
+        tick: Callable[[int], None],
     ) -> Iterator[list[tuple[int, Array]]]:
         """Yield batches of (number of the slice, its probabilities as uint8), 0 outside its window."""
         # the other plane's axis runs along the columns of the slices
         height, width = array.shape[0], array.shape[3 - self.axis]
         size = network.batch_size(self._computed(height, width), array.size // len(self.positions))
-        stack = np.moveaxis(array, self.axis, 0)
+        stack = Slices(array, self.axis, self.positions)
 
         def submit(numbers: list[int], slices: Array) -> _Batch:
             shape = self._computed(*slices.shape[1:])
@@ -114,7 +144,7 @@ class Pass:
             batches = []
             for window, group in groupby(numbers, self.windows.__getitem__):
                 alike = list(group)
-                slices = picked_slices(stack, alike, *window)
+                slices = stack.picked(alike, *window)
                 if slices.size:
                     starts = range(0, len(alike), size)
                     batches += [submit(alike[k : k + size], slices[k : k + size]) for k in starts]
@@ -128,17 +158,17 @@ class Pass:
         self, array: Array, network: Fused, normalise: Normalise, pool: ThreadPoolExecutor, every: int
     ) -> Array:
         """Return (Z,) uint8, the highest probability in each row, of one slice out of `every`."""
-        stack, view = np.moveaxis(array, self.axis, 0), self.views[0]
+        scouts = range(every // 2, array.shape[self.axis], every)
+        stack, view = Slices(array, self.axis, scouts), self.views[0]
         highest = np.zeros(len(array), np.uint8)
 
         def seen(number: int) -> Array:
-            slices = stack[number][self.windows[number]][None]
+            slices = stack.picked([number], *self.windows[number])
             if not slices.size:
                 return np.zeros(0, np.uint8)
             found = network(slices[view], normalise, self._computed(*slices.shape[1:]))[view]
             return np.asarray(found[0].max(axis=1))
 
-        scouts = range(every // 2, len(stack), every)
         for number, found in zip(scouts, pool.map(seen, scouts), strict=True):
             rows = highest[self.windows[number][0]]
             np.maximum(rows, found, out=rows)
