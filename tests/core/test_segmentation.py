@@ -402,5 +402,7 @@ def test_over_the_disk_memory_is_that_of_the_program_and_a_slice_or_the_maps() -
 
 
 def test_on_disk_lie_a_copy_of_the_scan_and_what_is_made_of_it() -> None:
-    assert disk_needed((10, 10, 10), 2, False, 1) == 4000
-    assert disk_needed((10, 10, 10), 1, True, 2) == 7000
+    assert disk_needed((10, 10, 10), 2, False, 1, 1) == 1000 + 3000
+    assert disk_needed((10, 10, 10), 1, True, 2, 1) == 5000 + 2000
+    assert disk_needed((10, 10, 10), 2, False, 1, 3) == 1000 + 400 * 3
+    assert disk_needed((10, 10, 10), 1, False, 1, 9) == 1000 + 1000

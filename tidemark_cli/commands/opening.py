@@ -95,7 +95,9 @@ class Opening:
                 f"{volume.path} needs {readable_size(least)} of memory at the least, "
                 f"{readable_size(allowed)} are allowed; give a larger --max-memory."
             )
-        on_disk = core.memory.disk_needed(array.shape, array.itemsize, uncertainty, len(self.models()))
+        infos, step = [net.info for net in self.models()], self.settings.step
+        stride = min(core.network.passes.stride_between(info, volume.voxel_um, step) for info in infos)
+        on_disk = core.memory.disk_needed(array.shape, array.itemsize, uncertainty, len(infos), stride)
         room.check_disk(on_disk)
         told = (
             f"over {readable_size(allowed)}: up to {readable_size(on_disk)} go through files in {room.folder}"

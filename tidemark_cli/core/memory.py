@@ -53,9 +53,18 @@ def least_memory(shape: Sequence[int]) -> int:
     return PROGRAM_BYTES + max(SLICE_BYTES * depth * max(height, width), COLUMN_BYTES * height * width)
 
 
-def disk_needed(shape: Sequence[int], itemsize: int, uncertainty: bool, models: int) -> int:
-    """Estimate the bytes of all files that are there at once in place of memory, without the scan's own."""
-    return math.prod(shape) * (itemsize + 2 + 2 * uncertainty + 2 * (models > 1))
+def disk_needed(shape: Sequence[int], itemsize: int, uncertainty: bool, models: int, stride: int) -> int:
+    """Estimate the bytes of all files that are there at once in place of memory, without the scan's own.
+
+    Parameters
+    ----------
+    models : count of the networks.
+    stride : of a plane's slices, one in so many is copied and predicted.
+    """
+    size = math.prod(shape)
+    slices = max((math.ceil((length - 1) / stride) + 1) * size // length for length in shape[1:])
+    # later the mask takes the place of the slices
+    return size * (1 + 2 * uncertainty + 2 * (models > 1)) + max(size, slices * (itemsize + 1))
 
 
 def parse_size(text: str) -> int:

@@ -43,6 +43,11 @@ def scale_between(voxel_um: float, info: ModelInfo) -> float:
     return 1.0 if abs(ratio - 1) <= SAME_SIZE else ratio
 
 
+def stride_between(info: ModelInfo, voxel_um: float, step: int | None) -> int:
+    """Return N where a network sees every Nth slice, or closer; `step` takes the place of its own."""
+    return step or max(1, round(info.step / scale_between(voxel_um, info)))
+
+
 def spread(length: int, stride: int) -> list[int]:
     """Spread slices evenly from the first to the last of `length`, at most `stride` apart.
 
@@ -212,7 +217,7 @@ def plan_passes(
             f"{', '.join(wanted)}; expected slices along the plug's axis Z: one across it shows no tidemark."
         )
     ratio = scale_between(voxel_um, info)
-    stride = step or max(1, round(info.step / ratio))
+    stride = stride_between(info, voxel_um, step)
     same, turned = slice(None), slice(None, None, -1)
     rows, columns = [same], [same]
     if 1 in shape[1:]:  # an image has no second plane to be averaged with
