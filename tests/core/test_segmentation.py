@@ -18,7 +18,7 @@ from tidemark_cli.core.anatomy.ends import judge_mask
 from tidemark_cli.core.anatomy.plug import MARGIN_UM, Plug, find_plug, find_plugs
 from tidemark_cli.core.anatomy.surface import find_surface, last_hard
 from tidemark_cli.core.errors import ContentError, DeviceError
-from tidemark_cli.core.memory import disk_needed, least_memory, memory_needed
+from tidemark_cli.core.memory import Beside, disk_needed, least_memory, memory_needed
 from tidemark_cli.core.network.models import load_models
 from tidemark_cli.core.network.passes import spread
 from tidemark_cli.core.network.planes import AXES, find_near
@@ -361,8 +361,10 @@ def test_a_missing_device_is_refused_before_the_work(net: UNet, plug: np.ndarray
 def test_memory_is_that_of_the_scan_its_results_and_the_program() -> None:
     shape = (1500, 1008, 1008)
     size = 1500 * 1008 * 1008
-    assert memory_needed(shape, 1, False) == 3 * size + 2**30
-    assert memory_needed(shape, 4, True) == 7 * size + 2**30
+    assert memory_needed(shape, 1, Beside()) == 3 * size + 2**30
+    assert memory_needed(shape, 4, Beside(uncertainty=True)) == 7 * size + 2**30
+    assert memory_needed(shape, 1, Beside(copies=1)) == 4 * size + 2**30
+    assert memory_needed(shape, 1, Beside(models=2, uncertainty=True)) == 6 * size + 2**30
 
 
 @pytest.mark.parametrize(("planes", "step"), [(None, 1), (None, 3), (("zy",), 2)])
@@ -396,13 +398,31 @@ def test_over_the_disk_everything_is_the_same(
     assert found.stats == whole.stats
 
 
+def test_over_the_disk_two_slices_are_enough(plug: np.ndarray, net: UNet, tmp_path: Path) -> None:
+    thin = plug[:, 50:52]
+    with arrays.reading_into(arrays.Room(0, 2, tmp_path)):
+        spooled = arrays.settled(thin)
+    whole, found = (run(array, net, settings=ALL) for array in (thin, spooled))
+    assert whole.mask.any()
+    np.testing.assert_array_equal(found.mask, whole.mask)
+
+
+def test_voxels_too_coarse_are_told_with_the_name_of_the_scan(plug: np.ndarray, net: UNet) -> None:
+    volume = Volume(plug, 20 * VOXEL_UM, "option", Path("plug.tif"))
+    with pytest.raises(ContentError, match=r"plug\.tif: voxels of .* are 20 times as wide"):
+        segment(volume, [net], ALL)
+
+
 def test_over_the_disk_memory_is_that_of_the_program_and_a_slice_or_the_maps() -> None:
-    assert least_memory((1000, 500, 800)) == 2**29 + 320 * 1000 * 800
-    assert least_memory((10, 500, 800)) == 2**29 + 100 * 500 * 800
+    assert least_memory((1000, 500, 800), 1) == 2**29 + 320 * 1000 * 800
+    assert least_memory((1000, 500, 800), 2.5) == 2**29 + 320 * 2500 * 2000
+    assert least_memory((10, 500, 800), 0.5) == 2**29 + 100 * 500 * 800
 
 
 def test_on_disk_lie_a_copy_of_the_scan_and_what_is_made_of_it() -> None:
-    assert disk_needed((10, 10, 10), 2, False, 1, 1) == 1000 + 3000
-    assert disk_needed((10, 10, 10), 1, True, 2, 1) == 5000 + 2000
-    assert disk_needed((10, 10, 10), 2, False, 1, 3) == 1000 + 400 * 3
-    assert disk_needed((10, 10, 10), 1, False, 1, 9) == 1000 + 1000
+    shape = (10, 10, 10)
+    assert disk_needed(shape, 2, Beside(), stride=1) == 1000 + 3000
+    assert disk_needed(shape, 1, Beside(models=2, uncertainty=True), stride=1) == 5000 + 2000
+    assert disk_needed(shape, 2, Beside(), stride=3) == 1000 + 400 * 3
+    assert disk_needed(shape, 1, Beside(), stride=9) == 2000
+    assert disk_needed(shape, 1, Beside(copies=2, uncertainty=True), stride=3) == 5000

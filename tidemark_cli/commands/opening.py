@@ -34,14 +34,12 @@ class Memory:
             except ValueError as error:
                 raise ValueError(f"max_memory: {error}") from error
 
-    def room(self, outputs: Mapping[str, Path], settings: Settings) -> core.arrays.Room:
-        """Return where a scan and what is made of it may lie."""
+    def room(self, outputs: Mapping[str, Path], beside: core.memory.Beside) -> core.arrays.Room:
+        """Return where a scan and what is made beside it may lie."""
         free = core.memory.memory_available() * 9 // 10
         most = free if self.max_memory is None else core.memory.parse_size(self.max_memory)
         folder = next(iter(outputs.values())).absolute().parent
-        return core.arrays.Room(
-            most - core.memory.BASE_BYTES, core.memory.beside_bytes(settings.uncertainty), folder
-        )
+        return core.arrays.Room(most - core.memory.BASE_BYTES, beside.most, folder)
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,7 @@ class Opening:
     Attributes
     ----------
     plug : the number of the one asked for, "all", or None for the largest.
+    embedded : whether the network is the embedded one, which is known without loading it.
     models : loads the networks.
     """
 
@@ -73,6 +72,7 @@ class Opening:
     plug: str | None
     memory: Memory
     settings: Settings
+    embedded: bool
     models: Callable[[], Sequence[Any]]
 
     def __call__(self, job: Job) -> Opened:
@@ -81,28 +81,39 @@ class Opening:
 
     def read(self, job: Job) -> tuple[core.scans.volume.Volume, tuple[str, ...]]:
         """Read a scan; return it, and what the user should hear."""
-        room = self.memory.room(job.outputs, self.settings)
+        count = 1 if self.embedded else len(self.models())
+        copies = len({"probability", "uncertainty"} & set(job.outputs))
+        beside = core.memory.Beside(count, self.settings.uncertainty, copies)
+        room = self.memory.room(job.outputs, beside)
         with core.arrays.reading_into(room):
             volume = core.scans.volume.read_volume(job.scan, self.voxel_um)
-        array, uncertainty = volume.array, self.settings.uncertainty
-        need = core.memory.memory_needed(array.shape, array.itemsize, uncertainty)
+        array = volume.array
+        need = core.memory.memory_needed(array.shape, array.itemsize, beside)
         notes = (f"{described(volume)}, about {readable_size(need)} of memory", *volume.notes)
-        if not core.arrays.on_disk(array):
-            return volume, notes
-        allowed, least = room.most + core.memory.BASE_BYTES, core.memory.least_memory(array.shape)
+        if core.arrays.on_disk(array):
+            with core.errors.about(volume.path):
+                notes += (self._checked(volume, room, beside),)
+        return volume, notes
+
+    def _checked(
+        self, volume: core.scans.volume.Volume, room: core.arrays.Room, beside: core.memory.Beside
+    ) -> str:
+        """Refuse a scan on disk where memory or disk is too small; return what the user should hear."""
+        array, passes, infos = volume.array, core.network.passes, [net.info for net in self.models()]
+        ratio = max(passes.scale_between(volume.voxel_um, info) for info in infos)
+        allowed, least = room.most + core.memory.BASE_BYTES, core.memory.least_memory(array.shape, ratio)
         if self.memory.max_memory is not None and allowed < least:
             raise core.errors.ScanError(
                 f"{volume.path} needs {readable_size(least)} of memory at the least, "
                 f"{readable_size(allowed)} are allowed; give a larger --max-memory."
             )
-        infos, step = [net.info for net in self.models()], self.settings.step
-        stride = min(core.network.passes.stride_between(info, volume.voxel_um, step) for info in infos)
-        on_disk = core.memory.disk_needed(array.shape, array.itemsize, uncertainty, len(infos), stride)
+        stride = min(passes.stride_between(info, volume.voxel_um, self.settings.step) for info in infos)
+        on_disk = core.memory.disk_needed(array.shape, array.itemsize, beside, stride)
         room.check_disk(on_disk)
-        told = (
-            f"over {readable_size(allowed)}: up to {readable_size(on_disk)} go through files in {room.folder}"
+        return (
+            f"more than the {readable_size(allowed)} allowed: up to {readable_size(on_disk)} are kept in "
+            f"files in {room.folder}"
         )
-        return volume, (*notes, told)
 
     def with_plugs(self, volume: core.scans.volume.Volume, notes: tuple[str, ...]) -> Opened:
         """Find the plugs asked for in a scan that was read."""

@@ -114,10 +114,10 @@ def predict(
         core.files.check_writable(table, existing_outputs.allowed)
     settings = replace(segmentation, uncertainty=outputs.uncertainty is not None)
     models = partial(_models, inputs.weights, secrets.token_hex(8))
-    opening = Opening(inputs.voxel_um, inputs.plug, memory, settings, models)
+    embedded = str(inputs.weights or EMBEDDED) == EMBEDDED
+    opening = Opening(inputs.voxel_um, inputs.plug, memory, settings, embedded, models)
     open_scan: Callable[[Job], Opened] = opening
     if any(job.outputs and core.scans.scan_names.split_member(job.scan)[0].exists() for job in jobs):
-        embedded = str(inputs.weights or EMBEDDED) == EMBEDDED
         if embedded:
             on_screen.notice("model: the embedded one, trained on phantoms only")
             if len(jobs) == 1 and many_scans.cluster is None:
@@ -187,6 +187,7 @@ def _segment(
             screen.notice(*found.notes, label=f"{label}{name and name + ': '}")
             core.results.write_segmentation(outputs, volume, found, existing.allowed, command)
             done.append((name, outputs, found.stats))
+            del found  # before there is the next plug's
     return _outcome(done)
 
 

@@ -35,7 +35,7 @@ class Room:
     Attributes
     ----------
     most : bytes in memory, of volumes alone.
-    beside : bytes a voxel that are made beside the scan.
+    beside : bytes a voxel of what is made beside the scan.
     folder : of the files that take the place of memory. They have no names: nothing is ever left behind.
     """
 
@@ -243,8 +243,8 @@ def _in_file(shape: Sequence[int], dtype: np.dtype, folder: Path) -> np.ndarray:
             return _bounded(np.memmap(file, dtype, "r+", shape=tuple(shape)), folder)
     except OSError as error:
         raise OutputError(
-            f"{folder} took no file of {readable_size(size)} in place of memory: {error.strerror or error}; "
-            f"{_ANOTHER_DISK}."
+            f"no file of {readable_size(size)} could be made in {folder} to take the place of memory: "
+            f"{error.strerror or error}; {_ANOTHER_DISK}."
         ) from error
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -30,41 +31,65 @@ def memory_available(root: Path = Path("/")) -> int:
     return max(0, min([free, *_of_process(), *_of_groups(root)]))
 
 
-def memory_needed(shape: Sequence[int], itemsize: int, uncertainty: bool) -> int:
-    """Estimate the peak memory of `segmentation.segment`, in bytes, before it runs.
+@dataclass(frozen=True)
+class Beside:
+    """What is made beside a scan, in bytes a voxel; all of it is counted as large as the scan.
 
-    The scan and what is made beside it (`beside_bytes`) are counted whole.
+    Attributes
+    ----------
+    models : count of the networks.
+    uncertainty : whether it is kept.
+    copies : count of the volumes that are written in the frame of the scan, though only the plug's box is
+        kept: probability and uncertainty.
     """
-    return math.prod(shape) * (itemsize + beside_bytes(uncertainty)) + BASE_BYTES
+
+    models: int = 1
+    uncertainty: bool = False
+    copies: int = 0
+
+    @property
+    def predicting(self) -> int:
+        """The probability, the lowest and highest of it, the sum of several models'."""
+        return 1 + 2 * self.uncertainty + 2 * (self.models > 1)
+
+    @property
+    def writing(self) -> int:
+        """The mask, the probability or what cleaning takes, the uncertainty, the copies."""
+        return 2 + self.uncertainty + self.copies
+
+    @property
+    def most(self) -> int:
+        """The larger of both: one comes after the other."""
+        return max(self.predicting, self.writing)
 
 
-def beside_bytes(uncertainty: bool) -> int:
-    """Return the bytes, for each voxel of a scan, of the volumes that are made beside it.
+def memory_needed(shape: Sequence[int], itemsize: int, beside: Beside) -> int:
+    """Estimate the peak memory of a segmentation and its outputs, in bytes, before it runs."""
+    return math.prod(shape) * (itemsize + beside.most) + BASE_BYTES
 
-    The mask, the probability and what cleaning takes fill only the box round the plug, and together count as
-    two bytes a voxel of the scan.
+
+def least_memory(shape: Sequence[int], ratio: float) -> int:
+    """Estimate the peak memory with all volumes on disk: the program, and what a slice takes.
+
+    Parameters
+    ----------
+    ratio : pixels along a side that a network sees for each voxel.
     """
-    return 2 + uncertainty
-
-
-def least_memory(shape: Sequence[int]) -> int:
-    """Estimate the peak memory with all volumes on disk: the program, and what a slice takes."""
     depth, height, width = shape
-    return PROGRAM_BYTES + max(SLICE_BYTES * depth * max(height, width), COLUMN_BYTES * height * width)
+    of_slice = round(SLICE_BYTES * depth * max(height, width) * max(1, ratio) ** 2)
+    return PROGRAM_BYTES + max(of_slice, COLUMN_BYTES * height * width)
 
 
-def disk_needed(shape: Sequence[int], itemsize: int, uncertainty: bool, models: int, stride: int) -> int:
+def disk_needed(shape: Sequence[int], itemsize: int, beside: Beside, stride: int) -> int:
     """Estimate the bytes of all files that are there at once in place of memory, without the scan's own.
 
     Parameters
     ----------
-    models : count of the networks.
     stride : of a plane's slices, one in so many is copied and predicted.
     """
     size = math.prod(shape)
     slices = max((math.ceil((length - 1) / stride) + 1) * size // length for length in shape[1:])
-    # later the mask takes the place of the slices
-    return size * (1 + 2 * uncertainty + 2 * (models > 1)) + max(size, slices * (itemsize + 1))
+    return max(size * beside.predicting + slices * (itemsize + 1), size * beside.writing)
 
 
 def parse_size(text: str) -> int:

@@ -207,6 +207,7 @@ def _found_either_way(
     if settings.crop if found.bone is None else predictor.either_end and found.bone.end == "last":
         other = guess.turned()
         if settings.crop:  # it was cut from the wrong end
+            del found  # before there is another
             found = _found(volume, other, predictor, settings, progress)
         elif found.bone is not None:
             found = _Found(other, found.mask, found.prediction.upside_down(), found.bone.turned)
@@ -230,7 +231,8 @@ def _found(
     if settings.crop:
         plug = replace(plug, box=crop_box(volume.array.shape, plug))
     scan = plug.view(volume.array)
-    prediction = predictor(scan, volume.voxel_um, plug.outline_view(), progress)
+    with about(volume.path):
+        prediction = predictor(scan, volume.voxel_um, plug.outline_view(), progress)
     if arrays.on_disk(scan):
         give_back_freed_memory()
     mask = arrays.zeros(volume.array.shape, np.uint8, beside=volume.array)

@@ -124,4 +124,6 @@ def test_hard_tissue_between_the_columns_looked_at_tells_as_much() -> None:
     assert (found := judge_mask(mask)) is not None and found.end == "first"
     assert (turned := judge_mask(mask[::-1])) is not None and turned.end == "last"
     assert turned.confidence == pytest.approx(found.confidence)
+    mask[:8, 1:3, 597:599] = 255  # far away: the columns between are looked at in cells
+    assert (found := judge_mask(mask)) is not None and found.end == "first"
     assert judge_mask(np.zeros_like(mask)) is None

@@ -81,8 +81,12 @@ def judge_mask(
         if not shadow.any():
             return None
         sides = [np.flatnonzero(shadow.any(axis)) for axis in (1, 0)]
-        rows, columns = (slice(side[0], side[-1] + 1) for side in sides)
-        hard = sampled(mask, slice(None), rows, columns) != 0
+        rows, columns = (
+            slice(side[0], side[-1] + 1, max(1, (side[-1] - side[0]) // MASK_COLUMNS)) for side in sides
+        )
+        y, x = (np.arange(0, cells.stop - cells.start, cells.step) for cells in (rows, columns))
+        box = mask[:, rows.start : rows.stop, columns.start : columns.stop]
+        hard = np.array([np.maximum.reduceat(np.maximum.reduceat(each, y, 0), x, 1) for each in box]) != 0
     found = hard.any(0)
     lower = np.where(found, hard.argmax(0), -1)
     upper = np.where(found, len(hard) - 1 - hard[::-1].argmax(0), -1)

@@ -55,9 +55,10 @@ def clean_mask(
     Returns
     -------
     ``(Z, Y, X)`` uint8, 0 or 255; all 0 where nothing exceeds the threshold. Beside this array, at
-    most half of its size and 0.5 GB are held. Where the hard tissue spans more than 16 million
-    voxels, islands are found at half the resolution: what lies within two voxels counts as
-    connected. From 128 million on it is a third, from 432 million on a quarter, and so on.
+    most half of its size and 0.5 GB are held, more with voxels under 0.5 µm. Where the hard tissue
+    spans more than 16 million voxels, islands are found at half the resolution: what lies within
+    two voxels counts as connected. From 128 million on it is a third, from 432 million on a
+    quarter, and so on.
 
     Raises
     ------
@@ -186,7 +187,7 @@ def _threshold(
         lines = hard.any(axis=1)
         if lines.any():
             rows = _extent(lines)
-            # nothing is written where all is 0: a volume on disk takes no room there
+            # nothing is written where all is 0: memory that was never written to takes no room
             np.multiply(hard[rows], np.uint8(255), out=out[rows])
             sides[0][number] = True
             sides[1] |= lines
@@ -241,7 +242,7 @@ def _fill_pinholes(mask: np.ndarray, largest: float) -> None:
     # a pinhole is compact: one that reaches over more slices than this is a channel
     reach = math.ceil(1.5 * largest ** (1 / 3)) if 1 not in mask.shape else max(mask.shape)
 
-    def fill(tile: tuple[slice, slice]) -> None:
+    def fill(tile: tuple[slice, slice, slice]) -> None:
         labels = _pieces(sampled(mask, *tile) == 0, 6)
         small = _sizes(labels) < largest
         small[0] = False
@@ -266,14 +267,16 @@ def _sizes(labels: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
     return sizes
 
 
-def _tiles(shape: tuple[int, ...], overlap: int) -> Iterator[tuple[slice, slice]]:
-    """Cut Z, and Y where that is not enough, into tiles of bounded size; neighbours share `overlap`."""
+def _tiles(shape: tuple[int, ...], overlap: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Cut Z, and Y and X where that is not enough, into tiles of bounded size; neighbours share `overlap`."""
     voxels = min(LABEL_VOXELS, math.prod(shape)) // THREADS
     depth = max(4 * overlap, voxels // max(1, shape[1] * shape[2]))
     rows = max(4 * overlap, voxels // max(1, min(depth, shape[0]) * shape[2]))
+    columns = max(4 * overlap, voxels // max(1, min(depth, shape[0]) * min(rows, shape[1])))
     for z in _sides(shape[0], depth, overlap):
         for y in _sides(shape[1], rows, overlap):
-            yield z, y
+            for x in _sides(shape[2], columns, overlap):
+                yield z, y, x
 
 
 def _sides(length: int, side: int, overlap: int) -> Iterator[slice]:

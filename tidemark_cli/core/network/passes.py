@@ -164,8 +164,10 @@ class Pass:
     ) -> Array:
         """Return (Z,) uint8, the highest probability in each row, of one slice out of `every`."""
         scouts = range(every // 2, array.shape[self.axis], every)
-        stack, view = Slices(array, self.axis, scouts), self.views[0]
         highest = np.zeros(len(array), np.uint8)
+        if not scouts:
+            return highest
+        stack, view = Slices(array, self.axis, scouts), self.views[0]
 
         def seen(number: int) -> Array:
             slices = stack.picked([number], *self.windows[number])
