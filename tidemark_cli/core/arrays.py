@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .errors import OutputError
 from .files import check_room, readable_size
@@ -232,6 +233,12 @@ def picked(array: np.ndarray, z: np.ndarray) -> np.ndarray:
         y, x = np.divmod(columns, z.shape[1])
         found[y, x] = array[height][y, x]
     return found
+
+
+def extent(line: ArrayLike) -> slice:
+    """Return where a line of bool that is not all False is True, from the first to the last."""
+    places = np.flatnonzero(line)
+    return slice(int(places[0]), int(places[-1]) + 1)
 
 
 def _in_file(shape: Sequence[int], dtype: np.dtype, folder: Path) -> np.ndarray:

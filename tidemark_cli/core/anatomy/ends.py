@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from ..arrays import sampled
+from ..arrays import extent, sampled
 from .heights import fit
+from .surface import last_hard
 
 BoneEnd = Literal["first", "last"]
 
@@ -80,16 +81,16 @@ def judge_mask(
             np.maximum(shadow, plane, out=shadow)
         if not shadow.any():
             return None
-        sides = [np.flatnonzero(shadow.any(axis)) for axis in (1, 0)]
-        rows, columns = (
-            slice(side[0], side[-1] + 1, max(1, (side[-1] - side[0]) // MASK_COLUMNS)) for side in sides
-        )
-        y, x = (np.arange(0, cells.stop - cells.start, cells.step) for cells in (rows, columns))
-        box = mask[:, rows.start : rows.stop, columns.start : columns.stop]
+        sides = [extent(shadow.any(axis)) for axis in (1, 0)]
+        lengths = [side.stop - side.start for side in sides]
+        steps = [max(1, (length - 1) // MASK_COLUMNS) for length in lengths]
+        rows, columns = (slice(side.start, side.stop, step) for side, step in zip(sides, steps, strict=True))
+        y, x = (np.arange(0, length, step) for length, step in zip(lengths, steps, strict=True))
+        box = mask[:, sides[0], sides[1]]
         hard = np.array([np.maximum.reduceat(np.maximum.reduceat(each, y, 0), x, 1) for each in box]) != 0
     found = hard.any(0)
     lower = np.where(found, hard.argmax(0), -1)
-    upper = np.where(found, len(hard) - 1 - hard[::-1].argmax(0), -1)
+    upper = last_hard(hard)
     reached = [np.count_nonzero(hard[end]) > REACHED * np.count_nonzero(found) for end in (0, -1)]
     evidence = float(reached[0]) - float(reached[1])
     rough = [_unevenness(np.where(found, face, np.nan)) for face in (lower, upper)]
@@ -117,8 +118,7 @@ def judge_scan(grey: np.ndarray, tissue: np.ndarray, level: float, sample_um: fl
     level : grey level between background and tissue.
     sample_um : distance of the samples in µm.
     """
-    filled = np.flatnonzero(tissue.any((1, 2)))
-    inside = slice(filled[0], filled[-1] + 1)
+    inside = extent(tissue.any((1, 2)))
     grey, tissue = grey[inside], tissue[inside]
     contrast = max(float(np.median(grey[tissue])) - max(level, float(grey.min())), 1e-6)
     evidence = float(np.clip(_hollowness(tissue) / 0.15, -1.5, 1.5))

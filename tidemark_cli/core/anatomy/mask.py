@@ -11,7 +11,8 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
-from ..arrays import on_disk, sampled
+from ..arrays import extent, on_disk, sampled
+from .surface import last_hard
 
 ISLAND_UM3 = 5e5  # a ball 98 µm wide
 ISLAND_UM2 = 2.5e3  # in a single slice: a disc 56 µm wide
@@ -138,8 +139,8 @@ def _within_cartilage(
         columns, found, soft, bottom = _columns_of(labels[:, y, x], tissue[:, y, x], piece)
         height = np.arange(len(labels))[:, None]
         beneath = (found == largest) & (height < bottom)
-        roof = np.where(beneath.any(axis=0), len(labels) - 1 - beneath[::-1].argmax(axis=0), len(labels))
-        between = soft & (found == 0) & (height > roof) & (height < bottom)
+        roof = last_hard(beneath)
+        between = soft & (found == 0) & (roof >= 0) & (height > roof) & (height < bottom)
         if _thickness_um(between, voxel_um) >= CAP_TISSUE_UM:
             high.add(piece)
             over[y, x] |= columns
@@ -151,7 +152,7 @@ def _is_cap(labels: np.ndarray, tissue: np.ndarray, piece: int, voxel_um: float)
     """Tell whether `piece` lies on or over cartilage; ``(Z, Y, X)``, bone first."""
     _, found, soft, bottom = _columns_of(labels, tissue, piece)
     height = np.arange(len(labels))[:, None]
-    top = len(labels) - 1 - (found == piece)[::-1].argmax(axis=0)
+    top = last_hard(found == piece)
     reach = max(1, round(CAP_GAP_UM / voxel_um))
     under = soft & (found == 0) & (height < bottom)
     near = under & (height >= bottom - reach)
@@ -186,7 +187,7 @@ def _threshold(
         hard = plane >= least
         lines = hard.any(axis=1)
         if lines.any():
-            rows = _extent(lines)
+            rows = extent(lines)
             # nothing is written where all is 0: memory that was never written to takes no room
             np.multiply(hard[rows], np.uint8(255), out=out[rows])
             sides[0][number] = True
@@ -194,14 +195,8 @@ def _threshold(
             sides[2] |= hard[rows].any(axis=0)
     if not sides[0].any():
         return None
-    z, y, x = map(_extent, sides)
+    z, y, x = map(extent, sides)
     return z, y, x
-
-
-def _extent(line: np.ndarray) -> slice:
-    """Return where a line that is not all False is True, from the first to the last."""
-    places = np.flatnonzero(line)
-    return slice(int(places[0]), int(places[-1]) + 1)
 
 
 def _remove_islands(mask: np.ndarray, smallest: float) -> None:

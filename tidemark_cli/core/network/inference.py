@@ -183,7 +183,7 @@ class Predictor:
 
         for network, of_model, normalise in zip(self.networks, passes, normalisers, strict=True):
             for item in of_model:
-                blocks = item.run(scan, network, normalise, pool, tick)
+                blocks = item.blocks(item.run(scan, network, normalise, pool, tick), scan)
                 _add(volume, blocks, item.axis, None if item is of_model[0] else chords, extremes)
             if every is not None:
                 for summed, plane in zip(every, volume, strict=True):

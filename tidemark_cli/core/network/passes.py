@@ -89,36 +89,6 @@ class Pass:
         normalise: Normalise,
         pool: ThreadPoolExecutor,
         tick: Callable[[int], None],
-    ) -> Iterator[tuple[slice, int, Array]]:
-        """Yield the probabilities of all slices, without gaps, 0 outside their windows.
-
-        Yields
-        ------
-        A part of Z, the number of the first slice, and (slices, that part of Z, columns) uint8: whole slices,
-        some at a time, as they come; of an array on disk all slices, slab by slab along Z.
-        """
-        batches = self._predictions(array, network, normalise, pool, tick)
-        if not on_disk(array):
-            for first, block in filled(batches):
-                yield slice(None), first, block
-            return
-        height, width = array.shape[0], array.shape[3 - self.axis]
-        predicted = zeros((len(self.positions), height, width), np.uint8, beside=array)
-        for place, (_, image) in enumerate(chain.from_iterable(batches)):
-            predicted[place] = image
-        for slab in slabs(array):
-            # slice by slice: of each page that a strided view touches, the system brings its neighbours, too
-            parts = sampled(predicted, slice(None), slab)
-            for first, block in filled([list(zip(self.positions, parts, strict=True))]):
-                yield slab, first, block
-
-    def _predictions(
-        self,
-        array: Array,
-        network: Fused,
-        normalise: Normalise,
-        pool: ThreadPoolExecutor,
-        tick: Callable[[int], None],
     ) -> Iterator[list[tuple[int, Array]]]:
         """Yield batches of (number of the slice, its probabilities as uint8), 0 outside its window."""
         # the other plane's axis runs along the columns of the slices
@@ -158,6 +128,29 @@ class Pass:
             ahead = numbers, batches
         if ahead:
             yield finish(*ahead)
+
+    def blocks(
+        self, batches: Iterable[list[tuple[int, Array]]], array: Array
+    ) -> Iterator[tuple[slice, int, Array]]:
+        """Interpolate between the slices that `run` yields of an array.
+
+        Yields
+        ------
+        A part of Z, the number of the first slice, and (slices, that part of Z, columns) uint8, without gaps:
+        whole slices, some at a time, as they come; of an array on disk all slices, slab by slab along Z.
+        """
+        if not on_disk(array):
+            for first, block in filled(batches):
+                yield slice(None), first, block
+            return
+        predicted = zeros((len(self.positions), len(array), array.shape[3 - self.axis]), np.uint8, array)
+        for place, (_, image) in enumerate(chain.from_iterable(batches)):
+            predicted[place] = image
+        for slab in slabs(array):
+            # slice by slice: of each page that a strided view touches, the system brings its neighbours, too
+            parts = sampled(predicted, slice(None), slab)
+            for first, block in filled([list(zip(self.positions, parts, strict=True))]):
+                yield slab, first, block
 
     def hard_rows(
         self, array: Array, network: Fused, normalise: Normalise, pool: ThreadPoolExecutor, every: int
